@@ -1,0 +1,62 @@
+# Recipes for GNU make >= 4.3 and a POSIX shell. Everything is installed into .venv, nothing outside it.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+INSTALLED := $(VENV)/.installed
+# Named one by one so that accelerate does not list its defaults; the device is left to the machine.
+LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+# One thread per worker: the workers already use every core, and sums keep one order.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup setup-deepspeed quickstart caption test test-slow lint checks clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+setup: $(INSTALLED) ## create .venv and install the package with its development tools
+
+# An interrupted first run leaves a .venv without pip: it is made again over the remains.
+$(INSTALLED): pyproject.toml
+	@if ! $(PIP) --version >/dev/null 2>&1; then \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "dept_vl needs Python 3.11 or newer, and '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
+	    echo "Name a newer one: make PYTHON=/path/to/python3.12 $(or $(MAKECMDGOALS),setup)" >&2; \
+	    exit 1; \
+	  }; \
+	  echo "$(PYTHON) -m venv $(VENV)"; \
+	  $(PYTHON) -m venv $(VENV); \
+	fi
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --editable '.[dev]'
+	@touch $@
+
+# deepspeed's build imports torch, so it comes after it and outside pip's isolated build environment.
+setup-deepspeed: $(INSTALLED) ## add the deepspeed extra
+	$(PIP) install --no-build-isolation --editable '.[deepspeed]'
+
+quickstart: $(INSTALLED) ## train DePT for VQA on the embedded default and print its test score
+	$(LAUNCH) scripts/train_vqa.py
+
+caption: $(INSTALLED) ## the same for captions
+	$(LAUNCH) scripts/train_caption.py
+
+test: $(INSTALLED) ## run the test suite
+	$(PYTEST)
+
+test-slow: $(INSTALLED) ## run the tests marked slow
+	$(PYTEST) -m 'slow and not gpu'
+
+lint: $(INSTALLED) ## check the code with ruff
+	$(BIN)/ruff check .
+
+checks: lint test ## lint and test
+
+clean: ## remove caches and builds; .venv, runs/ and data/ stay
+	rm -rf build dist dept_vl.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path './$(VENV)' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,113 @@
+"""The model card: what a stranger needs to know of an adapter, and the YAML header that the hub reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+_HUB_TASKS = {"vqa": "visual-question-answering", "caption": "image-to-text"}
+
+_USE = {
+    "vqa": 'model.answer(["photo.jpg"], ["what color is the train?"])',
+    "caption": 'model.caption(["photo.jpg"])',
+}
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the card tells beside the adapter's config.
+
+    metrics: fractions by name. protocol: how they were scored. training: lines of the training table, such as
+    steps, seed and seconds. notes: Markdown paragraphs behind it.
+    """
+
+    name: str
+    dataset: str | None = None
+    split: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    protocol: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    notes: str = ""
+
+
+def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
+    """README.md for an adapter of this config."""
+    task = (config.get("task") or {}).get("name")
+    bases = [config["base_model_name_or_path"]]
+    if config.get("projection_type"):
+        bases.append(vision_hub_name(config))
+    header: dict[str, Any] = {
+        "base_model": bases,
+        "library_name": "dept_vl",
+        "license": "apache-2.0",
+        "tags": ["dept_vl", config["peft_type"].lower(), *([task] if task else [])],
+    }
+    if task in _HUB_TASKS:
+        header["pipeline_tag"] = _HUB_TASKS[task]
+    if facts.metrics:
+        header["metrics"] = sorted(facts.metrics)
+        header["model-index"] = [_model_index(task, facts)]
+    if facts.protocol:
+        header["protocol"] = facts.protocol
+    parts = (_summary(config, bases), _scores(facts), _training(facts), facts.notes.strip(), _usage(task))
+    body = [f"# {facts.name}", *parts]
+    front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
+    return f"---\n{front}---\n\n" + "\n\n".join(part for part in body if part) + "\n"
+
+
+def vision_hub_name(config: Mapping[str, Any]) -> str:
+    """The CLIP's name in the form of a model id, without the folders of the machine that trained."""
+    name, tag = config["vision_model_name"], config.get("vision_pretrained")
+    if name.startswith("hf-hub:"):
+        return name.removeprefix("hf-hub:")
+    if name.startswith("local-dir:"):
+        return name.rstrip("/").rsplit("/", 1)[-1].removeprefix("local-dir:")
+    return f"{name.replace('/', '-')}/{tag}" if tag and "/" not in tag else name.replace("/", "-")
+
+
+def _model_index(task: str | None, facts: ModelFacts) -> dict[str, Any]:
+    dataset = facts.dataset or "unnamed"
+    told = {"type": dataset, "name": dataset, **({"split": facts.split} if facts.split else {})}
+    scores = [{"type": name, "value": float(value)} for name, value in sorted(facts.metrics.items())]
+    return {
+        "name": facts.name,
+        "results": [{"task": {"type": _HUB_TASKS.get(task or "", "other")}, "dataset": told, "metrics": scores}],
+    }
+
+
+def _summary(config: Mapping[str, Any], bases: list[str]) -> str:
+    sizes = [
+        f"{name} {config[name]}"
+        for name in ("num_virtual_tokens", "r", "max_length", "lora_alpha", "bottleneck")
+        if config.get(name) is not None
+    ]
+    return (
+        f"An adapter ({config['peft_type']}{': ' if sizes else ''}{', '.join(sizes)}) for the frozen "
+        f"{' and '.join(bases)}. It holds trained weights only; both frozen models are loaded beside it, and "
+        "loading refuses others than those whose hashes stand in adapter_config.json."
+    )
+
+
+def _scores(facts: ModelFacts) -> str:
+    if not facts.metrics:
+        return ""
+    where = ", ".join(part for part in (facts.dataset, facts.split) if part) or "an unnamed split"
+    protocol = f", protocol {facts.protocol}" if facts.protocol else ""
+    rows = [f"| {name} | {100 * value:.2f} |" for name, value in sorted(facts.metrics.items())]
+    return "\n".join([f"Scores on {where}{protocol}:", "", "| metric | x100 |", "|---|---|", *rows])
+
+
+def _training(facts: ModelFacts) -> str:
+    if not facts.training:
+        return ""
+    rows = [f"| {name} | {value} |" for name, value in facts.training.items()]
+    return "\n".join(["| training | |", "|---|---|", *rows])
+
+
+def _usage(task: str | None) -> str:
+    load = ['model = AdaptedModel.from_pretrained("this/folder")', _USE[task]] if task in _USE else [
+        'adapter = load_adapter("this/folder")'
+    ]  # fmt: skip
+    name = "AdaptedModel" if task in _USE else "load_adapter"
+    return "\n".join(["```python", f"from dept_vl import {name}", "", *load, "```"])

@@ -1,0 +1,152 @@
+"""Checkpoints from which a run goes on as if it had never stopped.
+
+    checkpoints/step_<n>/
+      adapter_model.safetensors     the trained weights
+      optimizer.pt                  optimizer and schedule
+      rng_<rank>.pt                 random states of each process
+      progress.json                 step, data cursor and what else the loop carries; lists the files with their sizes
+
+A checkpoint is written into a folder of another name and renamed when whole, so what is called step_<n> is whole.
+Loads use weights_only=True: nothing from a checkpoint is ever executed.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_WEIGHTS, _OPTIMIZER, _PROGRESS = "adapter_model.safetensors", "optimizer.pt", "progress.json"
+
+
+class BadCheckpoint(ValueError):
+    """A checkpoint that is absent, cut short or of another run."""
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    *,
+    weights: dict[str, Tensor],
+    optimizer: dict[str, Any],
+    schedule: dict[str, Any],
+    progress: dict[str, Any],
+    rng_states: list[dict[str, Any]],
+) -> Path:
+    """Writes `folder/step_<step>`, whole or not at all. `progress` is plain JSON data.
+
+    Raises:
+        OSError: the disk is full or read-only; earlier checkpoints are untouched and no half one stays.
+    """
+    final, half = folder / f"step_{step}", folder / f".step_{step}.half"
+    shutil.rmtree(half, ignore_errors=True)
+    try:
+        half.mkdir(parents=True)
+        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, half / _WEIGHTS)
+        torch.save({"optimizer": optimizer, "schedule": schedule}, half / _OPTIMIZER)
+        for rank, state in enumerate(rng_states):
+            torch.save(state, half / f"rng_{rank}.pt")
+        sizes = {path.name: path.stat().st_size for path in sorted(half.iterdir())}
+        (half / _PROGRESS).write_text(json.dumps({"step": step, "files": sizes, **progress}, indent=2) + "\n")
+        for path in half.iterdir():
+            _sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(half, final)
+    except OSError as error:
+        shutil.rmtree(half, ignore_errors=True)
+        raise OSError(error.errno, f"could not save the checkpoint {final}: {error.strerror or error}") from error
+    except (RuntimeError, SafetensorError) as error:  # torch and safetensors tell a full disk so
+        shutil.rmtree(half, ignore_errors=True)
+        raise OSError(f"could not save the checkpoint {final}: {error}") from error
+    return final
+
+
+def load_checkpoint(
+    folder: Path, rank: int = 0
+) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any], dict | None]:
+    """Weights, {"optimizer", "schedule"}, progress, and this rank's random states (None where another number of
+    processes wrote the checkpoint).
+
+    Raises:
+        BadCheckpoint: naming the file, the wanted and the given.
+    """
+    progress = _read_progress(folder)
+    for name, size in progress["files"].items():
+        path = folder / name
+        given = path.stat().st_size if path.is_file() else None
+        if given != size:
+            raise BadCheckpoint(
+                f"{path}: wanted {size:,} bytes, given {'no file' if given is None else f'{given:,}'}: "
+                "the checkpoint is cut short; resume from an earlier one"
+            )
+    try:
+        weights = load_file(folder / _WEIGHTS)
+        states = torch.load(folder / _OPTIMIZER, weights_only=True, map_location="cpu")
+        rng_file = folder / f"rng_{rank}.pt"
+        rng = torch.load(rng_file, weights_only=True, map_location="cpu") if rng_file.is_file() else None
+    except Exception as error:  # pickle and zip readers raise what they like on damaged bytes
+        raise BadCheckpoint(f"{folder}: wanted a whole checkpoint, its files do not read ({error})") from error
+    return weights, states, progress, rng
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    steps = [
+        (int(match[1]), path) for path in folder.glob("step_*") if (match := re.fullmatch(r"step_(\d+)", path.name))
+    ]
+    return [path for _, path in sorted(steps)]
+
+
+def remove_older(folder: Path, keep: int, spare: set[Path]) -> None:
+    """Keeps the newest `keep` checkpoints and those of `spare`."""
+    for path in find_checkpoints(folder)[:-keep]:
+        if path not in spare:
+            shutil.rmtree(path)
+
+
+def rng_states() -> dict[str, Any]:
+    """This process's random states, in types that load without executing anything."""
+    version, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(words), gauss],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+    }
+
+
+def set_rng_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+
+
+def _read_progress(folder: Path) -> dict[str, Any]:
+    path = folder / _PROGRESS
+    try:
+        progress = json.loads(path.read_text())
+        if not isinstance(progress, dict) or not isinstance(progress.get("files"), dict) or "step" not in progress:
+            raise ValueError("no step or no list of files in it")
+        return progress
+    except FileNotFoundError as error:
+        raise BadCheckpoint(f"{folder}: wanted a checkpoint with {_PROGRESS}, given no such file") from error
+    except ValueError as error:
+        raise BadCheckpoint(f"{path}: wanted a whole JSON object, given something else ({error})") from error
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,351 @@
+"""The typed experiment: what a YAML file or a flag may say, each field with its meaning.
+
+Files given by `--config` merge from left to right, then flags. The objects here never enter a component: `experiment`
+reads them and hands plain arguments on.
+"""
+
+import dataclasses
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+
+from dept_vl.registry import did_you_mean
+
+GROUPS = ("prompt", "low_rank", "projection")  # of weights, in the adapters and the network
+
+
+class BadConfig(ValueError):
+    """An impossible or contradictory setting."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterConfig:
+    """The text-side adapter.
+
+    Args:
+        name: pt, dpt, residual_pt, dept, or none (only the projection trains).
+        num_virtual_tokens: m, rows of the soft prompt. DePT may have 0.
+        r: rank of DPT's factors or of DePT's shift.
+        max_length: s, text positions that DePT's shift covers; longer texts get no shift beyond it.
+        lora_alpha: DePT's shift is lora_alpha / sqrt(r) * A B, as in the released code; null is the paper's A B.
+        bottleneck: hidden width of residual PT's MLP.
+        prompt_tuning_init: start rows from frequent vocabulary, a text, the class labels, or at random.
+        prompt_tuning_init_text: the text for TEXT; the labels, separated by commas, for LABELS.
+    """
+
+    name: str = "dept"
+    num_virtual_tokens: int | None = None
+    r: int | None = None
+    max_length: int | None = None
+    lora_alpha: float | None = 8.0
+    bottleneck: int | None = None
+    prompt_tuning_init: Literal["SAMPLE_VOCAB", "TEXT", "LABELS", "RANDOM"] = "SAMPLE_VOCAB"
+    prompt_tuning_init_text: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """The frozen language model.
+
+    Args:
+        model_name_or_path: "tiny-t5" (embedded), a folder, or a hub name such as google-t5/t5-base.
+        revision: the hub revision, null for the newest.
+        dtype: float32 or bfloat16, in which the frozen weights are held.
+        attn_implementation: eager or sdpa; null leaves the choice to transformers.
+        dropout: whether the frozen model's own dropout acts in training (DePT, DPT: true; Lester et al., FPT: false).
+    """
+
+    model_name_or_path: str = "tiny-t5"
+    revision: str | None = None
+    dtype: str = "float32"
+    attn_implementation: str | None = None
+    dropout: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionConfig:
+    """The frozen CLIP and its stored features.
+
+    Args:
+        model_name: "tiny-clip" (embedded), an open_clip name, hf-hub:..., or local-dir:...
+        pretrained: the open_clip tag that belongs to a plain name, such as openai.
+        layer: index of the tower's intermediate output that is read as a grid.
+        pooling: none, max (to pool_size x pool_size) or stack (2 x 2 cells into one token).
+        pool_size: side of the pooled grid, for max.
+        resize: squash (to a square, aspect ratio not kept) or model (the model's own preprocessing).
+        projection_scale: scale of the visual tokens; null is the word embeddings' root mean square, 1 is CLIP-T5's.
+        dtype: type of the stored features, float16 or bfloat16.
+        feature_dir: where the feature stores lie.
+        batch_size: images per pass through CLIP.
+        num_workers: processes that read images while features are extracted.
+        resident: hold a split's features in memory on the device; false reads them from disk.
+        on_unreadable: error (stop, naming the files) or report (leave them out, counted and named).
+    """
+
+    model_name: str = "tiny-clip"
+    pretrained: str | None = None
+    layer: int = 4
+    pooling: Literal["none", "max", "stack"] = "none"
+    pool_size: int | None = None
+    resize: Literal["squash", "model"] = "squash"
+    projection_scale: float | None = None
+    dtype: Literal["float16", "bfloat16"] = "float16"
+    feature_dir: str = "data/features"
+    batch_size: int = 128
+    num_workers: int = 0
+    resident: bool = True
+    on_unreadable: Literal["error", "report"] = "error"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """The task, its data and its text.
+
+    Args:
+        name: vqa or caption.
+        root: folder of the data set, in the layout of data/README.md; "shapes" generates the embedded set.
+        template: the source text; {question} stands for the question. null is the task's own.
+        protocol: how VQA answers are compared: official-2021, official-2017 or always.
+        max_source_length: tokens of the source text, its end token included; longer ones are cut and counted.
+        max_target_length: tokens of the target, its end token included.
+        num_beams: beams of the decoding; 1 is greedy.
+        train_split: split to train on: train, val, test or all.
+        eval_split: split that selects the checkpoint.
+        test_split: split of the reported score.
+        max_train_samples: at most so many training examples (null: all).
+        max_eval_samples: at most so many examples of the selecting split (null: all).
+        max_test_samples: at most so many examples of the test split (null: all).
+    """
+
+    name: str = "vqa"
+    root: str = "shapes"
+    template: str | None = None
+    protocol: str = "official-2021"
+    max_source_length: int = 20
+    max_target_length: int = 10
+    num_beams: int = 1
+    train_split: str = "train"
+    eval_split: str = "val"
+    test_split: str = "test"
+    max_train_samples: int | None = None
+    max_eval_samples: int | None = None
+    max_test_samples: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """AdamW, its groups and its schedule.
+
+    Args:
+        lr: learning rate of each group of weights: prompt, low_rank, projection.
+        weight_decay: of all groups (0 in DePT's executed recipe).
+        betas: AdamW's two averages.
+        eps: AdamW's epsilon.
+        lr_scheduler_type: linear or constant, after a linear warm-up.
+        warmup_steps: steps of warm-up, or a share of max_steps when below 1.
+        max_grad_norm: joint clipping of all groups; null for none.
+    """
+
+    lr: dict[str, float] = dataclasses.field(
+        default_factory=lambda: {"prompt": 0.3, "low_rank": 5e-4, "projection": 1e-3}
+    )
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-6
+    lr_scheduler_type: str = "linear"
+    warmup_steps: float = 0.06
+    max_grad_norm: float | None = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One run.
+
+    Args:
+        output_dir: the run folder.
+        seed: fixes weights, batches and draws.
+        max_steps: optimizer steps.
+        per_device_train_batch_size: rows of a batch on each process.
+        per_device_eval_batch_size: rows of a batch in evaluation.
+        gradient_accumulation_steps: batches per optimizer step.
+        bf16: compute in bfloat16 under autocast; trained weights stay float32.
+        fp16: refused, T5 overflows it; here so that the reason is told.
+        eval_steps: optimizer steps between evaluations on the selecting split; 0 for none before the end.
+        save_steps: optimizer steps between checkpoints; 0 for one at the end only.
+        logging_steps: optimizer steps between log lines.
+        save_total_limit: checkpoints kept besides the best.
+        metric_for_best_model: names the metric that selects the best checkpoint; null is the task's headline metric.
+        resume_from_checkpoint: a checkpoint folder, or "last" for the newest one of output_dir.
+        report_to: trackers of accelerate (tensorboard, wandb, trackio, ...), separated by commas; none for no tracker.
+        dataloader_num_workers: processes that make batches; 0 makes them in the training process.
+        num_threads: CPU threads of each process; null shares the cores among the processes.
+        progress: progress bars on the main process.
+        adapter: the text-side adapter.
+        backbone: the frozen language model.
+        vision: the frozen CLIP.
+        task: the task and its data.
+        optim: the optimizer.
+    """
+
+    output_dir: str = "runs/default"
+    seed: int = 42
+    max_steps: int = 1000
+    per_device_train_batch_size: int = 64
+    per_device_eval_batch_size: int = 256
+    gradient_accumulation_steps: int = 1
+    bf16: bool = False
+    fp16: bool = False
+    eval_steps: int = 0
+    save_steps: int = 0
+    logging_steps: int = 20
+    save_total_limit: int = 2
+    metric_for_best_model: str | None = None
+    resume_from_checkpoint: str | None = None
+    report_to: str = "none"
+    dataloader_num_workers: int = 0
+    num_threads: int | None = None
+    progress: bool = True
+    adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
+    backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
+    vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        _check_at_least(
+            1, self, "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
+            "gradient_accumulation_steps", "logging_steps", "save_total_limit",
+        )  # fmt: skip
+        _check_at_least(0, self, "eval_steps", "save_steps", "dataloader_num_workers")
+        _check_at_least(2, self.task, "max_source_length", "max_target_length")
+        _check_at_least(1, self.task, "num_beams", "max_train_samples", "max_eval_samples", "max_test_samples")
+        _check_at_least(1, self.vision, "batch_size", "pool_size")
+        if self.num_threads is not None:
+            _check_at_least(1, self, "num_threads")
+        _check_learning_rates(self.optim.lr)
+        if self.fp16:
+            raise BadConfig(
+                "fp16: T5's feed-forward activations pass 65,504, the greatest float16, and turn into infinities; "
+                "wanted bf16 or neither"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+class _Parser(ArgumentParser):
+    """jsonargparse, with a suggestion behind a flag that it does not know."""
+
+    def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
+        hint = did_you_mean(unknown[1], [action.dest for action in self._actions]) if unknown else ""
+        super().error(message + hint, *args, **kwargs)
+
+
+def build_parser(description: str, defaults: Sequence[Path]) -> ArgumentParser:
+    """A parser for `Experiment`. `defaults` are the files that stand in when no --config is given."""
+    names = ", ".join(path.as_posix() for path in defaults)
+    parser = _Parser(
+        description=f"{description} With no --config: {names}.",
+        allow_abbrev=False,
+        usage="%(prog)s [--config FILE ...] [--key value ...] (--help explains the keys, --print_config the result)",
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file; several merge from left to right")
+    parser.add_class_arguments(Experiment)
+    return parser
+
+
+def parse_experiment(
+    argv: Sequence[str] | None, *, description: str, defaults: Sequence[Path], overrides: Sequence[str] = ()
+) -> Experiment:
+    """argv (None: the command line) to an Experiment. `overrides` are flags that stand before the user's.
+
+    Raises:
+        SystemExit: with the reason on stderr, for unknown keys and flags, values of the wrong type, impossible sizes
+            and contradictions; after --help and --print_config.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    files = [Path(value) for flag, value in _config_flags(argv)]
+    if not files:
+        files = list(defaults)
+        argv = [*(word for path in files for word in ("--config", str(path))), *argv]
+    parser = build_parser(description, defaults)
+    try:
+        for path in files:
+            _check_file(path)
+        return to_experiment(parser, parser.parse_args([*overrides, *argv]))
+    except BadConfig as error:
+        parser.error(str(error))
+
+
+def _config_flags(argv: Sequence[str]) -> list[tuple[str, str]]:
+    """The --config flags with their values; a flag without a value is left to the parser."""
+    flags = [("--config", each.split("=", 1)[1]) for each in argv if each.startswith("--config=")]
+    return flags + [(flag, value) for flag, value in zip(argv, argv[1:], strict=False) if flag == "--config"]
+
+
+def to_experiment(parser: ArgumentParser, parsed: Namespace) -> Experiment:
+    fields = {field.name for field in dataclasses.fields(Experiment)}
+    built = parser.instantiate(parsed)
+    return Experiment(**{name: value for name, value in vars(built).items() if name in fields})
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The experiment of a run folder's config.yaml.
+
+    Raises:
+        BadConfig: the file is cut short or has unknown keys.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+        parser = build_parser("", [])
+        parser.exit_on_error = False
+        return to_experiment(parser, parser.parse_object(content))
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise BadConfig(f"{path}: wanted the config.yaml of a run, given something else ({error})") from error
+
+
+def _check_at_least(least: int, config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise BadConfig(f"{name}: wanted at least {least}, given {value}")
+
+
+def _check_learning_rates(rates: dict[str, float]) -> None:
+    for name, rate in rates.items():
+        if name not in GROUPS:
+            hint = did_you_mean(name, GROUPS)
+            raise BadConfig(f"optim.lr: unknown group {name!r}, wanted one of {', '.join(GROUPS)}.{hint}")
+        if not rate >= 0:
+            raise BadConfig(f"optim.lr.{name}: wanted at least 0, given {rate}")
+
+
+def _check_file(path: Path) -> None:
+    """Raises: BadConfig naming the file and every key that no field has."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadConfig(f"{path}: wanted a YAML file, given none ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path}: wanted YAML, given something else ({' '.join(str(error).split())})") from error
+    _check_keys(path, Experiment, content, "")
+
+
+def _check_keys(path: Path, config: type, content: Any, group: str) -> None:
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    if not isinstance(content, dict):
+        raise BadConfig(f"{path}: wanted {group.rstrip('.') or 'the file'} to hold keys and values, given {content!r}")
+    for key, value in content.items():
+        if key not in fields:
+            hint = did_you_mean(str(key), fields)
+            raise BadConfig(f"{path}: unknown key {group}{key}, wanted one of {', '.join(fields)}.{hint}")
+        if dataclasses.is_dataclass(fields[key].type):
+            _check_keys(path, fields[key].type, value, f"{group}{key}.")

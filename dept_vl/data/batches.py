@@ -1,0 +1,153 @@
+"""Examples to batches: length buckets, target draws, features by image.
+
+A training batch is a function of (seed, its number): which examples it holds and which target each of them draws.
+So a run resumes by starting at a number, and two processes that read halves of a batch see what one would.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dept_vl.data.text import Rows, Tokenizer, TokenTable, tokenise
+from dept_vl.model import Batch
+from dept_vl.tasks.example import Example
+
+_BUCKET = 50  # batches whose examples are sorted together by length
+_LENGTH_STEP = 8  # lengths in tokens that count as equal; exact sorting fills a batch with one wording of one kind
+_NO_LABEL = -100
+
+Gather = Callable[[Sequence[str]], Float[Tensor, "batch patch width"]]
+"""Features of images by key: a store's `gather`, or a resident table's."""
+
+
+class TooFewExamples(ValueError):
+    """No example to make a batch of."""
+
+
+class EncodedExamples:
+    """Examples with their text tokenised once. Targets of all examples share one table."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        *,
+        max_source_length: int,
+        max_target_length: int,
+    ) -> None:
+        self.examples = list(examples)
+        self.pad_token_id = tokenizer.pad_token_id
+        texts = sorted({example.source for example in self.examples})
+        place = {text: row for row, text in enumerate(texts)}
+        self.sources = tokenise(tokenizer, texts, max_source_length)
+        self.source_rows = np.array([place[example.source] for example in self.examples], dtype=np.int64)
+        answers = sorted({target for example in self.examples for target in example.targets})
+        place = {text: row for row, text in enumerate(answers)}
+        self.targets = tokenise(tokenizer, answers, max_target_length)
+        self._target_rows = TokenTable([place[target] for target in example.targets] for example in self.examples)
+        self._edges = [np.cumsum(example.weights) for example in self.examples]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def source_lengths(self) -> np.ndarray:
+        return self.sources.lengths[self.source_rows]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many different sources and targets were cut to their greatest length."""
+        return {"sources_cut": self.sources.cut, "targets_cut": self.targets.cut}
+
+    def collate(self, rows: Rows, gather: Gather | None, draws: np.ndarray | None = None) -> Batch:
+        """A batch of those examples; `draws` in [0, 1) pick a target each, None leaves labels out."""
+        ids = torch.from_numpy(self.sources.padded(self.source_rows[rows], self.pad_token_id))
+        lengths = torch.from_numpy(self.sources.lengths[self.source_rows[rows]])
+        mask = (torch.arange(ids.shape[1]) < lengths.unsqueeze(1)).long()  # [batch, seq]
+        labels = None
+        if draws is not None:
+            targets = [self._draw(row, draw) for row, draw in zip(rows, draws, strict=True)]
+            labels = torch.from_numpy(self.targets.padded(targets, _NO_LABEL))
+        features = gather([self.examples[row].image for row in rows]) if gather is not None else None
+        return Batch(ids, mask, labels, features, tuple(self.examples[row].id for row in rows))
+
+    def _draw(self, row: int | np.integer, draw: float) -> int:
+        choice = min(int(np.searchsorted(self._edges[row], draw, side="right")), len(self._edges[row]) - 1)
+        return int(self._target_rows[row][choice])
+
+
+class TrainingBatches(Dataset):
+    """Batch number n of an endless training run, for n = 0, 1, ...: this process's share of it.
+
+    An epoch visits each example `visits` times in an order drawn from (seed, epoch). Within stretches of 50 batches
+    examples are sorted by length, so that a batch pads little; the batches' order is drawn again. What does not
+    fill the last batch of an epoch is filled up from the epoch's first visits.
+    """
+
+    def __init__(
+        self,
+        encoded: EncodedExamples,
+        gather: Gather | None,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """`batch_size` counts the whole batch over all `world` processes; this one reads rows rank::world of it."""
+        if not len(encoded):
+            raise TooFewExamples("wanted at least one training example, given none")
+        if batch_size % world:
+            raise ValueError(f"wanted a batch that divides among {world} processes, given {batch_size} rows")
+        self.encoded, self.gather = encoded, gather
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        visits = np.repeat(np.arange(len(encoded)), [example.visits for example in encoded.examples])
+        self._visits = np.resize(visits, max(len(visits), batch_size))
+        self.batches_per_epoch = -(-len(self._visits) // batch_size)
+        self._epoch = functools.lru_cache(maxsize=2)(self._make_epoch)
+
+    def __getitem__(self, number: int) -> Batch:
+        epoch, place = divmod(number, self.batches_per_epoch)
+        rows = self._epoch(epoch)[place]
+        draws = np.random.default_rng([self.seed, 1, number]).random(self.batch_size)
+        return self.encoded.collate(rows[self.rank :: self.world], self.gather, draws[self.rank :: self.world])
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "_epoch"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._epoch = functools.lru_cache(maxsize=2)(self._make_epoch)
+
+    def _make_epoch(self, epoch: int) -> np.ndarray:
+        """Example rows of every batch of an epoch, [batches, batch_size]."""
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        order = rng.permutation(self._visits)
+        order = np.concatenate([order, order[: self.batches_per_epoch * self.batch_size - len(order)]])
+        lengths = -(-self.encoded.source_lengths // _LENGTH_STEP)
+        stretch = _BUCKET * self.batch_size
+        for start in range(0, len(order), stretch):
+            part = order[start : start + stretch]
+            order[start : start + stretch] = part[np.argsort(lengths[part], kind="stable")]
+        return rng.permutation(order.reshape(self.batches_per_epoch, self.batch_size), axis=0)
+
+
+def evaluation_batches(
+    encoded: EncodedExamples, gather: Gather | None, *, batch_size: int, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """Every example exactly once over all processes, longest first, without labels."""
+    order = np.argsort(-encoded.source_lengths, kind="stable")[rank::world]
+    for start in range(0, len(order), batch_size):
+        yield encoded.collate(order[start : start + batch_size], gather)
+
+
+def padded_share(encoded: EncodedExamples, batch_rows: Sequence[Rows] | np.ndarray) -> float:
+    """Share of the source columns of those batches that are padding."""
+    lengths = encoded.source_lengths
+    columns = sum(len(rows) * int(lengths[rows].max()) for rows in batch_rows)
+    return 1 - sum(int(lengths[rows].sum()) for rows in batch_rows) / columns

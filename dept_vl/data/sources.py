@@ -1,0 +1,187 @@
+"""From a data root on disk to examples: which files a split needs, what is counted, where its images lie.
+
+The same code reads the generated Shapes, the official COCO and VQA v2 files and any part of them;
+data/README.md draws the layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from dept_vl.data.annotation_files import (
+    BadAnnotation,
+    MissingFile,
+    find_file,
+    listed,
+    matching_files,
+    require_file,
+)
+from dept_vl.data.aokvqa import names_by_coco_id, read_aokvqa
+from dept_vl.data.coco import KarpathyImage, read_captions, read_karpathy
+from dept_vl.data.image_files import image_folders, list_images, locate_images
+from dept_vl.data.karpathy import SPLITS, check_whole_images, split_questions
+from dept_vl.data.vqa2 import join
+from dept_vl.registry import did_you_mean
+from dept_vl.tasks.example import Example
+
+KARPATHY = "dataset_coco.json"
+QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"
+SUBTYPES = ("train2014", "val2014")
+Row = Mapping[str, Any]
+
+
+class EmptySplit(ValueError):
+    """The asked-for split holds nothing to use."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What a loader needs of a task: an example from a row, or None when the row has no usable answer."""
+
+    def read(self, row: Row) -> Example | None: ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A split, ready to use.
+
+    counts: read (rows in the files), in_split (rows of the split, the number a whole evaluation covers),
+    dropped_no_answer and, for A-OKVQA, dropped_no_image, then examples and images, as loaded.
+    """
+
+    examples: list[Example]
+    counts: dict[str, int]
+    image_paths: dict[str, Path]
+
+
+def load_vqa(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
+    """VQA v2 questions of a Karpathy split; split 'all' takes every question and needs no split file.
+
+    limit: stop after so many examples (None: all of them).
+    """
+    root = _checked(root, split, (*SPLITS, "all"), limit)
+    karpathy_file = find_file(root, KARPATHY)
+    if split != "all":
+        karpathy_file = require_file(root, KARPATHY, f"the images of split {split!r}")
+    karpathy = read_karpathy(karpathy_file) if karpathy_file else {}
+    question_files, annotation_files = _vqa_files(root)
+    rows = join(question_files, annotation_files)
+    _name_images(rows, karpathy, question_files)
+    chosen = rows if split == "all" else split_questions(rows, karpathy, karpathy_file)[split]
+    filepaths = {image.filepath for image in karpathy.values()}
+    return _load(root, split, chosen, task, limit, {"read": len(rows)}, filepaths)
+
+
+def load_caption(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
+    """Images with their captions: one example per image.
+
+    The captions are those of `dataset_coco.json`. Where that file is absent only split 'all' can be had,
+    from the official captions files.
+    """
+    root = _checked(root, split, (*SPLITS, "all"), limit)
+    karpathy_file = find_file(root, KARPATHY)
+    caption_files = [p for p in matching_files(root, "captions*.json") if "_results.json" not in p.name]
+    if split == "all" and karpathy_file is None and caption_files:
+        rows = _merged_captions(caption_files)
+        return _load(root, split, rows, task, limit, {"read": len(rows)})
+    karpathy_file = require_file(root, KARPATHY, f"the images and captions of split {split!r}")
+    karpathy = read_karpathy(karpathy_file)
+    check_whole_images(karpathy, karpathy_file)
+    rows = [
+        {"image_id": image.image_id, "image": image.file_name, "captions": image.captions}
+        for image in karpathy.values()
+        if split in (image.split, "all")
+    ]
+    filepaths = {image.filepath for image in karpathy.values()}
+    return _load(root, split, rows, task, limit, {"read": len(karpathy)}, filepaths)
+
+
+def load_aokvqa(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
+    """A-OKVQA's direct-answer questions, split 'train' or 'val' (its test answers are not published).
+
+    Its images belong to COCO; a question whose image is not present is dropped and counted.
+    """
+    root = _checked(root, split, ("train", "val"), limit)
+    path = require_file(root, f"aokvqa_v1p0_{split}.json", f"A-OKVQA's {split} questions")
+    rows = read_aokvqa(path)
+    names = names_by_coco_id(list_images(image_folders(root)))
+    present = [{**row, "image": names[row["image_id"]]} for row in rows if row["image_id"] in names]
+    counts = {"read": len(rows), "dropped_no_image": len(rows) - len(present)}
+    return _load(root, split, present, task, limit, counts)
+
+
+def _checked(root: Path | str, split: str, splits: tuple[str, ...], limit: int | None) -> Path:
+    if split not in splits:
+        hint = did_you_mean(split, splits)
+        raise ValueError(f"split: wanted one of {', '.join(splits)}, given {split!r}.{hint}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit: wanted at least 1 or None for everything, given {limit}")
+    return Path(root)
+
+
+def _vqa_files(root: Path) -> tuple[list[Path], list[Path]]:
+    """The questions and the annotations files present, of train2014, val2014 or both."""
+    questions, annotations = [], []
+    for subtype in SUBTYPES:
+        pair = [find_file(root, pattern.format(subtype)) for pattern in (QUESTIONS, ANNOTATIONS)]
+        if pair[0]:
+            questions.append(pair[0])
+            annotations.append(require_file(root, ANNOTATIONS.format(subtype), f"the answers to {pair[0].name}"))
+        elif pair[1]:
+            require_file(root, QUESTIONS.format(subtype), f"the questions of {pair[1].name}")
+    if not questions:
+        wanted = " or ".join(QUESTIONS.format(subtype) for subtype in SUBTYPES)
+        raise MissingFile(f"{root}: wanted {wanted}, with annotations, given neither; see data/README.md")
+    return questions, annotations
+
+
+def _name_images(rows: list[dict[str, Any]], karpathy: Mapping[int, KarpathyImage], files: list[Path]) -> None:
+    """Karpathy's file says an image's name; only where it does not know the image does the convention."""
+    for row in rows:
+        if image := karpathy.get(row["image_id"]):
+            row["image"] = image.file_name
+    nameless = [row["question_id"] for row in rows if row["image"] is None]
+    if nameless:
+        wanted = f"a 'data_subtype' at the top, or the image in {KARPATHY}"
+        raise BadAnnotation(", ".join(map(str, files)), wanted, f"neither for question_id {listed(nameless)}")
+
+
+def _merged_captions(files: list[Path]) -> list[Row]:
+    rows: dict[str, Row] = {}
+    for path in files:
+        found = read_captions(path)
+        twice = [row["image"] for row in found if row["image"] in rows]
+        if twice:
+            raise BadAnnotation(path, "every image in one captions file", f"in two: {listed(twice)}")
+        rows.update((row["image"], row) for row in found)
+    return list(rows.values())
+
+
+def _load(
+    root: Path,
+    split: str,
+    rows: Iterable[Row],
+    task: Reader,
+    limit: int | None,
+    counts: dict[str, int],
+    filepaths: Iterable[str] = (),
+) -> Loaded:
+    rows = list(rows)
+    examples: list[Example] = []
+    dropped = 0
+    for row in rows:
+        if len(examples) == limit:
+            break
+        example = task.read(row)
+        if example is None:
+            dropped += 1
+        else:
+            examples.append(example)
+    counts = {**counts, "in_split": len(rows), "dropped_no_answer": dropped, "examples": len(examples)}
+    if not examples:
+        raise EmptySplit(f"{root}: wanted at least one example in split {split!r}, given none (counts: {counts})")
+    image_paths = locate_images(root, (example.image for example in examples), filepaths)
+    return Loaded(examples, {**counts, "images": len(image_paths)}, image_paths)

@@ -1,0 +1,93 @@
+"""What a model weighs and what a run costs: parameter counts with their denominators, memory, machine."""
+
+import platform
+import resource
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dept_vl.model import Network
+
+_PACKAGES = (
+    "dept_vl",
+    "torch",
+    "transformers",
+    "open_clip_torch",
+    "accelerate",
+    "tokenizers",
+    "peft",
+    "numpy",
+    "pillow",
+)
+
+
+def count_weights(network: Network, clip: int = 0) -> dict[str, Any]:
+    """Trained weights by group, and their share of two totals, as fractions.
+
+    `total` follows CLIP-T5's tables (VL-Adapter, LST): language model + projection + adapter, CLIP excluded, since
+    its features are made once. `total_with_clip` adds the image tower's weights, whose number is `clip`. Tied weights
+    count once.
+    """
+    groups = {name: sum(p.numel() for p in group) for name, group in network.param_groups().items()}
+    trained = sum(groups.values())
+    frozen = sum(p.numel() for p in network.backbone.parameters())
+    total = frozen + trained
+    return {
+        "trained": trained,
+        "by_group": groups,
+        "backbone": frozen,
+        "clip": clip,
+        "total": total,
+        "total_with_clip": total + clip,
+        "share": trained / total,
+        "share_with_clip": trained / (total + clip),
+        "adapter_share": (trained - groups.get("projection", 0)) / total,
+    }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the greatest amount of GPU memory allocated so far, or this process's greatest resident size."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def packages() -> dict[str, str]:
+    """Versions of what numbers depend on; absent packages are left out."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[f"{name}-version"] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(device: torch.device, num_processes: int = 1) -> dict[str, Any]:
+    system = platform.uname()
+    return {
+        "system": system.system,
+        "release": system.release,
+        "machine": system.machine,
+        "processor": system.processor,
+        "python": platform.python_version(),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "num_processes": num_processes,
+        "num_threads": torch.get_num_threads(),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that the package runs from, with "+" when files differ; None outside one."""
+    root = Path(__file__).parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

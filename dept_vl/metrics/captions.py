@@ -1,0 +1,189 @@
+"""Caption scores through pycocoevalcap: BLEU, METEOR, ROUGE-L, CIDEr-D and SPICE, as fractions.
+
+Papers print all of them times 100. The order of the predictions, or of the images, changes nothing.
+
+Quirks of the official code that we keep: CIDEr is CIDEr-D times 10 (so it may exceed 1), its word weights
+come from the references of the *scored* images (a subset is not comparable with the whole split, and one
+image alone always gets 0), and it counts length in bigrams.
+"""
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pycocoevalcap
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+
+from dept_vl.metrics.ids import ItemId, check_ids, in_order
+from dept_vl.metrics.java import NO_JAVA, JavaFailed, find_javas, first_on_path
+from dept_vl.metrics.meteor import Meteor
+from dept_vl.metrics.tokens import ptb_tokens, python_tokens
+from dept_vl.registry import UnknownName, did_you_mean
+
+METRICS = ("Bleu", "METEOR", "ROUGE_L", "CIDEr", "SPICE")
+SPICE_FILES = tuple(
+    Path(pycocoevalcap.__path__[0], "spice", "lib", f"stanford-corenlp-3.6.0{part}.jar") for part in ("", "-models")
+)
+
+Tokens = dict[ItemId, list[str]]
+Scored = dict[str, tuple[float, list[float]]]  # metric name -> corpus score, score per image
+
+
+class CaptionScores(dict[str, float]):
+    """Corpus scores by name (`Bleu_1` .. `Bleu_4`, `METEOR`, `ROUGE_L`, `CIDEr`) and what belongs to them.
+
+    per_image: metric name -> image id -> score. skipped: metric name -> why it is not here. tokenizer: "ptb",
+    or "python" where no java runs. warnings: sentences that belong beside the numbers.
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[str, float],
+        *,
+        per_image: Mapping[str, Mapping[ItemId, float]],
+        skipped: Mapping[str, str],
+        tokenizer: str,
+        warnings: Sequence[str],
+    ) -> None:
+        super().__init__(scores)
+        self.per_image = {metric: dict(values) for metric, values in per_image.items()}
+        self.skipped = dict(skipped)
+        self.tokenizer = tokenizer
+        self.warnings = list(warnings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Scores, `tokenizer`, `skipped` and `warnings` in one flat dict, ready for JSON."""
+        return {**self, "tokenizer": self.tokenizer, "skipped": self.skipped, "warnings": self.warnings}
+
+
+def score_captions(
+    predictions: Mapping[ItemId, str],
+    references: Mapping[ItemId, Sequence[str]],
+    *,
+    metrics: Sequence[str] = METRICS,
+) -> CaptionScores:
+    """Scores one caption per image against all its references.
+
+    metrics: a choice from METRICS; ("CIDEr",) is the fast one, with one short start of java and no METEOR.
+
+    Raises: MissingPrediction unless both mappings have the same ids; ValueError for an image without
+    references; UnknownName for a metric outside METRICS.
+    """
+    _check_metrics(metrics)
+    check_ids(predictions, references, "image")
+    ids = in_order(references)
+    _check_references(references)
+    flat = [caption for key in ids for caption in references[key]] + [predictions[key] for key in ids]
+    tokens, java, why_not = _tokenise(flat)
+    gts, res = _by_image(tokens, ids, references)
+    warnings = []
+    if java is None:
+        warnings.append(f"tokenised in Python, not by the official PTB tokenizer: {why_not}")
+    if "CIDEr" in metrics and len(ids) == 1:
+        warnings.append("CIDEr of a single image is always 0: its word weights come from the scored images")
+    scored: Scored = {}
+    skipped: dict[str, str] = {}
+    for metric in METRICS:
+        if metric not in metrics:
+            continue
+        if java is None and metric in ("METEOR", "SPICE"):
+            skipped[metric] = why_not
+            continue
+        try:
+            scored |= _score(metric, gts, res, java)
+        except JavaFailed as error:
+            skipped[metric] = str(error)
+    return CaptionScores(
+        {name: corpus for name, (corpus, _) in scored.items()},
+        per_image={name: dict(zip(ids, values, strict=True)) for name, (_, values) in scored.items()},
+        skipped=skipped,
+        tokenizer="python" if java is None else "ptb",
+        warnings=warnings,
+    )
+
+
+def constant_cider(captions: Sequence[str], references: Mapping[ItemId, Sequence[str]]) -> list[float]:
+    """The CIDEr of each caption as the answer to every image, with one start of java for all of them."""
+    _check_references(references)
+    ids = in_order(references)
+    flat = [caption for key in ids for caption in references[key]] + list(captions)
+    tokens, _, _ = _tokenise(flat)
+    given = iter(tokens)
+    gts = {key: [next(given) for _ in references[key]] for key in ids}
+    return [float(Cider().compute_score(gts, dict.fromkeys(ids, [caption]))[0]) for caption in given]
+
+
+def _tokenise(captions: Sequence[str]) -> tuple[list[str], str | None, str]:
+    """Tokens, the java that made them (None: Python did), and then why there is no java."""
+    why_not = []
+    for java in find_javas():
+        try:
+            return ptb_tokens(captions, java), java, ""
+        except JavaFailed as error:
+            why_not.append(str(error))
+    return python_tokens(captions), None, "; ".join(why_not) or NO_JAVA
+
+
+def _by_image(
+    tokens: Sequence[str], ids: Sequence[ItemId], references: Mapping[ItemId, Sequence[str]]
+) -> tuple[Tokens, Tokens]:
+    """References and hypotheses by image, from one list that holds all references and then the hypotheses."""
+    given = iter(tokens)
+    gts = {key: [next(given) for _ in references[key]] for key in ids}
+    if not any(caption for captions in gts.values() for caption in captions):
+        raise ValueError(f"wanted references with at least one word, given none in {len(ids):,} images")
+    return gts, {key: [next(given)] for key in ids}
+
+
+def _score(metric: str, gts: Tokens, res: Tokens, java: str | None) -> Scored:
+    if metric == "Bleu":
+        corpus, per_image = Bleu(4).compute_score(gts, res, verbose=0)
+        return {f"Bleu_{n + 1}": _plain(corpus[n], per_image[n]) for n in range(4)}
+    if metric == "ROUGE_L":
+        return {metric: _plain(*Rouge().compute_score(gts, res))}
+    if metric == "CIDEr":
+        return {metric: _plain(*Cider().compute_score(gts, res))}
+    assert java is not None
+    if metric == "METEOR":
+        with Meteor(java) as meteor:
+            return {metric: meteor.score(gts, res)}
+    return {metric: _spice(gts, res, java)}
+
+
+def _plain(corpus: float, per_image: Iterable[float]) -> tuple[float, list[float]]:
+    """The scores without numpy."""
+    return float(corpus), [float(score) for score in per_image]
+
+
+def _spice(gts: Tokens, res: Tokens, java: str) -> tuple[float, list[float]]:
+    """SPICE where its models lie; pycocoevalcap would otherwise start to download them."""
+    absent = [file.name for file in SPICE_FILES if not file.is_file()]
+    if absent:
+        raise JavaFailed(f"SPICE needs {' and '.join(absent)} in {SPICE_FILES[0].parent}")
+    from pycocoevalcap.spice.spice import Spice
+
+    try:
+        with first_on_path(java):
+            numbered = [dict(enumerate(tokens.values())) for tokens in (gts, res)]  # it sorts the ids
+            corpus, parts = Spice().compute_score(*numbered)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        raise JavaFailed(f"SPICE did not finish: {error}") from error
+    return _plain(corpus, [part["All"]["f"] for part in parts])
+
+
+def _check_metrics(metrics: Sequence[str]) -> None:
+    for metric in metrics:
+        if metric not in METRICS:
+            wanted = ", ".join(METRICS)
+            raise UnknownName(
+                f"unknown caption metric {metric!r}: wanted one of {wanted}.{did_you_mean(metric, METRICS)}"
+            )
+
+
+def _check_references(references: Mapping[ItemId, Sequence[str]]) -> None:
+    for key, captions in references.items():
+        if isinstance(captions, str) or not captions:
+            raise ValueError(f"image {key!r}: wanted a list of at least one reference, given {captions!r}")

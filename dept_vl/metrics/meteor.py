@@ -1,0 +1,102 @@
+"""METEOR 1.5 (Denkowski and Lavie, WMT 2014) through the program that pycocoevalcap ships.
+
+It answers on stdout, line by line: `SCORE ||| reference ||| ... ||| hypothesis` gives statistics, and
+`EVAL ||| statistics ||| ...` one score per sentence and then the corpus score. pycocoevalcap's own wrapper
+leaves pipes open, and waits for ever on its lock once the program has died; this one does neither.
+"""
+
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pycocoevalcap
+
+from dept_vl.metrics.ids import ItemId
+from dept_vl.metrics.java import JavaFailed
+
+_FOLDER = Path(pycocoevalcap.__path__[0], "meteor")
+_COMMAND = ["-jar", "-Xmx2G", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm"]
+
+
+class Meteor:
+    """The running program; use it as a context manager, which ends it. Raises JavaFailed."""
+
+    def __init__(self, java: str) -> None:
+        self._stderr = tempfile.TemporaryFile()
+        try:
+            self._process = subprocess.Popen(
+                [java, *_COMMAND],
+                cwd=_FOLDER,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise JavaFailed(f"METEOR did not start with {java}: {error}") from error
+
+    def __enter__(self) -> "Meteor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass  # the last line was still on its way to a dead program; its score failed already
+        self._stderr.close()
+
+    def score(
+        self, references: Mapping[ItemId, Sequence[str]], hypotheses: Mapping[ItemId, Sequence[str]]
+    ) -> tuple[float, list[float]]:
+        """The corpus score and that of each id, as fractions; both mappings hold tokens joined by spaces."""
+        statistics = [self._statistics(references[key], hypotheses[key][0]) for key in references]
+        self._say(" ||| ".join(["EVAL", *statistics]))
+        scores = [self._number() for _ in statistics]
+        return self._number(), scores
+
+    def _statistics(self, references: Sequence[str], hypothesis: str) -> str:
+        # The official wrapper folds double spaces in the hypothesis only.
+        parts = ["SCORE", *(_unbarred(reference) for reference in references)]
+        self._say(" ||| ".join([*parts, _unbarred(hypothesis).replace("  ", " ")]))
+        line = self._heard()
+        if not line or not line[0].isdigit():
+            raise self._failed(line)
+        return line
+
+    def _number(self) -> float:
+        line = self._heard()
+        try:
+            return float(line)
+        except ValueError:
+            raise self._failed(line) from None
+
+    def _say(self, line: str) -> None:
+        try:
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._failed("") from None
+
+    def _heard(self) -> str:
+        return self._process.stdout.readline().strip()
+
+    def _failed(self, line: str) -> JavaFailed:
+        self._process.kill()
+        status = self._process.wait()
+        self._stderr.seek(0)
+        said = self._stderr.read().decode("utf-8", errors="replace").strip()[-300:]
+        return JavaFailed(f"METEOR answered {line!r}, wanted numbers (exit status {status}): {said}")
+
+
+def _unbarred(text: str) -> str:
+    """Without the separator of METEOR's protocol."""
+    return text.replace("|||", "")

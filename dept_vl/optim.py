@@ -1,0 +1,72 @@
+"""Named parameter groups to an AdamW with a learning rate each, and one schedule over all of them."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from dept_vl.registry import did_you_mean
+
+SCHEDULES = ("linear", "constant")
+
+
+class BadLearningRates(ValueError):
+    """Learning rates that do not name the groups that train."""
+
+
+def build_optimizer(
+    groups: Mapping[str, Sequence[nn.Parameter]],
+    learning_rates: Mapping[str, float],
+    *,
+    weight_decay: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> torch.optim.AdamW:
+    """AdamW over the groups, in order of their names; each torch group carries its "name".
+
+    `learning_rates` may name groups that this model does not have (one config serves several adapters), but every
+    group must have a rate.
+
+    Raises:
+        BadLearningRates: a group without a rate, nothing to train at all, or a rate below 0.
+    """
+    if not groups:
+        raise BadLearningRates("wanted at least one group of weights to train, given none: nothing would be learnt")
+    for name in groups:
+        if name not in learning_rates:
+            hint = did_you_mean(name, learning_rates)
+            raise BadLearningRates(f"wanted a learning rate for {name!r}, given {dict(learning_rates)}.{hint}")
+        if not learning_rates[name] >= 0:
+            raise BadLearningRates(f"wanted a learning rate >= 0 for {name!r}, given {learning_rates[name]}")
+    return torch.optim.AdamW(
+        [{"params": list(groups[name]), "lr": learning_rates[name], "name": name} for name in sorted(groups)],
+        betas=betas,
+        eps=eps,
+        weight_decay=weight_decay,
+    )
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, *, name: str, max_steps: int, warmup_steps: int | float
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up, then linear decay to 0 at `max_steps`, or constant.
+
+    warmup_steps: a number of steps, or a share of `max_steps` when below 1 (transformers' rule).
+
+    Raises:
+        ValueError: an unknown name, or a warm-up as long as the run.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"lr_scheduler_type: wanted one of {', '.join(SCHEDULES)}, given {name!r}")
+    warm = round(warmup_steps * max_steps) if warmup_steps < 1 else int(warmup_steps)
+    if warm < 0 or warm >= max_steps:
+        raise ValueError(
+            f"warmup_steps: wanted fewer than max_steps={max_steps} and no less than 0, given {warmup_steps}"
+        )
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return 1.0 if name == "constant" else (max_steps - step) / (max_steps - warm)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

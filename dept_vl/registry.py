@@ -1,0 +1,62 @@
+"""Names to things: a mapping that modules fill while they are imported, and that suggests a spelling."""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class UnknownName(ValueError):
+    """A name that stands in no registry entry; the message lists the names that do."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """ " Did you mean 'dept'?", to be put behind an error's last sentence, or "" when nothing is close."""
+    close = difflib.get_close_matches(name, list(choices), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+class Registry(Mapping[str, T]):
+    """A mapping from a name to a thing of one `kind`; `kind` is the word that its errors use.
+
+    Raises:
+        UnknownName: `registry[name]` for a name without an entry.
+        ValueError: a second entry under the same name.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def add(self, name: str, value: T) -> T:
+        if name in self._entries:
+            raise ValueError(f"{self.kind} {name!r} is registered twice: {self._entries[name]!r} and {value!r}")
+        self._entries[name] = value
+        return value
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """A decorator that adds what it decorates under `name` and leaves it as it is."""
+        return lambda value: self.add(name, value)
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            wanted = ", ".join(sorted(self._entries)) or "nothing: the registry is empty"
+            raise UnknownName(f"unknown {self.kind} {name!r}: wanted one of {wanted}.{did_you_mean(name, self)}")
+        return self._entries[name]
+
+    # Mapping answers these two by catching KeyError, which UnknownName is not.
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def get(self, name: str, default: T | None = None) -> T | None:
+        return self._entries.get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"Registry({self.kind!r}: {', '.join(self._entries)})"

@@ -1,0 +1,42 @@
+"""One example: what the model is asked, what it may answer, what it is scored against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import Formatter
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row after a task has read it.
+
+    source: the text the model reads. targets, weights: what it may be trained to emit, and the probability
+    of drawing each at a visit; they sum to 1. references: what a prediction is scored against. image: the
+    image's key in the feature store, its file name, or None for a text task. text: the bare question.
+    """
+
+    id: int | str
+    source: str
+    targets: tuple[str, ...]
+    weights: tuple[float, ...]
+    references: tuple[str, ...]
+    image: str | None = None
+    question_type: str | None = None
+    answer_type: str | None = None
+    text: str = ""
+    visits: int = 1  # draws per training epoch
+
+
+def template_fields(template: str) -> set[str]:
+    """The names in the braces of a template."""
+    try:
+        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"template: wanted paired braces, given {template!r} ({error})") from error
+
+
+def part_warnings(what: str, scored: int, split_size: int | None) -> list[str]:
+    """One warning when fewer were scored than the split holds."""
+    if split_size is None or scored >= split_size:
+        return []
+    return [f"scored {scored:,} of the {split_size:,} {what} of the split: not comparable with published numbers"]

@@ -1,0 +1,90 @@
+"""Visual question answering, open-ended, scored as VQA v2.
+
+    {"question_id": 71002, "image": "COCO_train2014_000000000071.jpg", "question_type": "is this",
+     "question": "Is this train headed towards or from the orange building?", "answer_type": "other",
+     "answers": ("from", "away from", "from", ...)}                      # ten people, in their own spelling
+
+A target is drawn once per visit in proportion to its soft score. The score is not also put on the loss, as
+VL-T5's and VL_adapter's code does: an answer would count with its square.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from dept_vl.metrics.vqa import PROTOCOLS, normalise_answer, score_vqa
+from dept_vl.registry import did_you_mean
+from dept_vl.tasks.example import Example, part_warnings, template_fields
+
+# What the official leave-one-out score gives an answer that so many of ten people gave.
+SOFT_SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)
+
+_normalise = lru_cache(maxsize=1 << 16)(normalise_answer)  # VQA v2's 6.6 million answers repeat
+
+
+@dataclass(frozen=True)
+class VqaTask:
+    """template: the source text; it must use `{question}` and nothing else. protocol: see metrics.vqa."""
+
+    template: str = "vqa: {question}"
+    protocol: str = "official-2021"
+    headline: ClassVar[str] = "vqa_accuracy"
+
+    def __post_init__(self) -> None:
+        if template_fields(self.template) != {"question"}:
+            raise ValueError(f"template: wanted the field {{question}} and no other, given {self.template!r}")
+        if self.protocol not in PROTOCOLS:
+            hint = did_you_mean(self.protocol, PROTOCOLS)
+            raise ValueError(f"protocol: wanted one of {', '.join(PROTOCOLS)}, given {self.protocol!r}.{hint}")
+
+    def read(self, row: Mapping[str, Any]) -> Example | None:
+        """An example, or None when every answer of the row normalises to nothing ("", "the", "...")."""
+        scores = soft_targets(row["answers"])
+        if not scores:
+            return None
+        question, total = row["question"].strip(), sum(scores.values())
+        return Example(
+            id=row["question_id"],
+            source=self.template.format(question=question),
+            targets=tuple(scores),
+            weights=tuple(score / total for score in scores.values()),
+            references=tuple(row["answers"]),
+            image=row["image"],
+            question_type=row["question_type"],
+            answer_type=row["answer_type"],
+            text=question,
+        )
+
+    def score(
+        self, predictions: Mapping[Any, str], examples: Sequence[Example], *, split_size: int | None = None
+    ) -> dict[str, Any]:
+        """VQA accuracy as a fraction, in all and by type, with its protocol and a list of warnings.
+
+        split_size: how many questions the whole split holds (`Loaded.counts["in_split"]`), if known.
+        """
+        result = score_vqa(
+            predictions,
+            {example.id: example.references for example in examples},
+            {example.id: example.question_type for example in examples},
+            {example.id: example.answer_type for example in examples},
+            self.protocol,
+        )
+        return {**result, "warnings": part_warnings("questions", len(examples), split_size)}
+
+
+def soft_targets(answers: Sequence[str]) -> dict[str, float]:
+    """Targets with their soft scores, the best first.
+
+    Answers that normalise alike ("2", "two") are one target, spelled as most people spelled it, in lower
+    case and stripped: what a generator should emit. Those that normalise to nothing are left out.
+    """
+    spellings: dict[str, Counter[str]] = {}
+    for answer in answers:
+        if normal := _normalise(answer):
+            spellings.setdefault(normal, Counter())[answer.strip().lower()] += 1
+    groups = sorted(spellings.values(), key=lambda group: -group.total())
+    return {group.most_common(1)[0][0]: SOFT_SCORES[min(group.total(), 4)] for group in groups}

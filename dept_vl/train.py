@@ -1,0 +1,346 @@
+"""The training loop: the only one for adapters.
+
+It knows a `Network` by its forward pass, `param_groups()` and `trained_state()`, and batches by their number; it
+knows no task. What it promises: one seed and one process give the same bytes again; a run that is killed and
+resumed ends like one that was not; a number that is not finite stops it before it reaches the weights.
+"""
+
+import dataclasses
+import json
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dept_vl.checkpoint.resumable import (
+    BadCheckpoint,
+    find_checkpoints,
+    load_checkpoint,
+    remove_older,
+    rng_states,
+    save_checkpoint,
+    set_rng_states,
+)
+from dept_vl.data.batches import TrainingBatches
+from dept_vl.model import Network
+
+_PATIENCE = 3  # evaluations or log lines without any change before the loop says so
+
+Scores = dict[str, int | float]
+Evaluate = Callable[[], Scores]
+
+
+class NonFiniteLoss(ValueError):
+    """A loss or gradient that is not a number or infinite."""
+
+
+class LearningWarning(UserWarning):
+    """It runs but does not learn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long and how often; all counts are optimizer steps, 0 is never."""
+
+    max_steps: int
+    eval_steps: int = 0
+    save_steps: int = 0
+    logging_steps: int = 20
+    save_total_limit: int = 2
+    max_grad_norm: float | None = 1.0
+    metric: str | None = None  # which of `evaluate`'s numbers selects the best checkpoint; greater is better
+    num_workers: int = 0
+    progress: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a run came to. `best_step` is the step whose weights the network now has."""
+
+    steps: int
+    best_step: int
+    evaluations: list[Scores]
+    train_seconds: float  # of this process's steps alone: no evaluation, no saving
+    first_step: int
+
+
+class RunLog:
+    """metrics.jsonl of a run folder, and accelerate's trackers: one line per log step, from the main process."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
+        self.path, self._accelerator = folder / "metrics.jsonl", accelerator
+
+    def start(self, step: int) -> None:
+        """Forgets lines beyond `step`: a resumed run writes them again."""
+        if not self._accelerator.is_main_process:
+            return
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        self.path.write_text("".join(line for line in lines if _step_of(line) <= step))
+
+    def write(self, step: int, **values: Any) -> None:
+        if self._accelerator.is_main_process:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        self._accelerator.log(_flat(values), step=step)
+
+
+def train(
+    accelerator: Accelerator,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    batches: TrainingBatches,
+    plan: Plan,
+    folder: Path,
+    *,
+    evaluate: Evaluate | None = None,
+    resume_from: Path | None = None,
+) -> Trained:
+    """Trains, and leaves the best weights (the last ones without evaluations) in the network.
+
+    `batches` holds this process's share; with accumulation, step n reads the batches n k to n k + k - 1.
+    Checkpoints go to folder/checkpoints, the log to folder/metrics.jsonl.
+
+    Raises:
+        NonFiniteLoss: naming the step and the groups; the state before that step is saved.
+        BadCheckpoint: `resume_from` is not a whole checkpoint of such a run.
+        OSError: a checkpoint could not be saved; earlier ones are untouched.
+    """
+    run = _Run(accelerator, network, optimizer, schedule, plan, folder, RunLog(folder, accelerator))
+    first = run.resume(resume_from) if resume_from else 0
+    run.log.start(first)
+    wrapped, stepper = accelerator.prepare(network, optimizer)
+    accumulation = accelerator.gradient_accumulation_steps
+    numbers = range(first * accumulation, plan.max_steps * accumulation)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=plan.num_workers,
+        generator=torch.Generator(),  # its own: the loader's draw must not move the dropout of a resumed run
+    )
+    numbered = iter(loader)
+    bar = tqdm(
+        initial=first, total=plan.max_steps, desc="train", disable=not (plan.progress and accelerator.is_main_process)
+    )
+    network.train()
+    for step in range(first + 1, plan.max_steps + 1):
+        started = time.perf_counter()
+        loss = torch.zeros((), device=accelerator.device)
+        for _ in range(accumulation):
+            batch = next(numbered)
+            network.note_length(batch)
+            with accelerator.accumulate(wrapped), accelerator.autocast():
+                part = wrapped(batch.to(accelerator.device)).mean()
+                accelerator.backward(part)
+            loss += part.detach() / accumulation
+        norms, rates = run.clip(), run.rates()
+        run.refuse_non_finite(step, loss, norms)
+        stepper.step()
+        schedule.step()
+        stepper.zero_grad(set_to_none=True)
+        run.seconds += time.perf_counter() - started
+        bar.update()
+        if step % plan.logging_steps == 0 or step == plan.max_steps:
+            bar.set_postfix(loss=f"{run.report(step, loss, norms, rates):.3f}")
+        if evaluate and plan.eval_steps and (step % plan.eval_steps == 0 or step == plan.max_steps):
+            run.evaluate(step, evaluate)
+        if step == plan.max_steps or (plan.save_steps and step % plan.save_steps == 0):
+            run.save(step)
+    bar.close()
+    best = run.best["step"] if run.best else plan.max_steps
+    if best != plan.max_steps:
+        run.load_best(best)
+    network.eval()
+    return Trained(plan.max_steps, best, run.evaluations, run.seconds, first)
+
+
+class _Run:
+    """What changes while a run goes on, beside the weights."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        plan: Plan,
+        folder: Path,
+        log: RunLog,
+    ) -> None:
+        self.accelerator, self.network, self.plan, self.log = accelerator, network, plan, log
+        self.optimizer, self.schedule = optimizer, schedule
+        self.folder = folder / "checkpoints"
+        self.groups = network.param_groups()
+        self.evaluations: list[Scores] = []
+        self.best: Scores | None = None
+        self.still = dict.fromkeys(self.groups, 0)  # log lines in a row on which a group's gradient was zero
+        self.seconds = 0.0
+
+    def clip(self) -> dict[str, float]:
+        """Gradient norm of each group before clipping; then all groups are clipped together."""
+        norms = {
+            name: float(torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]))
+            for name, group in self.groups.items()
+        }
+        limit = self.plan.max_grad_norm
+        total = math.hypot(*norms.values())
+        if limit is not None and math.isfinite(total) and total > limit:
+            for parameter in (p for group in self.groups.values() for p in group if p.grad is not None):
+                parameter.grad.mul_(limit / (total + 1e-6))
+        return norms
+
+    def refuse_non_finite(self, step: int, loss: torch.Tensor, norms: dict[str, float]) -> None:
+        bad = [name for name, norm in norms.items() if not math.isfinite(norm)]
+        if math.isfinite(float(loss)) and not bad:
+            return
+        self.save(step - 1)
+        kept = self.folder / f"step_{step - 1}"
+        raise NonFiniteLoss(
+            f"step {step}: wanted a finite loss and finite gradients, given loss {float(loss)} and non-finite "
+            f"gradients in {', '.join(bad) or 'no group'}; the state after step {step - 1} is in {kept}. "
+            "A lower learning rate of that group, or max_grad_norm, is the usual cure"
+        )
+
+    def report(self, step: int, loss: torch.Tensor, norms: dict[str, float], rates: dict[str, float]) -> float:
+        """Writes a log line; returns the loss averaged over the processes."""
+        mean = float(self.accelerator.reduce(loss, "mean"))
+        self.log.write(step, loss=mean, lr=rates, grad_norm=norms, seconds=round(self.seconds, 3))
+        for name, norm in norms.items():
+            self.still[name] = self.still[name] + 1 if norm == 0 else 0
+            if self.still[name] == _PATIENCE:
+                warnings.warn(
+                    f"step {step}: the gradient of group {name!r} has been zero on {_PATIENCE} log lines in a row; "
+                    "these weights do not learn (is their part of the input used?)",
+                    LearningWarning,
+                    stacklevel=3,
+                )
+        return mean
+
+    def evaluate(self, step: int, evaluate: Evaluate) -> None:
+        self.agree_on_length()
+        self.network.eval()
+        scores = evaluate()
+        self.network.train()
+        self.evaluations.append({"step": step, **scores})
+        self.log.write(step, evaluation=scores)
+        recent = [each[self.plan.metric] for each in self.evaluations[-_PATIENCE:]]
+        if len(recent) == _PATIENCE and len(set(recent)) == 1:
+            warnings.warn(
+                f"step {step}: {self.plan.metric} has been {recent[0]:.4f} in {_PATIENCE} evaluations in a row; "
+                "it runs but does not learn. Prompts often stay at the majority answer for thousands of steps: "
+                "compare learning rates (optim.lr) and starts (adapter.prompt_tuning_init) before waiting longer",
+                LearningWarning,
+                stacklevel=3,
+            )
+        if self.best is None or scores[self.plan.metric] > self.best["value"]:
+            self.best = {"step": step, "value": scores[self.plan.metric]}
+            self.save(step)
+
+    def save(self, step: int) -> None:
+        self.agree_on_length()
+        states = gather_object([rng_states()])
+        if self.accelerator.is_main_process and not (self.folder / f"step_{step}").exists():
+            save_checkpoint(
+                self.folder,
+                step,
+                weights=self.network.trained_state(),
+                optimizer=self.optimizer.state_dict(),
+                schedule=self.schedule.state_dict(),
+                progress={
+                    "best": self.best,
+                    "evaluations": self.evaluations,
+                    "still": self.still,
+                    "seconds": self.seconds,
+                    "trained_length": self.network.trained_length,
+                },
+                rng_states=states,
+            )
+            spare = {self.folder / f"step_{self.best['step']}"} if self.best else set()
+            remove_older(self.folder, self.plan.save_total_limit, spare)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self, checkpoint: Path) -> int:
+        """Puts everything back; returns the step to go on from."""
+        weights, states, progress, rng = load_checkpoint(checkpoint, self.accelerator.process_index)
+        step = progress["step"]
+        if step > self.plan.max_steps:
+            raise BadCheckpoint(
+                f"{checkpoint}: wanted a checkpoint of at most {self.plan.max_steps} steps, given {step}"
+            )
+        self.network.load_trained_state(weights)
+        try:
+            self.optimizer.load_state_dict(states["optimizer"])
+            self.schedule.load_state_dict(states["schedule"])
+            self.best, self.evaluations = progress["best"], progress["evaluations"]
+            self.still, self.seconds = progress["still"], progress["seconds"]
+            self.network.trained_length = progress["trained_length"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise BadCheckpoint(
+                f"{checkpoint}: wanted the state of a run with these groups of weights ({error})"
+            ) from error
+        if rng is not None:
+            set_rng_states(rng)
+        if self.accelerator.is_main_process:
+            self._take_over(checkpoint, step)
+        self.accelerator.wait_for_everyone()
+        return step
+
+    def _take_over(self, checkpoint: Path, step: int) -> None:
+        """Removes this folder's checkpoints beyond `step`, which are of another course, and brings the best one where
+        the run goes on in another folder than it began."""
+        for path in find_checkpoints(self.folder):
+            if int(path.name.removeprefix("step_")) > step:
+                shutil.rmtree(path)
+        best = self.folder / f"step_{self.best['step']}" if self.best else None
+        if best and not best.exists():
+            source = checkpoint.parent / best.name
+            if not source.is_dir():
+                raise BadCheckpoint(f"{checkpoint}: wanted the run's best checkpoint {best.name} beside it, given none")
+            shutil.copytree(source, best)
+
+    def load_best(self, step: int) -> None:
+        weights, _, progress, _ = load_checkpoint(self.folder / f"step_{step}")
+        self.network.load_trained_state(weights)
+        self.network.trained_length = progress["trained_length"]
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate of each group in the step to come."""
+        return {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+
+    def agree_on_length(self) -> None:
+        """Each process saw its own rows; what any of them trained is trained in all."""
+        lengths = [length for length in gather_object([self.network.trained_length]) if length is not None]
+        self.network.trained_length = max(lengths, default=None)
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """The last whole checkpoint of a run folder. Raises: BadCheckpoint when there is none."""
+    found = find_checkpoints(folder / "checkpoints")
+    if not found:
+        raise BadCheckpoint(f"{folder / 'checkpoints'}: wanted a checkpoint to resume from, given none")
+    return found[-1]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _step_of(line: str) -> int:
+    """The step of a log line; a line that a kill cut short counts as beyond every step."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return 1 << 62

@@ -1,0 +1,80 @@
+"""Image files to features, batch by batch: decoded by worker processes, run through the frozen CLIP."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dept_vl.vision.clip import FrozenClip
+from dept_vl.vision.images import UnreadableImage, open_image
+from dept_vl.vision.preprocess import Preprocess
+
+Reasons = dict[str, str]  # key of an unreadable image to what is wrong with it
+
+
+class UnstorableFeatures(ValueError):
+    """Features that the stored dtype cannot hold."""
+
+
+def run_clip(
+    clip: FrozenClip,
+    files: list[tuple[str, Path]],
+    spans: list[tuple[int, int]],
+    batch_size: int,
+    num_workers: int,
+    dtype: torch.dtype,
+) -> Iterator[tuple[list[str], Tensor, Reasons]]:
+    """Keys and features of each batch's readable images, and the reasons of the others. No batch crosses
+    a span, so an image shares its batch with the same others whether or not the extraction was resumed."""
+    loader = DataLoader(
+        _Pictures([path for _, path in files], clip.preprocess),
+        batch_sampler=[
+            list(range(first, min(first + batch_size, stop)))
+            for start, stop in spans
+            for first in range(start, stop, batch_size)
+        ],
+        num_workers=num_workers,
+        collate_fn=_collate,
+        pin_memory=clip.device.type == "cuda",
+        generator=torch.Generator(),  # otherwise it draws from the global stream: a found store would not
+    )
+    for indices, pixels, reasons in loader:
+        keys = [files[index][0] for index in indices]
+        features = torch.empty(0, clip.num_patches, clip.width, dtype=dtype)
+        if keys:
+            features = clip.grid(pixels).to("cpu", dtype)
+            sound = features.isfinite().flatten(1).all(dim=1)
+            if not sound.all():
+                key = keys[int(sound.int().argmin())]
+                hint = "; dtype='bfloat16' has the range of fp32" if dtype is torch.float16 else ""
+                raise UnstorableFeatures(
+                    f"features of {key!r}: wanted finite numbers of {dtype}, given infinite ones or NaN{hint}"
+                )
+        yield keys, features, {files[index][0]: reason for index, reason in reasons.items()}
+
+
+class _Pictures(Dataset):
+    """Index to its pixels, or to the reason why there are none."""
+
+    def __init__(self, paths: list[Path], preprocess: Preprocess) -> None:
+        self.paths, self.preprocess = paths, preprocess
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
+        try:
+            return index, self.preprocess(open_image(self.paths[index]))
+        except UnreadableImage as error:
+            return index, f"{error.path}: {error.reason}"
+        except ValueError as error:
+            return index, f"{self.paths[index]}: {error}"
+
+
+def _collate(items: list[tuple[int, Tensor | str]]) -> tuple[list[int], Tensor | None, dict[int, str]]:
+    readable = [(index, given) for index, given in items if isinstance(given, Tensor)]
+    pixels = torch.stack([given for _, given in readable]) if readable else None
+    reasons = {index: given for index, given in items if isinstance(given, str)}
+    return [index for index, _ in readable], pixels, reasons

@@ -1,0 +1,57 @@
+"""sha256 of many files, remembered beside the store so that a second call does not read them all again."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dept_vl.vision.shards import write_whole
+
+# A file changed twice within a clock tick can keep its time stamp: what is this young is not remembered.
+_SETTLED_NS = 2_000_000_000
+
+Stamp = list[int]  # size, modification time, change time (which nobody can set back)
+
+
+def hash_files(
+    files: Mapping[str, Path], cache: Path, *, num_threads: int = 1, progress: bool = False
+) -> dict[str, str | None]:
+    """sha256 of each file's bytes by key; None where the file cannot be read.
+
+    `cache` is a JSON file that this function keeps: path to stamp and hash. A damaged one is made anew.
+    """
+    known = _read(cache)
+    fresh: dict[str, tuple[Stamp, str]] = {}
+
+    def one(path: Path) -> str | None:
+        name = str(path.absolute())
+        try:
+            status = path.stat()
+            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+            if name in known and known[name][0] == stamp:
+                return known[name][1]
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return None
+        if time.time_ns() - max(stamp[1:]) > _SETTLED_NS:
+            fresh[name] = (stamp, digest)
+        return digest
+
+    with ThreadPoolExecutor(max(1, num_threads)) as pool:  # hashing and reading both release the GIL
+        found = pool.map(one, files.values())
+        hashes = list(tqdm(found, total=len(files), desc="hashing images", unit="img", disable=not progress))
+    if fresh:
+        write_whole(cache, json.dumps({**known, **fresh}).encode())
+    return dict(zip(files, hashes, strict=True))
+
+
+def _read(cache: Path) -> dict[str, tuple[Stamp, str]]:
+    try:
+        return {name: (stamp, digest) for name, (stamp, digest) in json.loads(cache.read_bytes()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

@@ -1,0 +1,108 @@
+"""Image files as the picture that a person sees: RGB, upright, whole, or refused by name."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000
+
+# Raster formats only: PIL also offers formats that start other programs (EPS runs Ghostscript).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+
+_ORIENTATION_TAG = 0x0112
+# EXIF 2.32, tag Orientation: how the stored rows and columns are turned into the upright picture.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImage(ValueError):
+    """A file that gives no whole picture. `path` names it, `reason` says what was wanted and given."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(str(path), reason)  # plain arguments, so that it survives pickling
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot read the image {self.path}: {self.reason}"
+
+
+def open_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a file to an RGB image with its EXIF orientation applied.
+
+    Transparent parts are laid on white; 16-bit grey is scaled to 8 bits; of an animation the first
+    frame is taken. `max_pixels` (width x height) is checked on the header, before any pixel is decoded.
+
+    Raises:
+        UnreadableImage: no such file, no image, a truncated one, or one of more than `max_pixels`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PIL warns of odd metadata and of sizes that are judged here
+            with Image.open(path, formats=FORMATS) as image:
+                _check_size(path, image, max_pixels)
+                image.load()
+                # After load(): PIL itself turns a TIFF while loading and then drops its tag.
+                upright = _UPRIGHT.get(_orientation(image))
+                picture = _to_rgb(image)
+        return picture.transpose(upright) if upright is not None else picture
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(path, f"wanted one of {', '.join(FORMATS)}, given {_opening(path)}") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(path, f"wanted at most {max_pixels:,} pixels, given more: {error}") from error
+    except FileNotFoundError as error:
+        raise UnreadableImage(path, "wanted an image file, given a path where there is none") from error
+    except Exception as error:  # a damaged file can raise anything at all from PIL's decoders
+        given = f"one that breaks while decoding ({error or type(error).__name__})"
+        raise UnreadableImage(path, f"wanted a whole image, given {given}") from error
+
+
+def _check_size(path: Path | str, image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        given = f"{width} x {height} = {width * height:,}"
+        raise UnreadableImage(path, f"wanted at most {max_pixels:,} pixels, given {given} (from its header)")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF block spoils the hint, not the picture: viewers show it unturned
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return _from_grey(np.asarray(image.convert("I")))
+    if image.mode == "I":
+        return _from_grey(np.asarray(image))
+    if image.mode == "F":
+        raise ValueError("32-bit floats, wanted 8 or 16 bits a channel")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_grey(values: np.ndarray) -> Image.Image:
+    """PIL's own conversion would clip 16-bit grey at 255, which shows an almost white picture."""
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"grey values from {values.min()} to {values.max()}, wanted 0 to 65535")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
+
+
+def _opening(path: Path | str) -> str:
+    with open(path, "rb") as file:
+        start = file.read(8)
+    return f"a file that starts with {start!r}" if start else "an empty file"

@@ -1,0 +1,216 @@
+"""CLIP runs once per image: its features in a folder that is named by what they are made of.
+
+    folder/hashes.json                      remembered hashes of image files
+    folder/<address>/0-1024.safetensors     the images 0 to 1023 of the sorted list, and so on
+    folder/<address>/manifest.json          written last: without it the extraction has not finished
+
+The address is a hash of CLIP's weights, config, preprocessing, layer, pooling and dtype, of the stored
+dtype, and of the list of images with the hash of each file. Where files and models lie is not in it.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dept_vl.vision.batches import Reasons, UnstorableFeatures, run_clip
+from dept_vl.vision.clip import FrozenClip
+from dept_vl.vision.features import MANIFEST, STORED_DTYPES, FeatureStore
+from dept_vl.vision.hashes import hash_files
+from dept_vl.vision.shards import (
+    DamagedStore,
+    ShardFile,
+    open_shard,
+    remove_abandoned,
+    write_shard,
+    write_whole,
+)
+
+__all__ = ["FeatureStore", "UnreadableImages", "UnstorableFeatures", "extract"]
+
+_NAMES = ("vision_model_name", "vision_pretrained")  # say where a model came from, not what it is
+
+
+class UnreadableImages(ValueError):
+    """Images of a list that cannot be read. `reasons` has them all; the message names the first ten."""
+
+    def __init__(self, reasons: Reasons, total: int, hint: str = "") -> None:
+        super().__init__(reasons, total, hint)
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        reasons, total, hint = self.args
+        first = [f"\n  {key}: {reason}" for key, reason in list(reasons.items())[:10]]
+        more = [f"\n  ... and {len(reasons) - 10} more"] if len(reasons) > 10 else []
+        return f"{len(reasons)} of {total} images are unreadable{hint}:{''.join(first + more)}"
+
+
+def extract(
+    clip: FrozenClip,
+    images: Mapping[str, Path],
+    folder: Path,
+    *,
+    dtype: str = "float16",
+    batch_size: int = 64,
+    num_workers: int = 0,
+    shard_size: int = 1024,
+    progress: bool = False,
+    on_unreadable: str = "error",
+) -> FeatureStore:
+    """The features of these images (key to file): found again when they exist, otherwise made and stored.
+
+    What a killed extraction finished, shard by shard, is kept and used. Several processes may extract
+    the same list at once: each does the whole work and no file is ever half-written.
+
+    Args:
+        folder: holds the stores; this one goes to a sub-folder named by its address.
+        dtype: "float16" or "bfloat16", as stored.
+        num_workers: processes that decode images; 0 decodes in this one.
+        on_unreadable: "error" tries every image, then refuses the list; "report" stores the readable
+            ones, warns with the count and lists the others with reasons in `unreadable`.
+
+    Raises:
+        UnreadableImages: with "error", or when no image is readable.
+        UnstorableFeatures: features beyond the range of `dtype`, or not a number.
+        OSError: a full disk, naming the file; no half-written file stays.
+    """
+    _check_arguments(images, dtype, batch_size, num_workers, shard_size, on_unreadable)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    hashes = hash_files(images, folder / "hashes.json", num_threads=num_workers, progress=progress)
+    files = [(key, Path(images[key])) for key in sorted(images)]
+    address = _address(clip.identity(), dtype, [(key, hashes[key]) for key, _ in files])
+    place = folder / address[:20]
+    store = _find(place)
+    if store is None:
+        place.mkdir(exist_ok=True)
+        remove_abandoned(place)
+        shards = _make_shards(
+            clip, files, place, address, STORED_DTYPES[dtype], batch_size, num_workers, shard_size, progress
+        )
+        reasons = {key: reason for shard in shards.values() for key, reason in shard.unreadable.items()}
+        _refuse(reasons, len(files), on_unreadable)
+        _write_manifest(place, address, dtype, clip, shards, reasons)
+        store = FeatureStore.open(place)
+    _refuse(store.unreadable, len(files), on_unreadable)
+    if store.unreadable:
+        hint = f" and not in the feature store {place} (delete it to try them again)"
+        warnings.warn(str(UnreadableImages(store.unreadable, len(files), hint)), stacklevel=2)
+    return store
+
+
+def _check_arguments(
+    images: Mapping[str, Path],
+    dtype: str,
+    batch_size: int,
+    num_workers: int,
+    shard_size: int,
+    on_unreadable: str,
+) -> None:
+    if not images:
+        raise ValueError("extract: wanted at least one image, given none")
+    if dtype not in STORED_DTYPES:
+        raise ValueError(f"extract: wanted dtype {' or '.join(STORED_DTYPES)}, given {dtype!r}")
+    if on_unreadable not in ("error", "report"):
+        raise ValueError(f"extract: wanted on_unreadable 'error' or 'report', given {on_unreadable!r}")
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("shard_size", shard_size, 1),
+        ("num_workers", num_workers, 0),
+    ):
+        if value < least:
+            raise ValueError(f"extract: wanted {name} >= {least}, given {value}")
+
+
+def _address(identity: dict[str, Any], dtype: str, hashes: Sequence[tuple[str, str | None]]) -> str:
+    content = {field: value for field, value in identity.items() if field not in _NAMES}
+    return hashlib.sha256(json.dumps([content, dtype, hashes], sort_keys=True).encode()).hexdigest()
+
+
+def _find(place: Path) -> FeatureStore | None:
+    if not (place / MANIFEST).exists():
+        return None
+    try:
+        return FeatureStore.open(place)
+    except DamagedStore as error:
+        warnings.warn(f"making the damaged part of a feature store anew: {error}", stacklevel=3)
+        return None
+
+
+def _refuse(reasons: Reasons, total: int, on_unreadable: str) -> None:
+    if reasons and (on_unreadable == "error" or len(reasons) == total):
+        raise UnreadableImages(reasons, total)
+
+
+def _make_shards(
+    clip: FrozenClip,
+    files: list[tuple[str, Path]],
+    place: Path,
+    address: str,
+    dtype: torch.dtype,
+    batch_size: int,
+    num_workers: int,
+    shard_size: int,
+    progress: bool,
+) -> dict[str, ShardFile]:
+    """Every shard's header by file name. A shard's share of the list is in its name, so that extractions
+    with different shard sizes can never read each other's rows under a wrong key."""
+    spans = [(start, min(start + shard_size, len(files))) for start in range(0, len(files), shard_size)]
+    names = {span: f"{span[0]}-{span[1]}.safetensors" for span in spans}
+    shape = (clip.num_patches, clip.width)
+    finished = {span: _read_finished(place / names[span], address, shape) for span in spans}
+    missing = [span for span in spans if finished[span] is None]
+    total = sum(stop - start for start, stop in missing)
+    with tqdm(total=total, desc="CLIP features", unit="img", disable=not progress) as bar:
+        batches = run_clip(clip, files, missing, batch_size, num_workers, dtype)
+        for start, stop in missing:
+            features = torch.empty(stop - start, *shape, dtype=dtype)
+            keys: list[str] = []
+            unreadable: Reasons = {}
+            seen = start
+            while seen < stop:
+                batch_keys, batch_features, reasons = next(batches)
+                features[len(keys) : len(keys) + len(batch_keys)] = batch_features
+                keys += batch_keys
+                unreadable |= reasons
+                seen += len(batch_keys) + len(reasons)
+                bar.update(len(batch_keys) + len(reasons))
+            path = place / names[start, stop]
+            write_shard(path, features[: len(keys)], tuple(keys), unreadable, address)
+            finished[start, stop] = ShardFile(tuple(keys), unreadable, path.stat().st_size)
+    return {names[span]: header for span, header in finished.items() if header is not None}
+
+
+def _read_finished(path: Path, address: str, shape: tuple[int, int]) -> ShardFile | None:
+    if not path.exists():
+        return None
+    try:
+        _, header = open_shard(path, address, shape)
+    except DamagedStore as error:
+        warnings.warn(f"making a damaged shard anew: {error}", stacklevel=4)
+        return None
+    # Unreadable images are tried again: what kept a file from being read may have passed.
+    return None if header.unreadable else header
+
+
+def _write_manifest(
+    place: Path, address: str, dtype: str, clip: FrozenClip, shards: dict[str, ShardFile], unreadable: Reasons
+) -> None:
+    manifest = {
+        "format": 1,
+        "address": address,
+        "dtype": dtype,
+        "patch": clip.num_patches,
+        "width": clip.width,
+        "identity": clip.identity(),
+        "unreadable": unreadable,
+        "shards": [
+            {"file": name, "bytes": shard.num_bytes, "keys": list(shard.keys)} for name, shard in shards.items()
+        ],
+    }
+    write_whole(place / MANIFEST, json.dumps(manifest).encode())

@@ -1,0 +1,26 @@
+"""Runs CLIP once over the images of a data set and stores the grid features; training finds them again.
+
+    python scripts/extract_features.py                                                  # the embedded default
+    python scripts/extract_features.py --config configs/paper/vqa_dept.yaml --task.root data/vqa2
+"""
+
+from pathlib import Path
+
+from dept_vl.config import parse_experiment
+from dept_vl.experiment import build_task, features, load_clip, load_splits, start
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml")]
+
+if __name__ == "__main__":
+    config = parse_experiment(None, description=__doc__.splitlines()[0], defaults=DEFAULTS)
+    accelerator, task = start(config), config.task
+    names = {task.train_split, task.eval_split, task.test_split}
+    loaded = load_splits(config, build_task(config), accelerator, {name: (name, None) for name in sorted(names)})
+    store = features(config, load_clip(config), list(loaded.values()), accelerator)
+    if accelerator.is_main_process:
+        patch, width = store.shape
+        megabytes = len(store) * patch * width * 2 / 1e6
+        print(f"{len(store):,} images of {patch} x {width} ({megabytes:,.1f} MB) in {store.folder}")
+        for name, reason in store.unreadable.items():
+            print(f"unreadable: {name}: {reason}")

@@ -1,0 +1,43 @@
+"""Writes the generated Shapes, or checks a downloaded set: every file read, every count and image looked for.
+
+    python scripts/prepare_data.py shapes --root data/shapes
+    python scripts/prepare_data.py vqa --root data/vqa2
+    python scripts/prepare_data.py caption --root data/coco
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dept_vl.data.annotation_files import MissingFile
+from dept_vl.data.image_files import MissingImages
+from dept_vl.data.sources import load_aokvqa, load_caption, load_vqa
+from dept_vl.shapes import write_shapes
+from dept_vl.tasks import TASKS
+
+LOADERS = {"vqa": (load_vqa, "vqa"), "caption": (load_caption, "caption"), "aokvqa": (load_aokvqa, "vqa")}
+SOURCES = """\
+Where the sets come from (data/README.md has the layout and the licences):
+  VQA v2 questions and annotations   visualqa.org, "Download", balanced real images   -> {root}
+  COCO 2014 images and captions      cocodataset.org, "Download"                       -> {root}
+  dataset_coco.json (Karpathy)       caption_datasets.zip of "Deep Visual-Semantic Alignments" -> {root}
+  A-OKVQA v1p0                       the Allen Institute for AI's A-OKVQA page          -> {root}"""
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("set", choices=["shapes", *LOADERS], help="what to write (shapes) or to check")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--splits", nargs="+", help="splits to check (default: train val test; train val for aokvqa)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the generated set (default 1)")
+    args = parser.parse_args()
+    if args.set == "shapes":
+        print(f"Shapes are in {write_shapes(args.root, seed=args.seed)}")
+        sys.exit()
+    load, task = LOADERS[args.set]
+    splits = args.splits or (["train", "val"] if args.set == "aokvqa" else ["train", "val", "test"])
+    try:
+        for split in splits:
+            counts = load(args.root, split, TASKS[task]()).counts
+            print(f"{split}: " + ", ".join(f"{name} {value:,}" for name, value in counts.items()))
+    except (MissingFile, MissingImages) as error:
+        sys.exit(f"{error}\n\n{SOURCES.format(root=args.root)}")

@@ -1,0 +1,19 @@
+"""Trains an adapter and the visual projection for visual question answering, and scores them on the test split.
+
+accelerate launch scripts/train_vqa.py                                  # DePT on the embedded default
+accelerate launch scripts/train_vqa.py --config configs/paper/vqa_dept.yaml --task.root data/vqa2
+"""
+
+from pathlib import Path
+
+from dept_vl.config import parse_experiment
+from dept_vl.run import run, summary
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]
+
+if __name__ == "__main__":
+    config = parse_experiment(None, description=__doc__.splitlines()[0], defaults=DEFAULTS)
+    results = run(config)
+    if results:
+        print(f"{summary(results)}\nrun folder: {config.output_dir} (open report.html)")

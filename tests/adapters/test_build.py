@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from dept_vl.adapters import DePT, NoAdapter, PromptTuning, build_adapter, from_config, name_of
+from dept_vl.adapters.build import BadAdapterArguments
+from dept_vl.adapters.contract import BadAdapterSize
+from dept_vl.registry import UnknownName
+
+
+def test_an_adapter_by_name_is_the_constructors(init):
+    arguments = {"num_virtual_tokens": 4, "r": 2, "max_length": 6}
+    by_name = build_adapter("dept", init, arguments, torch.Generator().manual_seed(1))
+    direct = DePT(init, **arguments, generator=torch.Generator().manual_seed(1))
+    assert type(by_name) is DePT and by_name.config() == direct.config()
+    assert torch.equal(by_name.lora_embedding_A, direct.lora_embedding_A)
+
+
+def test_an_unknown_adapter_gets_a_suggestion(init):
+    message = "unknown adapter 'dep': wanted one of dept, dpt, none, pt, residual_pt. Did you mean 'dept'?"
+    with pytest.raises(UnknownName) as error:
+        build_adapter("dep", init, {})
+    assert str(error.value) == message
+
+
+def test_an_unknown_argument_gets_a_suggestion(init):
+    message = r"wanted num_virtual_tokens; given unknown num_tokens\. Did you mean 'num_virtual_tokens'\?"
+    with pytest.raises(BadAdapterArguments, match=message):
+        build_adapter("pt", init, {"num_tokens": 4})
+
+
+def test_a_missing_argument_is_named(init):
+    message = (
+        r"adapter 'dept': wanted num_virtual_tokens, r, max_length, lora_alpha; given no r, max_length\."
+    )
+    with pytest.raises(BadAdapterArguments, match=message):
+        build_adapter("dept", init, {"num_virtual_tokens": 4})
+
+
+def test_the_generator_is_no_argument_of_a_config(init):
+    with pytest.raises(BadAdapterArguments, match="given unknown generator"):
+        build_adapter("dpt", init, {"num_virtual_tokens": 4, "r": 2, "generator": 3})
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"num_virtual_tokens": 4}, "adapter 'pt': wanted token_dim to be an integer >= 1, given None"),
+        (
+            {"num_virtual_tokens": -4, "token_dim": 8},
+            "wanted num_virtual_tokens to be an integer >= 1, given -4",
+        ),
+        (
+            {"num_virtual_tokens": 4, "token_dim": 8, "trained_length": -1},
+            "wanted trained_length to be an integer >= 0, given -1",
+        ),
+    ],
+)
+def test_a_config_with_bad_sizes_is_refused(config, message):
+    with pytest.raises(BadAdapterSize, match=message):
+        from_config("pt", config)
+
+
+def test_every_adapter_knows_its_name(init):
+    assert name_of(PromptTuning(init, num_virtual_tokens=1)) == "pt" and name_of(NoAdapter(init)) == "none"

@@ -1,0 +1,217 @@
+"""The laws that every adapter keeps, run over all that are registered."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from dept_vl.adapters import ADAPTERS, Folded, build_adapter, from_config, name_of
+from dept_vl.adapters.contract import (
+    BadAdapterSize,
+    WrongInputs,
+    check_inputs,
+    check_size,
+)
+
+Batch = Callable[..., tuple[Tensor, Tensor]]
+
+
+def test_every_registered_adapter_is_under_the_laws(cases):
+    assert {name for name, _ in cases.values()} == set(ADAPTERS)
+
+
+# What goes in and what comes out
+
+
+def test_arguments_are_not_written(adapter, case, init, make_batch: Batch):
+    embeds, mask = make_batch([3, 5])
+    before = embeds.clone(), mask.clone(), init.clone()
+    adapter.train()
+    adapter.fold()(embeds, mask)
+    out, _ = adapter(embeds, mask)
+    if case != "none":
+        out.square().sum().backward()
+        torch.optim.SGD(adapter.parameters(), lr=1.0).step()
+    assert all(torch.equal(now, then) for now, then in zip((embeds, mask, init), before, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.long, torch.int32, torch.bool])
+def test_the_mask_grows_by_ones_in_its_own_dtype(adapter, dtype, make_batch: Batch):
+    embeds, mask = make_batch([3, 5])
+    out, out_mask = adapter(embeds, mask.to(dtype))
+    assert out.shape[:2] == out_mask.shape and out_mask.dtype == dtype
+    assert out_mask[:, : adapter.num_virtual_tokens].all()
+    assert torch.equal(out_mask[:, adapter.num_virtual_tokens :], mask.to(dtype))
+
+
+def test_the_prompt_stands_first_and_is_the_same_in_every_row(adapter, make_batch: Batch):
+    out, _ = adapter(*make_batch([3, 5]))
+    for row in out:
+        torch.testing.assert_close(row[: adapter.num_virtual_tokens], adapter.fold().prompt)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_result_is_cast_once_to_the_compute_dtype(adapter, dtype, make_batch: Batch):
+    embeds, mask = make_batch([3, 5])
+    out, _ = adapter(embeds.to(dtype), mask)
+    exact, _ = adapter(embeds.to(dtype).float(), mask)
+    assert out.dtype == dtype and torch.equal(out, exact.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_are_fp32_whatever_init_is(case, cases, dtype, init):
+    name, arguments = cases[case]
+    adapter = build_adapter(name, init.to(dtype), arguments)
+    assert {tensor.dtype for tensor in [*adapter.parameters(), adapter.fold().prompt]} == {torch.float32}
+
+
+def test_autocast_does_not_touch_the_adapter(adapter, make_batch: Batch):
+    embeds, mask = make_batch([3, 5])
+    plain, _ = adapter(embeds, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast, _ = adapter(embeds, mask)
+        folded, _ = adapter.fold()(embeds, mask)
+    assert torch.equal(plain, under_autocast)
+    torch.testing.assert_close(folded, plain)
+
+
+def test_text_of_no_tokens_is_the_prompt_alone(adapter, d_model):
+    out, mask = adapter(torch.zeros(2, 0, d_model), torch.zeros(2, 0, dtype=torch.long))
+    assert out.shape == (2, adapter.num_virtual_tokens, d_model) and mask.shape == out.shape[:2]
+
+
+def test_embeds_of_another_width_are_refused(adapter, d_model):
+    wanted = (
+        rf"wanted embeds \[batch, seq, {d_model}\] \(the adapter's token_dim\), given \[2, 3, {d_model + 1}\]"
+    )
+    for read in (adapter, adapter.fold()):
+        with pytest.raises(WrongInputs, match=wanted):
+            read(torch.zeros(2, 3, d_model + 1), torch.ones(2, 3, dtype=torch.long))
+
+
+def test_a_mask_of_another_shape_is_refused():
+    with pytest.raises(WrongInputs, match=r"wanted a mask \[2, 3\] as the embeds have it, given \[1, 3\]"):
+        check_inputs(torch.zeros(2, 3, 8), torch.ones(1, 3), 8)
+
+
+# Weights
+
+
+def test_every_weight_is_in_exactly_one_group(fresh):
+    adapter = fresh()
+    grouped = [id(weight) for group in adapter.param_groups().values() for weight in group]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == {id(weight) for weight in adapter.parameters()}
+    assert set(adapter.param_groups()) <= {"prompt", "low_rank"} and all(adapter.param_groups().values())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradient_reaches_every_weight(adapter, case, training, make_batch: Batch):
+    adapter.train(training)
+    out, _ = adapter(*make_batch([3, 6]))
+    if case == "none":
+        assert not out.requires_grad and not list(adapter.parameters())
+        return
+    out.square().sum().backward()
+    for name, weight in adapter.named_parameters():
+        assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+        assert weight.grad.dtype == torch.float32
+
+
+def test_only_depts_A_has_no_gradient_at_step_0(fresh, case, make_batch: Batch):
+    adapter = fresh()
+    out, _ = adapter(*make_batch([3, 6]))
+    if case != "none":
+        out.square().sum().backward()
+    still = {name for name, weight in adapter.named_parameters() if not weight.grad.any()}
+    assert still == ({"lora_embedding_A"} if case.startswith("dept") else set())  # because B starts at zero
+
+
+def test_rows_of_pads_get_no_gradient(adapter, make_batch: Batch):
+    if "lora_embedding_A" not in dict(adapter.named_parameters()):
+        return
+    out, _ = adapter(*make_batch([1, 3], seq=5))
+    out.square().sum().backward()
+    assert adapter.lora_embedding_A.grad[:3].abs().sum(dim=1).gt(0).all()
+    assert not adapter.lora_embedding_A.grad[3:].any()
+
+
+def test_one_seed_draws_one_adapter_and_leaves_the_global_generator(fresh, case):
+    state = torch.get_rng_state()
+    first, same, other = fresh(0), fresh(0), fresh(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, same.state_dict()[name])
+    draws = case not in ("pt", "none")
+    assert draws == any(not torch.equal(w, other.state_dict()[n]) for n, w in first.state_dict().items())
+
+
+def test_too_few_start_vectors_are_refused_where_they_are_used(case, cases, init):
+    name, arguments = cases[case]
+    num = arguments.get("num_virtual_tokens", 0)
+    if name in ("dpt", "none") or num == 0:
+        build_adapter(name, init[:0], arguments)
+        return
+    with pytest.raises(
+        ValueError, match=rf"num_virtual_tokens={num} wants an init of at least {num} rows, given 2"
+    ):
+        build_adapter(name, init[:2], arguments)
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.0, True, None, "7"])
+def test_a_size_is_an_integer_of_at_least_its_minimum(value):
+    with pytest.raises(BadAdapterSize, match=r"DPT: wanted r to be an integer >= 1, given .* \(use less\)$"):
+        check_size("DPT", "r", value, minimum=1, why="use less")
+    check_size("DPT", "r", 1, minimum=1)
+
+
+def test_no_size_may_be_negative_or_useless(case, cases, init):
+    name, arguments = cases[case]
+    for key in arguments.keys() - {"lora_alpha"}:
+        for value in (-1, 0):
+            if (name, key, value) == ("dept", "num_virtual_tokens", 0):
+                continue  # the paper's ablation
+            with pytest.raises(
+                BadAdapterSize, match=rf"wanted {key} to be an integer >= [01], given {value}"
+            ):
+                build_adapter(name, init, {**arguments, key: value})
+
+
+# Folding and rebuilding
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_folded_equals_unfolded(adapter, training, side, make_batch: Batch):
+    adapter.train(training)
+    embeds, mask = make_batch([1, 4, 9], seq=10, side=side)
+    out, out_mask = adapter(embeds, mask)
+    folded, folded_mask = adapter.fold()(embeds, mask)
+    torch.testing.assert_close(folded, out)
+    assert torch.equal(folded_mask, out_mask)
+
+
+def test_a_fold_is_a_copy_of_constants(adapter, d_model):
+    folded = adapter.fold()
+    before = Folded(folded.prompt.clone(), None if folded.shift is None else folded.shift.clone())
+    assert folded.prompt.shape == (adapter.num_virtual_tokens, d_model) and not folded.prompt.requires_grad
+    with torch.no_grad():
+        for weight in adapter.parameters():
+            weight.add_(1.0)
+    assert torch.equal(folded.prompt, before.prompt)
+    if folded.shift is not None:
+        assert folded.shift.shape == (adapter.max_length, d_model) and not folded.shift.requires_grad
+        assert torch.equal(folded.shift, before.shift)
+
+
+def test_config_and_weights_rebuild_the_adapter(adapter, make_batch: Batch):
+    adapter.trained_length = 2
+    state = torch.get_rng_state()
+    rebuilt = from_config(name_of(adapter), json.loads(json.dumps(adapter.config())))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(rebuilt) is type(adapter) and rebuilt.config() == adapter.config()
+    rebuilt.load_state_dict(adapter.state_dict())
+    batch = make_batch([3, 9])
+    assert torch.equal(rebuilt.eval()(*batch)[0], adapter(*batch)[0])

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from transformers import T5ForConditionalGeneration
+
+from dept_vl.backbones import UnsupportedPrecision, load_seq2seq
+from dept_vl.backbones.seq2seq import MissingBackbone
+from tests.tiny_runs import batch_of, write_byte_t5
+
+
+@pytest.fixture(scope="module")
+def backbone(byte_t5):
+    return load_seq2seq(str(byte_t5), attn_implementation="eager")
+
+
+def test_no_weight_asks_for_a_gradient_and_dropout_is_off(backbone):
+    assert not any(weight.requires_grad for weight in backbone.parameters())
+    assert not any(module.training for module in backbone.model.modules())
+
+
+@pytest.mark.parametrize("name", ["float16", "fp16"])
+def test_float16_is_refused_with_the_reason(byte_t5, name):
+    with pytest.raises(UnsupportedPrecision, match="65,504.*wanted float32 or bfloat16"):
+        load_seq2seq(str(byte_t5), dtype=name)
+
+
+def test_an_unknown_dtype_is_refused(byte_t5):
+    with pytest.raises(UnsupportedPrecision, match="wanted a dtype of float32, bfloat16, given 'float64'"):
+        load_seq2seq(str(byte_t5), dtype="float64")
+
+
+def test_the_hash_does_not_depend_on_the_dtype_it_was_loaded_in(backbone, byte_t5):
+    half = load_seq2seq(str(byte_t5), dtype="bfloat16")
+    assert half.embedding_table.dtype == torch.bfloat16
+    assert half.identity() == backbone.identity() and len(backbone.identity()["backbone_sha256"]) == 64
+
+
+@pytest.mark.parametrize("weight", ["shared.weight", "decoder.block.0.layer.2.DenseReluDense.wo.weight"])
+def test_the_hash_changes_with_a_weight(backbone, byte_t5, weight):
+    other = load_seq2seq(str(byte_t5))
+    with torch.no_grad():
+        other.model.get_parameter(weight)[0, 0] += 1
+    assert other.identity()["backbone_sha256"] != backbone.identity()["backbone_sha256"]
+
+
+def test_two_seeds_have_two_hashes(backbone, tmp_path):
+    other = load_seq2seq(str(write_byte_t5(tmp_path / "other", seed=1)))
+    assert other.identity()["backbone_sha256"] != backbone.identity()["backbone_sha256"]
+
+
+def test_a_missing_backbone_says_where_it_was_sought(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingBackbone, match="nowhere/t5: wanted a folder with config.json.*HF_HUB_OFFLINE=1"):
+        load_seq2seq("nowhere/t5")
+    with pytest.raises(MissingBackbone, match="wanted a folder with config.json and weights"):
+        load_seq2seq(str(tmp_path))
+
+
+def test_weights_cut_short_are_told(tmp_path):
+    folder = write_byte_t5(tmp_path / "t5")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(MissingBackbone, match="wanted a folder with config.json and weights.*incomplete"):
+        load_seq2seq(str(folder))
+
+
+def test_a_decoder_alone_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(MissingBackbone, match="wanted an encoder-decoder .T5., given a gpt2 model"):
+        load_seq2seq(str(tmp_path))
+
+
+def test_loss_is_that_of_transformers_when_targets_are_equally_long(backbone, byte_t5):
+    batch, model = batch_of([5, 3, 4]), T5ForConditionalGeneration.from_pretrained(byte_t5).eval()
+    with torch.no_grad():
+        theirs = model(input_ids=batch.input_ids, attention_mask=batch.mask, labels=batch.labels).loss
+    ours = backbone.loss(backbone.embed(batch.input_ids), batch.mask, batch.labels)
+    torch.testing.assert_close(ours.mean(), theirs)
+
+
+def test_loss_averages_over_each_rows_own_tokens(backbone):
+    batch = batch_of([5, 3], targets=[4, 1])
+    embeds = backbone.embed(batch.input_ids)
+    both = backbone.loss(embeds, batch.mask, batch.labels)
+    alone = backbone.loss(embeds[1:], batch.mask[1:], batch.labels[1:, :1])
+    torch.testing.assert_close(both[1:], alone)
+    nats = -backbone.logits(embeds, batch.mask, batch.labels)[0].log_softmax(-1)
+    torch.testing.assert_close(both[0], nats.gather(1, batch.labels[0, :, None]).mean())
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_generation_from_embeddings_is_that_from_ids(backbone, num_beams):
+    batch = batch_of([6, 2, 4])
+    ours = backbone.generate(backbone.embed(batch.input_ids), batch.mask, max_new_tokens=7, num_beams=num_beams)
+    theirs = backbone.model.generate(
+        input_ids=batch.input_ids,
+        attention_mask=batch.mask,
+        max_new_tokens=7,
+        num_beams=num_beams,
+        do_sample=False,
+    )
+    assert torch.equal(ours, theirs) and len({tuple(row) for row in ours.tolist()}) > 1
+
+
+def test_embedding_writes_nothing_and_is_the_table(backbone):
+    before, ids = backbone.embedding_table.clone(), torch.tensor([[3, 299]])
+    embeds = backbone.embed(ids)
+    embeds.add_(1)
+    assert torch.equal(backbone.embedding_table, before)
+    assert torch.equal(backbone.embed(ids)[0], before[[3, 299]])

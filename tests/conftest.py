@@ -1,0 +1,76 @@
+"""While tests run, beartype checks every signature of the package, the shapes in it included."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("dept_vl", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def byte_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a T5 of a few thousand weights and its byte-level tokenizer."""
+    from tests.tiny_runs import write_byte_t5
+
+    return write_byte_t5(tmp_path_factory.mktemp("byte_t5"))
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Shapes of 16 images and a CLIP of random weights; the features of all runs join them."""
+    from dept_vl.shapes import write_shapes
+    from tests.tiny_models import write_tiny_clip
+    from tests.tiny_runs import QUESTIONS, SIZES
+
+    folder = tmp_path_factory.mktemp("place")
+    write_shapes(folder / "shapes", sizes=SIZES, questions_per_image=QUESTIONS)
+    write_tiny_clip(folder / "clip")
+    return folder
+
+
+@pytest.fixture
+def experiment(place: Path, byte_t5: Path, tmp_path: Path) -> Callable:
+    """The config of a short run over `place`, into tmp_path / name."""
+    from tests.tiny_runs import tiny_experiment
+
+    def experiment(name="run", **changes):
+        vision = {"feature_dir": str(place / "features"), **changes.pop("vision", {})}
+        root = place / "shapes"
+        return tiny_experiment(byte_t5, place / "clip", root, tmp_path / name, vision=vision, **changes)
+
+    return experiment
+
+
+@pytest.fixture
+def afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """accelerate as in a new process, on the CPU."""
+    from tests.tiny_runs import forget_accelerate
+
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    forget_accelerate()
+    yield
+    forget_accelerate()
+
+
+@pytest.fixture
+def network(byte_t5: Path):
+    """DePT and a projection over the byte-level T5, whose dropout acts in training."""
+    from tests.tiny_runs import build_network
+
+    return build_network(byte_t5, dropout=True)
+
+
+@pytest.fixture
+def fit(byte_t5: Path, tmp_path: Path) -> Callable:
+    """A run of the training loop over the toy task, into tmp_path / folder; see `fit_toy`."""
+    import torch
+
+    from tests.tiny_runs import fit_toy
+
+    def fit(network, folder="run", *, torch_seed=3, **arguments):
+        torch.manual_seed(torch_seed)
+        return fit_toy(network, byte_t5, tmp_path / folder, **arguments)
+
+    return fit

@@ -1,0 +1,117 @@
+import pytest
+
+from dept_vl.data.annotation_files import BadAnnotation
+from dept_vl.data.vqa2 import join, read_annotations, read_questions
+
+SUBTYPES = ("train2014", "val2014")
+
+
+def files(folder):
+    questions = [folder / f"v2_OpenEnded_mscoco_{subtype}_questions.json" for subtype in SUBTYPES]
+    return questions, [folder / f"v2_mscoco_{subtype}_annotations.json" for subtype in SUBTYPES]
+
+
+def test_questions_are_joined_with_their_answers_in_order(root):
+    rows = join(*files(root.write()))
+    assert [row["question_id"] for row in rows] == [1000, 1001, 2000, 2001, 3000, 3001, 4000, 4001]
+    assert rows[2] == {
+        "question_id": 2000,
+        "image_id": 2,
+        "question": "What is 0?",
+        "image": "COCO_val2014_000000000002.jpg",
+        "question_type": "what is",
+        "answer_type": "other",
+        "answers": ("red",) * 6 + ("blue",) * 3 + ("a rose",),
+    }
+
+
+def test_a_real_row_of_vqa_v2(real):
+    folder = real / "coco_open"
+    questions, annotations = files(folder)
+    [row, *_] = rows = join(questions[:1], annotations[:1])
+    assert len(rows) == 22
+    assert row["question_id"] == 71002 and row["image"] == "COCO_train2014_000000000071.jpg"
+    assert row["question"] == "Is this train headed towards or from the orange building?"
+    assert row["answers"][:3] == ("from", "away from", "from") and row["question_type"] == "is this"
+
+
+def test_thousands_of_real_questions_read_without_a_subtype(real):
+    folder = real / "vqa2_text"
+    rows = [
+        row
+        for part in ("valid", "test")
+        for row in join([folder / f"vqa_questions_{part}.json.gz"], [folder / f"vqa_annotations_{part}.json.gz"])
+    ]
+    assert len(rows) == 8977 + 2962 and all(len(row["answers"]) == 10 for row in rows)
+    assert all(row["question_id"] // 1000 == row["image_id"] and row["image"] is None for row in rows)
+
+
+def test_an_annotation_without_its_question_is_refused(root):
+    del root.questions()[1]
+    message = r"annotations.json: wanted a question for every annotation in .* question_id 1 \(1001\)"
+    with pytest.raises(BadAnnotation, match=message):
+        join(*files(root.write()))
+
+
+def test_a_question_without_its_annotation_is_refused(root):
+    del root.annotations()[0]
+    message = r"train2014_questions.json: wanted an annotation for every question.* 1 \(1000\)"
+    with pytest.raises(BadAnnotation, match=message):
+        join(*files(root.write()))
+
+
+def test_question_and_annotation_agree_about_the_image(root):
+    root.annotations()[0]["image_id"] = 9
+    with pytest.raises(BadAnnotation, match="wanted image_id 1 for 1000, given 9 in its annotation"):
+        join(*files(root.write()))
+
+
+@pytest.mark.parametrize("kind", ["questions", "annotations"])
+def test_an_id_twice_in_a_file_is_refused(root, kind):
+    items = getattr(root, kind)()
+    items.append(items[0])
+    with pytest.raises(BadAnnotation, match=r"given repeated question_id 1 \(1000\)"):
+        join(*files(root.write()))
+
+
+@pytest.mark.parametrize("kind", ["questions", "annotations"])
+def test_an_id_in_two_files_is_refused(root, kind):
+    getattr(root, kind)("val2014").append(getattr(root, kind)()[0])
+    with pytest.raises(BadAnnotation, match=r"val2014_\w+.json: .* also in an earlier file: 1 \(1000\)"):
+        join(*files(root.write()))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("question", "  ", r"wanted a question at questions\[0\], given '  '"),
+        ("question", None, r"wanted a string at questions\[0\]\.question, given None"),
+        ("question_id", "7", r"wanted a whole number at questions\[0\]\.question_id, given '7'"),
+    ],
+)
+def test_a_broken_question_is_refused(root, key, value, message):
+    root.questions()[0][key] = value
+    with pytest.raises(BadAnnotation, match=message):
+        read_questions(files(root.write())[0][0])
+
+
+def test_a_question_without_a_key_is_refused(root):
+    del root.questions()[0]["image_id"]
+    with pytest.raises(BadAnnotation, match=r"wanted the key 'image_id' in questions\[0\], given only"):
+        read_questions(files(root.write())[0][0])
+
+
+def test_a_subtype_that_is_a_path_is_refused(root):
+    root.documents["v2_OpenEnded_mscoco_train2014_questions.json"]["data_subtype"] = "../../x"
+    with pytest.raises(BadAnnotation, match="wanted a data_subtype such as 'train2014', given '../../x'"):
+        read_questions(files(root.write())[0][0])
+
+
+@pytest.mark.parametrize(
+    ("answers", "given"),
+    [([], "0 entries"), ([{"answer": "x"}] * 9, "9 entries, 9 of"), ([{"answer": 4}] * 10, "10 entries, 0")],
+)
+def test_an_annotation_without_ten_answers_is_refused(root, answers, given):
+    root.annotations()[1]["answers"] = answers
+    with pytest.raises(BadAnnotation, match=rf"wanted ten answer strings in annotations\[1\], given {given}"):
+        read_annotations(files(root.write())[1][0])

@@ -1,0 +1,133 @@
+"""scripts/evaluate.py as a user runs it: one JSON object on stdout, everything else on stderr."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+
+
+def evaluate(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "scripts" / "evaluate.py", *map(str, arguments)]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": path, **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def write(path: Path, value: object) -> Path:
+    path.write_text(json.dumps(value))
+    return path
+
+
+@pytest.fixture
+def caption(tmp_path) -> list[object]:
+    captions = {7: ["A brown dog runs.", "a dog"], 8: ["Two cats on a table.", "cats"], 9: ["a red bus"]}
+    rows = [(image, text) for image, texts in captions.items() for text in texts]
+    annotations = [{"image_id": image, "id": i, "caption": text} for i, (image, text) in enumerate(rows)]
+    document = {"images": [{"id": image} for image in captions], "annotations": annotations}
+    results = [{"image_id": image, "caption": texts[0]} for image, texts in captions.items()]
+    return [
+        *("--results", write(tmp_path / "R.json", results)),
+        *("--annotations", write(tmp_path / "C.json", document)),
+    ]
+
+
+@pytest.fixture
+def vqa(tmp_path) -> list[object]:
+    row = {
+        "question_id": 1,
+        "question_type": "is",
+        "answer_type": "yes/no",
+        "answers": [{"answer": "two"}] * 10,
+    }
+    return [
+        *("--results", write(tmp_path / "R.json", [{"question_id": 1, "answer": "2"}])),
+        *("--questions", write(tmp_path / "Q.json", {"questions": [{"question_id": 1}]})),
+        *("--annotations", write(tmp_path / "A.json", {"annotations": [row]})),
+    ]
+
+
+def test_caption_prints_one_json_object_of_flat_fractions(caption):
+    done = evaluate("caption", *caption)
+    assert done.returncode == 0, done.stderr
+    score = json.loads(done.stdout)
+    assert {"Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr"} <= set(score)
+    assert score["METEOR"] == pytest.approx(1.0) and score["tokenizer"] == "ptb"
+
+
+@pytest.mark.parametrize(("protocol", "accuracy"), [(None, 0.0), ("official-2017", 0.0), ("always", 1.0)])
+def test_vqa_prints_one_json_object_under_the_named_protocol(protocol, accuracy, vqa):
+    done = evaluate("vqa", *vqa, *(["--protocol", protocol] if protocol else []))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {
+        "vqa_accuracy": accuracy,
+        "protocol": protocol or "official-2021",
+        "by_answer_type": {"yes/no": accuracy},
+        "by_question_type": {"is": accuracy},
+    }
+
+
+def test_what_a_library_or_its_program_prints_goes_to_stderr(vqa, tmp_path):
+    chatty = tmp_path / "sitecustomize.py"
+    chatty.write_text(
+        "import os, dept_vl.metrics as m\n"
+        "quiet = m.score_vqa_files\n"
+        "def loud(*a, **k):\n"
+        "    print('from python'); os.system('echo from a program'); return {'given': a or k['protocol']}\n"
+        "m.score_vqa_files = loud\n"
+        "loud.__doc__, loud.__wrapped__ = quiet.__doc__, quiet\n"
+    )
+    done = evaluate("vqa", *vqa, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"given": "official-2021"}
+    assert "from python" in done.stderr and "from a program" in done.stderr
+
+
+def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout(vqa, tmp_path):
+    (tmp_path / "R.json").write_text('[{"question_id": 1, "ans')
+    done = evaluate("vqa", *vqa)
+    assert done.returncode == 1 and done.stdout == ""
+    wanted = f"evaluate.py: error: {tmp_path / 'R.json'}: wanted a whole JSON file, given one cut or broken"
+    assert done.stderr.startswith(wanted) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], 'expected "command" to be one of {vqa,caption}'),
+        (["vqa"], "required: vqa.results"),
+        (
+            ["vqa", "--results", "r", "--questions", "q", "--annotations", "a", "--protocol", "2021"],
+            "official-2021",
+        ),
+    ],
+)
+def test_bad_flags_are_refused_with_status_2(arguments, message):
+    done = evaluate(*arguments)
+    assert done.returncode == 2 and done.stdout == "" and message in done.stderr
+
+
+def test_help_explains_every_flag():
+    done = evaluate("vqa", "--help")
+    assert done.returncode == 0
+    for word in ("--results", "--questions", "--annotations", "--protocol", "official-2017", "VL-T5"):
+        assert word in done.stdout
+
+
+def test_real_answers_score_as_with_the_official_evaluator(tmp_path):
+    real = SHARED / "realdata" / "vqa2_text"
+    if not real.exists():
+        pytest.skip("skipped: no ../shared/realdata/vqa2_text")
+    import gzip
+
+    annotations = json.loads(gzip.decompress((real / "vqa_annotations_test.json.gz").read_bytes()))["annotations"]
+    results = [{"question_id": row["question_id"], "answer": row["multiple_choice_answer"]} for row in annotations]
+    files = [f"--{name}={real / f'vqa_{name}_test.json.gz'}" for name in ("questions", "annotations")]
+    done = evaluate("vqa", "--results", write(tmp_path / "R.json", results), *files)
+    assert f"{100 * json.loads(done.stdout)['vqa_accuracy']:.6f}" == "96.742066"

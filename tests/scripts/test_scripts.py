@@ -1,0 +1,76 @@
+"""Every script explains itself, and the commands in its docstring are commands that exist."""
+
+import ast
+import functools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.py"))
+WANTED = {"train_vqa", "train_caption", "evaluate", "extract_features", "predict", "prepare_data", "pretrain_tiny"}
+PATIENCE = 60  # seconds on a busy machine: importing torch and transformers is most of it
+LAUNCHERS = ("accelerate launch", "python")
+
+
+def docstring(script: Path) -> str:
+    return ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+
+
+def commands(script: Path) -> list[str]:
+    """The lines of the docstring that a reader would paste, comments cut off."""
+    lines = (line.strip() for line in docstring(script).splitlines())
+    return [line.partition(" #")[0].strip() for line in lines if line.startswith(LAUNCHERS)]
+
+
+@functools.cache
+def explained(script: str, *words: str) -> str:
+    """What `--help` says, run as a stranger would: from the repository, with no thread to spare."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:dept_vl", f"scripts/{script}", *words, "--help"],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+COMMANDS = [(script, command) for script in SCRIPTS for command in commands(script)]
+
+
+@pytest.mark.parametrize("name", sorted(WANTED))
+def test_the_script_is_there(name):
+    assert REPOSITORY / "scripts" / f"{name}.py" in SCRIPTS
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_help_is_there_and_says_what_the_docstring_says(script):
+    said = " ".join(explained(script.name).split())
+    assert "usage:" in said and "--help" in said
+    assert " ".join(docstring(script).splitlines()[0].split()) in said
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_every_docstring_shows_a_command_of_this_script(script):
+    assert any(f"scripts/{script.name}" in command for command in commands(script))
+
+
+@pytest.mark.parametrize(("script", "command"), COMMANDS, ids=[command for _, command in COMMANDS])
+def test_the_commands_of_a_docstring_exist(script, command):
+    words = shlex.split(command)
+    target = next(word for word in words if word.startswith("scripts/"))
+    given = words[words.index(target) + 1 :]
+    assert (REPOSITORY / target).is_file()
+    for word in given:
+        assert not word.startswith("configs/") or (REPOSITORY / word).is_file(), word
+    first_flag = next((index for index, word in enumerate(given) if word.startswith("-")), len(given))
+    said = explained(Path(target).name, *given[:first_flag])
+    for word in given[first_flag:]:
+        flag = re.match(r"--[\w.]+", word)
+        assert not flag or re.search(rf"(?<![\w.-]){re.escape(flag[0])}(?![\w.])", said), flag[0]

@@ -1,0 +1,86 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dept_vl.data.sources import load_vqa
+from dept_vl.data.vqa2 import read_annotations
+from dept_vl.metrics.vqa import normalise_answer, soft_scores
+from dept_vl.tasks import VqaTask
+from dept_vl.tasks.vqa import SOFT_SCORES, soft_targets
+
+
+@pytest.mark.parametrize(("people", "score"), [(1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (7, 1.0), (10, 1.0)])
+def test_soft_score_by_number_of_people(people, score):
+    answers = ["red"] * people + [f"other {i}" for i in range(10 - people)]
+    assert soft_targets(answers)["red"] == score
+
+
+def test_targets_are_drawn_in_proportion_to_their_scores():
+    row = {"question_id": 1, "image": "x", "question": "?", "question_type": "", "answer_type": ""}
+    example = VqaTask().read({**row, "answers": ["red"] * 6 + ["blue"] * 3 + ["a rose"]})
+    assert example.targets == ("red", "blue", "a rose")
+    assert example.weights == pytest.approx([1.0 / 2.2, 0.9 / 2.2, 0.3 / 2.2])
+
+
+def test_spellings_of_one_answer_are_one_target_in_the_commonest_spelling():
+    answers = ["Two ", "two", "2", "t-shirt", "T-Shirt", "t shirt", "the", "", "...", "yes"]
+    assert soft_targets(answers) == {"two": 0.9, "t-shirt": 0.9, "yes": 0.3}
+
+
+@pytest.mark.parametrize("answers", [[""] * 10, ["the", "a", "...", "?", ""] * 2])
+def test_a_row_with_no_usable_answer_is_no_example(answers):
+    assert VqaTask().read({"question_id": 1, "question": "?", "answers": answers}) is None
+
+
+SPELLINGS = st.sampled_from(["two", "2", "Red", "red.", "the", "", "a cat", "cat"])
+
+
+def normalised_targets(answers):
+    return {normalise_answer(text): score for text, score in soft_targets(answers).items()}
+
+
+@given(st.lists(SPELLINGS, min_size=10, max_size=10))
+def test_scores_are_the_metrics_soft_scores(answers):
+    assert normalised_targets(answers) == soft_scores(answers)
+
+
+def test_scores_are_the_metrics_soft_scores_on_real_answers(real):
+    rows = read_annotations(real / "vqa2_text" / "vqa_annotations_test.json.gz")
+    for row in rows[:1000]:
+        assert normalised_targets(row["answers"]) == soft_scores(row["answers"])
+        assert set(soft_targets(row["answers"]).values()) <= set(SOFT_SCORES[1:])
+
+
+def test_the_question_stands_in_the_source_as_it_is():
+    row = {"question_id": 1, "image": "x", "question_type": "", "answer_type": "", "answers": ["yes"] * 10}
+    example = VqaTask("Q: {question} A:").read({**row, "question": " Is {x} it?\n"})
+    assert example.source == "Q: Is {x} it? A:" and example.text == "Is {x} it?" and example.visits == 1
+
+
+@pytest.mark.parametrize("template", ["vqa:", "{question} {image}", "{}", "{question[0]}"])
+def test_a_template_without_the_question_alone_is_refused(template):
+    with pytest.raises(ValueError, match=r"template: wanted the field \{question\} and no other, given"):
+        VqaTask(template)
+
+
+def test_a_template_with_a_lone_brace_is_refused():
+    with pytest.raises(ValueError, match=r"template: wanted paired braces, given 'vqa: \{question'"):
+        VqaTask("vqa: {question")
+
+
+def test_an_unknown_protocol_is_refused():
+    message = r"protocol: wanted one of .*, given 'oficial-2021'. Did you mean 'official-2021'\?"
+    with pytest.raises(ValueError, match=message):
+        VqaTask(protocol="oficial-2021")
+
+
+def test_real_answers_score_by_protocol_and_type(real):
+    examples = load_vqa(real / "coco_open", "all", VqaTask()).examples
+    best = {example.id: example.targets[0] for example in examples}
+    for protocol in ("official-2021", "official-2017", "always"):
+        result = VqaTask(protocol=protocol).score(best, examples)
+        assert result["protocol"] == protocol and 0.5 < result["vqa_accuracy"] <= 1
+        assert set(result["by_answer_type"]) == {example.answer_type for example in examples}
+        assert set(result["by_question_type"]) == {example.question_type for example in examples}
+    nothing = VqaTask().score(dict.fromkeys(best, "qwertz"), examples)
+    assert nothing["vqa_accuracy"] == 0 and nothing["warnings"] == []

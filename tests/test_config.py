@@ -1,0 +1,214 @@
+"""Files and flags to one typed experiment, and what is said when they do not make one."""
+
+import dataclasses
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dept_vl.config import BadConfig, Experiment, load_experiment, parse_experiment
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]
+
+
+def parse(*argv: object) -> Experiment:
+    return parse_experiment([*map(str, argv)], description="Trains.", defaults=DEFAULTS)
+
+
+@pytest.fixture
+def refused(capsys):
+    """refused(*argv): what is said on stderr, in one line, when the flags are refused."""
+
+    def refuse(*argv: object) -> str:
+        with pytest.raises(SystemExit) as stop:
+            parse(*argv)
+        assert stop.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    return refuse
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name: str, content: object) -> Path:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def fields(config: type = Experiment, group: str = ""):
+    """(dotted name, description from the docstring) of every setting."""
+    about = dict(re.findall(r"^ {4}(\w+): ((?:.|\n {8})+)", inspect.getdoc(config), re.MULTILINE))
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(field.type):
+            yield from fields(field.type, f"{group}{field.name}.")
+        else:
+            yield group + field.name, about[field.name]
+
+
+def test_without_files_the_defaults_stand_in():
+    config = parse()
+    assert (config.backbone.model_name_or_path, config.task.name, config.adapter.name) == ("tiny-t5", "vqa", "dept")
+
+
+def test_files_merge_from_left_to_right(write):
+    one = write("one.yaml", {"max_steps": 5, "seed": 1, "adapter": {"name": "pt", "num_virtual_tokens": 3}})
+    two = write("two.yaml", {"max_steps": 7, "adapter": {"num_virtual_tokens": 4}})
+    config = parse("--config", one, f"--config={two}")
+    assert (config.max_steps, config.seed, config.adapter.name, config.adapter.num_virtual_tokens) == (7, 1, "pt", 4)
+    assert parse("--config", two, "--config", one).max_steps == 5
+    assert parse("--config", two).task == Experiment().task, "the defaults do not stand in beside files"
+
+
+def test_flags_come_after_files(write):
+    file = write("one.yaml", {"max_steps": 5, "vision": {"layer": 3}})
+    config = parse("--config", file, "--max_steps", 6, "--vision.layer", 2, "--bf16", "true", "--task.template", "null")
+    assert (config.max_steps, config.vision.layer, config.bf16, config.task.template) == (6, 2, True, None)
+
+
+def test_flags_override_single_learning_rates(write):
+    file = write("one.yaml", {"optim": {"lr": {"prompt": 0.5, "low_rank": 0.25, "projection": 0.125}}})
+    assert parse("--config", file, "--optim.lr.prompt", 1).optim.lr == {
+        "prompt": 1.0, "low_rank": 0.25, "projection": 0.125
+    }  # fmt: skip
+    assert parse("--config", file, "--optim.lr", "{projection: 2}").optim.lr == {"projection": 2.0}
+
+
+def test_the_command_line_is_read_when_no_arguments_are_given(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--max_steps", "3"])
+    assert parse_experiment(None, description="Trains.", defaults=DEFAULTS).max_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("max_step: 3", "unknown key max_step, wanted one of output_dir, seed, .* Did you mean 'max_steps'?"),
+        ("adapter: {lora_alfa: 8}", "unknown key adapter.lora_alfa, wanted one of .* Did you mean 'lora_alpha'?"),
+        ("task: {zzz: 8}", "unknown key task.zzz, wanted one of name, .*max_test_samples."),
+        ("adapter: dept", "wanted adapter to hold keys and values, given 'dept'"),
+        ("", "wanted the file to hold keys and values, given None"),
+        ("adapter: {name: [dept", "wanted YAML, given something else (while parsing a flow "),
+        ("\0", "wanted YAML, given something else ("),
+    ],
+)
+def test_a_bad_file_is_named_with_what_was_wanted(content, message, write, refused):
+    file = write("bad.yaml", content)
+    said = refused("--config", DEFAULTS[0], "--config", file)
+    wanted = ".*".join(map(re.escape, f"error: {file}: {message}".split(".*")))
+    assert re.search(wanted, said), said
+
+
+def test_an_absent_file_is_named(refused, tmp_path):
+    said = refused("--config", tmp_path / "none.yaml")
+    assert f"{tmp_path / 'none.yaml'}: wanted a YAML file, given none (No such file or directory)" in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [("--max_stepz", "max_steps"), ("--adapter.nme", "adapter.name"), ("--task.rot", "task.root")],
+)
+def test_an_unknown_flag_gets_a_suggestion(flag, meant, refused):
+    assert f"unrecognized arguments: {flag} 3 Did you mean '{meant}'?" in refused(flag, 3)
+
+
+@pytest.mark.parametrize("flag", ["--max_step", "--out", "--optim.weight", "--adapter.num"])
+def test_abbreviated_flags_are_refused(flag, refused):
+    assert f"unrecognized arguments: {flag}" in refused(flag, 3)
+
+
+@pytest.mark.parametrize(
+    ("flag", "least"),
+    [
+        *((name, 1) for name in ("max_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
+                                 "gradient_accumulation_steps", "logging_steps", "save_total_limit", "num_threads")),
+        *((name, 0) for name in ("eval_steps", "save_steps", "dataloader_num_workers")),
+        *((f"task.{name}", 2) for name in ("max_source_length", "max_target_length")),
+        *((f"task.{name}", 1) for name in ("num_beams", "max_train_samples", "max_eval_samples", "max_test_samples")),
+        *((f"vision.{name}", 1) for name in ("batch_size", "pool_size")),
+    ],
+)  # fmt: skip
+def test_sizes_below_the_least_are_refused(flag, least, refused):
+    for value in (least - 1, -7):
+        assert f"{flag.rpartition('.')[2]}: wanted at least {least}, given {value}" in refused(f"--{flag}", value)
+    parse(f"--{flag}", least)
+
+
+@pytest.mark.parametrize("value", [-0.1, "nan"])
+def test_a_learning_rate_below_0_is_refused(value, refused):
+    shown = ".nan" if value == "nan" else value
+    assert f"optim.lr.low_rank: wanted at least 0, given {value}" in refused("--optim.lr.low_rank", shown)
+
+
+@pytest.mark.parametrize("how", ["flag", "file"])
+def test_a_learning_rate_for_no_group_is_refused_with_a_suggestion(how, refused, write):
+    argv = {"flag": ["--optim.lr.promt", 3], "file": ["--config", write("lr.yaml", {"optim": {"lr": {"promt": 3}}})]}
+    message = "optim.lr: unknown group 'promt', wanted one of prompt, low_rank, projection. Did you mean 'prompt'?"
+    assert message in refused(*argv[how])
+
+
+def test_fp16_is_refused_with_the_reason(refused):
+    said = refused("--fp16", "true")
+    assert "fp16: T5's feed-forward activations pass 65,504" in said and "wanted bf16 or neither" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--max_steps", "many"], 'Parser key "max_steps": Expected a <class \'int\'>. Got value: many'),
+        (["--vision.pooling", "mean"], 'Parser key "vision.pooling": Expected a .*none.*max.*stack.* Got value: mean'),
+        (["--task.root"], "argument --task.root: expected one argument"),
+        (["--config"], "argument --config: expected one argument"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused(argv, message, refused):
+    assert re.search(message, refused(*argv))
+
+
+def test_help_explains_every_field(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("--help")
+    assert stop.value.code == 0
+    said = re.sub(r"\s", "", capsys.readouterr().out)
+    explained = dict(fields())
+    assert len(explained) > 50
+    for name, about in explained.items():
+        assert f"--{name}" in said and re.sub(r"\s", "", about.strip().rstrip(".")) in said, name
+    for path in DEFAULTS:
+        assert path.as_posix() in said
+
+
+def test_the_printed_config_is_the_same_experiment(capsys, write):
+    argv = ("--max_steps", 9, "--optim.lr.prompt", 0.5, "--adapter.lora_alpha", "null", "--task.num_beams", 2)
+    with pytest.raises(SystemExit) as stop:
+        parse(*argv, "--print_config")
+    assert stop.value.code == 0
+    printed = write("printed.yaml", capsys.readouterr().out)
+    assert parse("--config", printed) == parse(*argv)
+    assert parse("--config", printed).adapter.lora_alpha is None
+
+
+def test_an_experiment_comes_back_from_a_run_folder(write):
+    config = parse("--optim.betas", "[0.5, 0.25]", "--adapter.lora_alpha", "null", "--optim.eps", "1e-8")
+    saved = write("config.yaml", json.loads(json.dumps(config.to_dict())))
+    assert load_experiment(saved) == config == parse("--config", saved)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["max_steps: [3", "output_dir: runs/a\nsteps: 3", "adapter: {nam: pt}", "max_steps: 0", "fp16: true", "", "dept"],
+)
+def test_what_is_no_runs_config_is_refused_by_name(content, write):
+    path = write("config.yaml", content)
+    with pytest.raises(BadConfig, match=re.escape(f"{path}: wanted the config.yaml of a run, given something else (")):
+        load_experiment(path)
+
+
+def test_an_absent_runs_config_is_an_absent_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_experiment(tmp_path / "config.yaml")

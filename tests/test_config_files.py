@@ -1,0 +1,64 @@
+"""The files of configs/: each parses, fits the others, and makes an experiment that can be built."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dept_vl.config import Experiment, parse_experiment
+from dept_vl.experiment import check
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]
+FOLDERS = ("tasks", "adapters", "backbones", "paper")
+FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).rglob("*.yaml"))
+NAMES = [str(path.relative_to(CONFIGS)) for path in FILES]
+
+
+def parse(*argv: object) -> Experiment:
+    return parse_experiment([*map(str, argv)], description="Trains.", defaults=DEFAULTS)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_kind_of_config_is_there(folder):
+    assert any(name.startswith(folder) for name in NAMES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_each_config_parses_alone_and_fits_the_defaults(path):
+    alone, merged = parse("--config", path), parse(*(word for each in [*DEFAULTS, path] for word in ("--config", each)))
+    check(merged)
+    for name, value in yaml.safe_load(path.read_text()).items():
+        assert name in alone.to_dict() and (isinstance(value, dict) or getattr(merged, name) == value)
+    assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "paper"], ids=lambda path: path.stem)
+def test_each_paper_config_is_a_whole_experiment(path):
+    """It opens with its command, the published score and the protocol."""
+    check(parse("--config", path))
+    head = re.match(r"(#.*\n)+", path.read_text())[0]
+    assert f"configs/paper/{path.name}" in head and re.search(r"\d\d", head)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--adapter.name", "depts"], "unknown adapter 'depts': wanted one of .* Did you mean 'dept'"),
+        (["--adapter.r", 0], "DePT: wanted r to be an integer >= 1, given 0"),
+        (["--adapter.num_virtual_tokens", -1], "wanted num_virtual_tokens"),
+        (["--adapter.max_length", 0], "wanted max_length"),
+        (["--adapter.name", "pt", "--adapter.num_virtual_tokens", 0], "wanted num_virtual_tokens"),
+        (["--task.name", "vqqa"], "unknown task 'vqqa'.* Did you mean 'vqa'"),
+        (["--task.protocol", "2021"], "protocol: wanted one of official-2021, .*given '2021'"),
+        (["--task.template", "vqa:"], "template: wanted the field {question}"),
+    ],
+)
+def test_impossible_adapters_and_tasks_are_told_before_a_weight_is_loaded(flags, message):
+    with pytest.raises(ValueError, match=message):
+        check(parse(*flags))
+
+
+def test_dept_without_a_prompt_is_possible():
+    check(parse("--adapter.num_virtual_tokens", 0))

@@ -1,0 +1,111 @@
+import dataclasses
+
+import pytest
+from accelerate import Accelerator
+
+from dept_vl.evaluate import (
+    Decoding,
+    IncompleteEvaluation,
+    best_constant_caption,
+    histogram,
+    majority_answers,
+    predict,
+)
+from dept_vl.metrics.captions import constant_cider, score_captions
+from dept_vl.tasks.example import Example
+from tests.tiny_runs import ToyFeatures, build_network, encode, randomise, toy_examples
+
+pytestmark = pytest.mark.usefixtures("afresh")
+
+
+@pytest.fixture
+def answers(byte_t5):
+    """Answers to `number` toy questions by one random network."""
+    network = randomise(build_network(byte_t5))
+
+    def answers(number=9, *, examples=None, blind=False, **decoding):
+        tokenizer, encoded = encode(byte_t5, examples or toy_examples(number))
+        decoding = Decoding(**{"max_new_tokens": 4, "batch_size": 4, **decoding})
+        return predict(Accelerator(cpu=True), network, tokenizer, encoded, ToyFeatures(), decoding, blind=blind)
+
+    return answers
+
+
+def test_every_example_is_answered_once_by_its_id(answers):
+    given = answers()
+    assert sorted(given) == list(range(100, 109))
+    assert all(isinstance(answer, str) and answer == answer.strip() for answer in given.values())
+    assert len(set(given.values())) > 1
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_the_batch_size_changes_no_answer(answers, num_beams):
+    together = answers(batch_size=100, num_beams=num_beams)
+    assert answers(batch_size=1, num_beams=num_beams) == together == answers(batch_size=4, num_beams=num_beams)
+
+
+def test_the_order_of_examples_changes_no_answer(answers):
+    assert answers(examples=toy_examples(9)[::-1]) == answers()
+
+
+def test_blind_answers_are_those_to_the_text_alone(answers):
+    one_question = [dataclasses.replace(example, source="what") for example in toy_examples(9)]
+    assert len(set(answers(examples=one_question, blind=True).values())) == 1
+    assert len(set(answers(examples=one_question).values())) > 1
+
+
+def test_an_id_that_stands_twice_is_refused(answers):
+    with pytest.raises(IncompleteEvaluation, match="each of 4 examples answered once, given 4 answers to 3"):
+        answers(examples=[*toy_examples(3), toy_examples(1)[0]])
+
+
+def asked(id, kind, *answers):
+    return Example(id, "q", answers[:1], (1.0,), answers, question_type=kind)
+
+
+def test_majority_is_the_commonest_answer_of_the_questions_type():
+    train = [
+        asked(1, "count", "2", "two", "3"),
+        asked(2, "count", "3"),
+        asked(3, "color", "Red", "red.", "blue"),
+        asked(4, "color", "blue", "red"),
+        asked(5, "size", "red"),
+    ]
+    test = [asked(7, "count", "9"), asked(8, "color", "9"), asked(9, "new", "9")]
+    assert majority_answers(train, test) == {7: "2", 8: "red", 9: "red"}
+
+
+def pictured(id, *captions):
+    return Example(id, "caption:", captions, (1 / len(captions),) * len(captions), captions)
+
+
+TRAIN = [
+    pictured(1, "a dog runs on the grass", "a dog runs", "a cat"),
+    pictured(2, "a dog runs on the grass", "two birds fly over a lake"),
+]
+EVAL = [
+    pictured(3, "two birds fly over a lake", "birds fly over the water"),
+    pictured(4, "two birds fly over the sea", "some birds"),
+    pictured(5, "a bus on a street", "a red bus"),
+]
+
+
+def test_the_best_constant_caption_has_the_highest_cider_of_all_candidates():
+    references = {example.id: example.references for example in EVAL}
+    captions = sorted({caption for example in TRAIN for caption in example.references})
+    scores = {
+        caption: score_captions(dict.fromkeys(references, caption), references, metrics=("CIDEr",))["CIDEr"]
+        for caption in captions
+    }
+    best = best_constant_caption(TRAIN, EVAL)
+    assert best == "two birds fly over a lake" == max(scores, key=scores.get)
+    assert constant_cider(captions, references) == pytest.approx(list(scores.values()))
+
+
+def test_candidates_are_the_commonest_captions():
+    assert best_constant_caption(TRAIN, EVAL, candidates=1) == "a dog runs on the grass"
+
+
+def test_the_histogram_shows_a_constant_predictor():
+    assert histogram({1: "red", 2: "red", 3: "blue"}) == {"red": 2, "blue": 1}
+    assert histogram({number: str(number) for number in range(30)}, most=5) == {str(n): 1 for n in range(5)}

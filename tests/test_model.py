@@ -1,0 +1,229 @@
+import pytest
+import torch
+
+from dept_vl.model import Batch, MismatchedParts, Network, pads_last
+from dept_vl.vision import VisualProjection
+from tests.tiny_runs import ADAPTERS, PATCHES, WIDTH, batch_of, build_network, randomise
+
+TIGHT = {"rtol": 1e-5, "atol": 2e-5}
+
+
+@pytest.fixture
+def make(byte_t5):
+    def make(name="dept", *, random=True, **arguments):
+        network = build_network(byte_t5, name, **arguments).eval()
+        return randomise(network) if random else network
+
+    return make
+
+
+def with_pads(batch: Batch, columns: list[int]) -> Batch:
+    """Pads put in front of those columns of the batch; a column may be named twice."""
+    ids, mask = batch.input_ids, batch.mask
+    for column in sorted(columns, reverse=True):
+        pad = torch.zeros(len(ids), 1, dtype=torch.int64)
+        ids, mask = (torch.cat([each[:, :column], pad, each[:, column:]], dim=1) for each in (ids, mask))
+    return Batch(ids, mask, batch.labels, batch.features, batch.ids)
+
+
+def plain_logits(network: Network, batch: Batch) -> torch.Tensor:
+    model = network.backbone.model
+    return model(input_ids=batch.input_ids, attention_mask=batch.mask, labels=batch.labels).logits
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("none", {}), ("dept", {"num_virtual_tokens": 0})])
+def test_an_empty_prompt_without_a_projection_is_plain_t5(make, name, sizes):
+    network, batch = make(name, random=False, projection=False, **sizes), batch_of([5, 3, 1], features=False)
+    torch.testing.assert_close(
+        network.backbone.logits(*network.embed(batch), batch.labels), plain_logits(network, batch)
+    )
+
+
+def test_a_prompt_changes_the_logits(make):
+    network, batch = make("pt", projection=False), batch_of([5, 3], features=False)
+    logits = network.backbone.logits(*network.embed(batch), batch.labels)
+    assert not torch.allclose(logits, plain_logits(network, batch), atol=1e-2)
+
+
+def test_dept_starts_as_prompt_tuning(make):
+    dept, pt = make("dept", random=False), make("pt", random=False)
+    pt.projection.load_state_dict(dept.projection.state_dict())
+    batch = batch_of([5, 3, 8])
+    assert torch.equal(dept.adapter.prompt_embeddings, pt.adapter.prompt_embeddings)
+    assert torch.equal(dept(batch), pt(batch))
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_padding_changes_no_loss_and_no_answer(make, name):
+    network, batch = make(name), batch_of([6, 2, 4], targets=[3, 1, 2])
+    loss, answers = network(batch), network.generate(batch, max_new_tokens=5)
+    for columns in ([6, 6, 6], [0, 0], [1], [3, 3], [0, 2, 5, 6]):
+        padded = with_pads(batch, columns)
+        torch.testing.assert_close(network(padded), loss, **TIGHT)
+        assert torch.equal(network.generate(padded, max_new_tokens=5), answers)
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_a_row_alone_is_a_row_among_many(make, name):
+    network, batch = make(name), batch_of([6, 2, 4], targets=[3, 1, 2])
+    together, answers = network(batch), network.generate(batch, max_new_tokens=5)
+    for row, (length, target) in enumerate([(6, 3), (2, 1), (4, 2)]):
+        one = slice(row, row + 1)
+        alone = Batch(
+            batch.input_ids[one, :length], batch.mask[one, :length], batch.labels[one, :target], batch.features[one]
+        )
+        torch.testing.assert_close(network(alone), together[one], **TIGHT)
+        generated = network.generate(alone, max_new_tokens=5)
+        assert torch.equal(generated, answers[one, : generated.shape[1]])
+        assert not answers[one, generated.shape[1] :].any()
+
+
+def test_the_order_is_prompt_text_visual_and_the_pads_behind(make):
+    network, batch = make("pt"), batch_of([4, 2])
+    embeds, mask = network.embed(batch)
+    text, visual = network.backbone.embed(batch.input_ids), network.projection(batch.features)
+    prompt = network.adapter.prompt_embeddings
+    for row, length in enumerate((4, 2)):
+        wanted = torch.cat([prompt, text[row, :length], visual[row]])
+        assert torch.equal(embeds[row, : len(wanted)], wanted)
+        assert mask[row].tolist() == [1] * len(wanted) + [0] * (4 - length)
+
+
+def test_the_shift_touches_no_visual_token(make):
+    network, batch = make("dept", max_length=64), batch_of([4, 4])
+    unshifted = build_pt_like(network, make("pt"))
+    shifted, plain = network.embed(batch)[0], unshifted.embed(batch)[0]
+    changed = (shifted != plain).any(-1)  # [batch, out]: prompt, text, visual
+    assert changed[0].tolist() == [False] * 3 + [True] * 4 + [False] * PATCHES
+
+
+def build_pt_like(dept: Network, pt: Network) -> Network:
+    """The same prompt and projection without a shift."""
+    pt.projection.load_state_dict(dept.projection.state_dict())
+    with torch.no_grad():
+        pt.adapter.prompt_embeddings.copy_(dept.adapter.prompt_embeddings)
+    return pt
+
+
+def test_visual_tokens_count_nothing_towards_the_shifts_length(make):
+    short, long = make("dept", max_length=4), make("dept", max_length=9)
+    with torch.no_grad():
+        long.adapter.lora_embedding_A[:4] = short.adapter.lora_embedding_A
+        long.adapter.lora_embedding_B.copy_(short.adapter.lora_embedding_B)
+        long.adapter.prompt_embeddings.copy_(short.adapter.prompt_embeddings)
+    long.projection.load_state_dict(short.projection.state_dict())
+    assert torch.equal(short(batch_of([4, 2])), long(batch_of([4, 2])))
+    assert not torch.equal(short(batch_of([5, 2])), long(batch_of([5, 2])))
+
+
+def test_blind_zeroes_the_visual_tokens_where_they_stood(make):
+    network, batch = make("pt"), batch_of([4, 2])
+    seeing, mask = network.embed(batch)
+    blind, blind_mask = network.embed(batch, blind=True)
+    assert torch.equal(mask, blind_mask)
+    for row, length in enumerate((4, 2)):
+        start = 3 + length
+        assert torch.equal(blind[row, :start], seeing[row, :start])
+        assert seeing[row, start : start + PATCHES].abs().sum() > 0
+        assert not blind[row, start : start + PATCHES].any()
+
+
+def test_blind_answers_do_not_depend_on_the_picture(make):
+    network, batch = make("pt"), batch_of([4, 4])
+    other = Batch(batch.input_ids, batch.mask, batch.labels, batch.features + 3)
+    assert torch.equal(
+        network.generate(batch, max_new_tokens=4, blind=True), network.generate(other, max_new_tokens=4, blind=True)
+    )
+    assert not torch.equal(network.embed(batch)[0], network.embed(other)[0])
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_folded_is_unfolded_at_the_model(make, name):
+    network, batch = make(name, projection=False), batch_of([6, 2, 4], features=False)
+    embeds, mask = network.adapter.fold()(network.backbone.embed(batch.input_ids), batch.mask)
+    folded = network.backbone.logits(*pads_last(embeds, mask), batch.labels)
+    torch.testing.assert_close(
+        folded, network.backbone.logits(*network.embed(batch), batch.labels), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_backbone_dropout_acts_only_when_asked(make):
+    batch = batch_of([4, 2])
+    still, shaken = make(dropout=False).train(), make(dropout=True).train()
+    assert torch.equal(still(batch), still(batch))
+    assert not torch.equal(shaken(batch), shaken(batch))
+    shaken.eval()
+    assert torch.equal(shaken(batch), shaken(batch)) and not shaken.backbone.training
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+@pytest.mark.parametrize("projection", [True, False])
+def test_groups_hold_every_trained_weight_once_and_no_frozen_one(make, name, projection):
+    network = make(name, random=False, projection=projection)
+    grouped = [id(weight) for group in network.param_groups().values() for weight in group]
+    trained = [id(weight) for weight in network.parameters() if weight.requires_grad]
+    assert sorted(grouped) == sorted(trained) and len(set(grouped)) == len(grouped)
+    assert not set(grouped) & {id(weight) for weight in network.backbone.parameters()}
+    assert ("projection" in network.param_groups()) == projection and all(network.param_groups().values())
+
+
+def test_a_step_moves_every_group_and_nothing_frozen(make):
+    network, before = make(), make().backbone.model.state_dict()
+    network(batch_of([4, 2])).mean().backward()
+    assert all(weight.grad is not None for group in network.param_groups().values() for weight in group)
+    assert all(weight.grad is None for weight in network.backbone.parameters())
+    after = network.backbone.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_trained_state_goes_into_another_network(make):
+    first, second = make(), make(random=False, seed=5)
+    assert not torch.equal(first(batch_of([4])), second(batch_of([4])))
+    second.load_trained_state({name: value.clone() for name, value in first.trained_state().items()})
+    assert torch.equal(first(batch_of([4])), second(batch_of([4])))
+    assert {"prompt_embeddings", "visual_projection.positions"} < set(first.trained_state())
+
+
+def test_a_state_that_does_not_fit_names_all_that_is_wrong_and_changes_nothing(make):
+    network = make()
+    state = {name: value.clone() + 1 for name, value in network.trained_state().items()}
+    before = {name: value.clone() for name, value in network.trained_state().items()}
+    state["lora_A"] = state.pop("lora_embedding_A")
+    state["prompt_embeddings"] = torch.zeros(2, 16)
+    message = r"no lora_embedding_A; unknown lora_A; prompt_embeddings: wanted \[3, 16\], given \[2, 16\]"
+    with pytest.raises(MismatchedParts, match=message):
+        network.load_trained_state(state)
+    assert all(torch.equal(before[name], value) for name, value in network.trained_state().items())
+
+
+def test_other_widths_are_refused(make, byte_t5):
+    parts = make()
+    with pytest.raises(MismatchedParts, match="projection to width 16 .*, given 8"):
+        Network(parts.backbone, parts.adapter, VisualProjection(WIDTH, 8, PATCHES))
+    narrow = make("pt")
+    narrow.adapter.token_dim = 8
+    with pytest.raises(MismatchedParts, match="adapter of width 16 .*, given 8"):
+        Network(parts.backbone, narrow.adapter)
+
+
+def test_a_batch_that_the_network_cannot_use_is_refused(make):
+    batch = batch_of([4])
+    with pytest.raises(MismatchedParts, match="no projection"):
+        make(projection=False)(batch)
+    with pytest.raises(MismatchedParts, match="wanted a batch with labels"):
+        make()(Batch(batch.input_ids, batch.mask, None, batch.features))
+
+
+def test_trained_length_grows_with_the_longest_text_and_counts_no_pads(make):
+    network = make()
+    network.note_length(with_pads(batch_of([3, 5]), [0, 0]))
+    assert network.trained_length == 5
+    network.note_length(batch_of([4]))
+    assert network.trained_length == 5
+
+
+def test_pads_last_keeps_the_order_of_real_tokens():
+    embeds = torch.arange(10.0).reshape(2, 5, 1)
+    moved, mask = pads_last(embeds, torch.tensor([[0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]))
+    assert moved[..., 0].tolist() == [[1, 3, 4, 0, 2], [5, 6, 7, 8, 9]]
+    assert mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]

@@ -1,0 +1,184 @@
+import pickle
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dept_vl.vision.images import UnreadableImage, open_image
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "realdata"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="skipped: no ../shared")
+
+
+@pytest.fixture
+def picture():
+    """Smooth, unlike its mirror images, and of two different sides."""
+    rows, columns = np.mgrid[0:32, 0:48]
+    return Image.fromarray(np.stack([rows * 8, columns * 5, (rows + columns) * 3], axis=-1).astype(np.uint8))
+
+
+def close(image, wanted, tolerance):
+    assert (image.mode, image.size) == ("RGB", wanted.size)
+    assert np.abs(np.asarray(image, int) - np.asarray(wanted, int)).mean() < tolerance
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_exif_orientation_gives_the_picture_a_person_sees(tmp_path, picture, orientation, suffix):
+    stored_as = {
+        1: [],
+        2: ["FLIP_LEFT_RIGHT"],
+        3: ["ROTATE_180"],
+        4: ["FLIP_TOP_BOTTOM"],
+        5: ["TRANSPOSE"],
+        6: ["ROTATE_90"],
+        7: ["TRANSVERSE"],
+        8: ["ROTATE_270"],
+    }
+    stored = picture
+    for step in stored_as[orientation]:
+        stored = stored.transpose(Image.Transpose[step])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    stored.save(path, exif=exif)
+    close(open_image(path), picture, 6)
+
+
+def test_broken_exif_leaves_the_picture(tmp_path, picture):
+    path = tmp_path / "x.jpg"
+    picture.save(path, exif=b"Exif\0\0XX\0\x2abroken")
+    close(open_image(path), picture, 6)
+
+
+@pytest.mark.parametrize("mode, tolerance", [("CMYK", 8), ("P", 25), ("YCbCr", 8), ("RGB", 8)])
+def test_colour_modes_become_rgb(tmp_path, picture, mode, tolerance):
+    path = tmp_path / ("x.png" if mode == "P" else "x.jpg")
+    picture.convert(mode).save(path)
+    close(open_image(path), picture, tolerance)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_grey_modes_become_rgb(tmp_path, picture, mode):
+    path = tmp_path / "x.png"
+    picture.convert(mode).save(path)
+    close(open_image(path), picture.convert(mode).convert("RGB"), 1)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(np.array([[0, 257, 32896, 65535]], dtype=np.uint16)).save(path)
+    assert np.asarray(open_image(path))[0].tolist() == [[v] * 3 for v in (0, 1, 128, 255)]
+
+
+def test_transparent_parts_are_laid_on_white(tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(np.array([[[255, 0, 0, 255], [255, 0, 0, 0]]], dtype=np.uint8)).save(path)
+    assert np.asarray(open_image(path)).tolist() == [[[255, 0, 0], [255, 255, 255]]]
+
+
+def test_transparent_palette_is_laid_on_white(tmp_path):
+    path = tmp_path / "x.png"
+    image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode=None).convert("P")
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.save(path, transparency=b"\xff\x00")
+    assert np.asarray(open_image(path)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_one_pixel_is_a_picture(tmp_path):
+    path = tmp_path / "x.gif"
+    Image.new("P", (1, 1), 0).save(path)
+    assert open_image(path).size == (1, 1)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])
+def test_a_file_cut_anywhere_is_refused_or_gives_the_whole_picture(tmp_path, picture, suffix):
+    path = tmp_path / f"x.{suffix}"
+    picture.save(path)
+    whole, wanted = path.read_bytes(), np.asarray(open_image(path))
+    refused = 0
+    for length in np.linspace(1, len(whole) - 1, 60).astype(int):
+        path.write_bytes(whole[:length])
+        try:
+            assert np.array_equal(np.asarray(open_image(path)), wanted)
+        except UnreadableImage as error:
+            assert str(path) in str(error) and "wanted" in str(error) and "given" in str(error)
+            refused += 1
+    assert refused >= 45
+
+
+def test_a_truncated_jpeg_says_what_is_wrong(tmp_path, picture):
+    path = tmp_path / "cut.jpg"
+    picture.resize((480, 320)).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UnreadableImage) as caught:
+        open_image(path)
+    message = str(caught.value)
+    assert message.startswith(f"cannot read the image {path}: wanted a whole image, given one that breaks")
+    assert "truncated" in message
+
+
+@pytest.mark.parametrize(
+    "content, given",
+    [
+        (b"<html>not found</html>", "given a file that starts with b'<html>no'"),
+        (b"", "given an empty file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "given a file that starts with b'%!PS-Ado'"),
+    ],
+)
+def test_what_is_no_image_is_refused(tmp_path, content, given):
+    path = tmp_path / "page.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImage) as caught:
+        open_image(path)
+    assert str(caught.value).startswith(f"cannot read the image {path}: wanted one of JPEG, ")
+    assert given in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(UnreadableImage, match="none.jpg: wanted an image file, given a path where there is none"):
+        open_image(tmp_path / "none.jpg")
+    with pytest.raises(UnreadableImage, match="directory"):
+        open_image(tmp_path)
+
+
+def png_header(width, height):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("width, height", [(10_001, 10_000), (100_000, 100_000)])
+def test_a_decompression_bomb_is_refused_before_decoding(tmp_path, monkeypatch, width, height):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(width, height))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
+    with pytest.raises(UnreadableImage, match=r"bomb\.png: wanted at most 100,000,000 pixels, given ") as caught:
+        open_image(path)
+    assert f"{width * height:,}" in str(caught.value) or str(width * height) in str(caught.value)
+
+
+def test_the_pixel_limit_is_inclusive(tmp_path, picture):
+    path = tmp_path / "x.png"
+    picture.save(path)
+    assert open_image(path, max_pixels=32 * 48).size == (48, 32)
+    with pytest.raises(UnreadableImage, match=r"wanted at most 1,535 pixels, given 48 x 32 = 1,536"):
+        open_image(path, max_pixels=32 * 48 - 1)
+
+
+def test_the_error_survives_pickling():
+    error = pickle.loads(pickle.dumps(UnreadableImage("a.jpg", "wanted this, given that")))
+    assert str(error) == "cannot read the image a.jpg: wanted this, given that" and error.path == Path("a.jpg")
+
+
+@needs_shared
+def test_real_pictures_open(tmp_path):
+    paths = sorted((SHARED / "images_misc").rglob("*.[pj][np]g")) + sorted((SHARED / "coco_open/images").iterdir())[:20]
+    assert len(paths) > 20
+    assert all(open_image(path).mode == "RGB" for path in paths)
