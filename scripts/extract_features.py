@@ -1,7 +1,7 @@
 """Runs CLIP once over the images of a data set and stores the grid features; training finds them again.
 
-    python scripts/extract_features.py                                                  # the embedded default
-    python scripts/extract_features.py --config configs/paper/vqa_dept.yaml --task.root data/vqa2
+python scripts/extract_features.py                                                  # the embedded default
+python scripts/extract_features.py --config configs/paper/vqa_dept.yaml --task.root data/vqa2
 """
 
 from pathlib import Path

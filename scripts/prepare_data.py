@@ -1,8 +1,8 @@
 """Writes the generated Shapes, or checks a downloaded set: every file read, every count and image looked for.
 
-    python scripts/prepare_data.py shapes --root data/shapes
-    python scripts/prepare_data.py vqa --root data/vqa2
-    python scripts/prepare_data.py caption --root data/coco
+python scripts/prepare_data.py shapes --root data/shapes
+python scripts/prepare_data.py vqa --root data/vqa2
+python scripts/prepare_data.py caption --root data/coco
 """
 
 import argparse

@@ -66,7 +66,16 @@ def test_a_generator_decides_the_start():
     first, same, other = (VisualProjection(5, 4, 3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     state, different = first.state_dict(), other.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in same.state_dict().items())
-    assert {n for n in state if torch.equal(state[n], different[n])} == {"norm_weight"}
+    assert {n for n in state if torch.equal(state[n], different[n])} == {"norm_weight", "scale"}
+
+
+def test_the_scale_multiplies_everything_and_does_not_train():
+    plain, scaled = (VisualProjection(5, 4, 3, torch.Generator().manual_seed(1), scale=scale) for scale in (1.0, 8.0))
+    features = torch.randn(2, 3, 5)
+    torch.testing.assert_close(scaled(features), 8 * plain(features))
+    assert count(plain) == count(scaled) and "scale" in scaled.state_dict()
+    with pytest.raises(ValueError, match="wanted a finite scale > 0, given 0"):
+        VisualProjection(5, 4, 3, scale=0)
 
 
 def test_features_of_another_store_are_refused():
