@@ -3,6 +3,7 @@
 import platform
 import resource
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the greatest amount of GPU memory allocated so far, or this process's greatest resident size."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def packages() -> dict[str, str]:

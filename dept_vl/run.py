@@ -1,11 +1,8 @@
 """One run from config to run folder: train, evaluate, baselines, results, the adapter, the report."""
 
-import datetime
 import json
-import os
 import time
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,12 @@ import yaml
 from dept_vl import measure
 from dept_vl.checkpoint.adapter_folder import save_adapter
 from dept_vl.checkpoint.card import ModelFacts
+from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
-from dept_vl.evaluate import best_constant_caption, histogram, majority_answers
+from dept_vl.evaluate import best_constant_caption, majority_answers
 from dept_vl.experiment import Parts, build, check, fit, start, start_trackers
 from dept_vl.report import write_report
-from dept_vl.train import Trained
+from dept_vl.results import assemble
 
 RESULTS, PREDICTIONS, CONFIG = "results.json", "predictions.jsonl", "config.yaml"
 
@@ -67,7 +65,7 @@ def run(config: Experiment) -> dict[str, Any] | None:
         _write_predictions(parts, predictions, folder)
         _save_adapter(parts, results, folder)
         results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
-        write_json(results, folder / RESULTS)
+        write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
         write_report(folder, image_paths=parts.splits["test"].image_paths)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -101,120 +99,28 @@ def score_baselines(parts: Parts) -> dict[str, float]:
     return {name: parts.score("test", answers, quick=True)[headline] for name, answers in constant.items()}
 
 
-def assemble(
-    parts: Parts,
-    trained: Trained,
-    scores: dict[str, Any],
-    baselines: dict[str, float],
-    predictions: Mapping[Any, str],
-    began: float,
-) -> dict[str, Any]:
-    """The record of results.json: our blocks on top, PEFT's method_comparison blocks behind them."""
-    config, accelerator = parts.config, parts.accelerator
-    recorded = recorded_baselines(parts)
-    weights = measure.count_weights(parts.network, parts.clip_weights)
-    best = next((each for each in trained.evaluations if each["step"] == trained.best_step), None)
-    return {
-        "task": config.task.name,
-        "adapter": config.adapter.name,
-        "protocol": scores.get("protocol", f"coco-caption, beam {config.task.num_beams}"),
-        "metrics": {"test": scores} | ({"val": best} if best else {}),
-        "baselines": baselines | recorded,
-        "recorded": sorted(recorded),
-        "counts": {role: loaded.counts | parts.encoded[role].counts for role, loaded in parts.splits.items()},
-        "weights": weights,
-        "seconds": parts.seconds,
-        "answers": histogram(predictions),
-        "best_step": trained.best_step,
-        "run_info": {
-            "created_at": datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(timespec="seconds"),
-            "total_time": round(time.time() - began, 3),
-            "experiment_name": Path(config.output_dir).name,
-            "train_config": config.to_dict(),
-            "peft_config": parts.network.adapter.config(),
-            "error_msg": "",
-        },
-        "train_info": {
-            "accelerator_memory_max": measure.peak_memory(accelerator.device),
-            "train_time": round(trained.train_seconds, 3),
-            "steps_per_second": round((trained.steps - trained.first_step) / max(trained.train_seconds, 1e-9), 3),
-            "num_trainable_params": weights["trained"],
-            "num_total_params": weights["total"],
-            "status": "success",
-            "metrics": trained.evaluations,
-        },
-        "meta_info": {
-            "model_info": parts.identities,
-            "dataset_info": {
-                "root": config.task.root,
-                "train": config.task.train_split,
-                "test": config.task.test_split,
-            },
-            "package_info": measure.packages(),
-            "system_info": measure.machine(accelerator.device, accelerator.num_processes),
-            "commit": measure.commit(),
-        },
-    }
-
-
-def recorded_baselines(parts: Parts) -> dict[str, float]:
-    """Scores of recorded runs on the embedded default, where this run is one: same data, same frozen models."""
-    if parts.config.task.root != "shapes" or parts.config.task.max_test_samples is not None:
-        return {}
-    records = json.loads(files("dept_vl.assets").joinpath("recorded.json").read_text())
-    matching = [
-        each
-        for each in records
-        if each["task"] == parts.config.task.name
-        and each["backbone_sha256"] == parts.identities["backbone"]["backbone_sha256"]
-        and each["vision_weights_sha256"] == parts.identities["vision"]["vision_weights_sha256"]
-    ]
-    return {each["name"]: each["score"] for each in matching}
-
-
 def write_config(config: Experiment, folder: Path) -> None:
     """config.yaml: the resolved experiment, which `--config` takes again; what ran it stands in comments."""
     versions = ", ".join(f"{name.removesuffix('-version')} {each}" for name, each in measure.packages().items())
     head = f"# commit {measure.commit()}, seed {config.seed}\n# {versions}\n"
     text = head + yaml.safe_dump(json.loads(json.dumps(config.to_dict())), sort_keys=False)
-    (folder / CONFIG).write_text(text)
-
-
-def write_json(content: Any, path: Path) -> None:
-    half = path.with_suffix(".half")
-    half.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(half, path)
-
-
-def summary(results: Mapping[str, Any]) -> str:
-    """The score beside its baselines, x 100, as the scripts print it."""
-    headline = {"vqa": "vqa_accuracy", "caption": "CIDEr"}[results["task"]]
-    lines = [f"test {headline} x 100 ({results['protocol']})"]
-    lines += [f"  {results['adapter']:<16} {100 * results['metrics']['test'][headline]:6.2f}"]
-    for name, value in results["baselines"].items():
-        mark = "  (recorded, docs/results.md)" if name in results["recorded"] else ""
-        lines.append(f"  {name:<16} {100 * value:6.2f}{mark}")
-    for kind, value in results["metrics"]["test"].get("by_question_type", {}).items():
-        lines.append(f"    {kind:<14} {100 * value:6.2f}")
-    weights = results["weights"]
-    share = f"{100 * weights['share']:.2f} %, CLIP not counted"
-    lines.append(f"trained {weights['trained']:,} of {weights['total']:,} weights ({share})")
-    lines.append(f"trained for {results['train_info']['train_time']:.0f} s")
-    return "\n".join(lines)
+    write_files_whole(folder, {CONFIG: text.encode("utf-8")})
 
 
 def _write_predictions(parts: Parts, predictions: Mapping[Any, str], folder: Path) -> None:
-    with (folder / PREDICTIONS).open("w", encoding="utf-8") as file:
-        for example in parts.splits["test"].examples:
-            row = {
-                "id": example.id,
-                "prediction": predictions[example.id],
-                "references": list(example.references),
-                "image": example.image,
-                "text": example.text,
-                "question_type": example.question_type,
-            }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = [
+        {
+            "id": example.id,
+            "prediction": predictions[example.id],
+            "references": list(example.references),
+            "image": example.image,
+            "text": example.text,
+            "question_type": example.question_type,
+        }
+        for example in parts.splits["test"].examples
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_files_whole(folder, {PREDICTIONS: lines.encode("utf-8")})
 
 
 def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> None:
@@ -242,7 +148,9 @@ def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> Non
             protocol=results["protocol"],
             training={
                 "steps": config.max_steps,
-                "rows per step": config.per_device_train_batch_size * config.gradient_accumulation_steps,
+                "rows per step": config.per_device_train_batch_size
+                * config.gradient_accumulation_steps
+                * parts.accelerator.num_processes,
                 "seed": config.seed,
                 "learning rates": ", ".join(f"{name} {rate:g}" for name, rate in config.optim.lr.items()),
                 "seconds": round(results["train_info"]["train_time"]),

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-CONFIGS = REPOSITORY / "configs"
 TIMING_STEPS = 60
 
 
@@ -23,7 +22,7 @@ def run(task: str, method: str, seed: int, steps: int, folder: Path, threads: in
     """One training run in a process of its own; its results.json. Finished runs are not run again."""
     if not (folder / "results.json").exists():
         files = ("backbones/tiny.yaml", f"tasks/{task}_shapes.yaml", f"adapters/{method}.yaml")
-        flags = [word for name in files for word in ("--config", str(CONFIGS / name))]
+        flags = [word for name in files for word in ("--config", str(REPOSITORY / "configs" / name))]
         flags += ["--seed", str(seed), "--max_steps", str(steps), "--eval_steps", "0", "--progress", "false"]
         flags += ["--num_threads", str(threads), "--output_dir", str(folder)]
         command = [sys.executable, str(REPOSITORY / "scripts" / f"train_{task}.py"), *flags]

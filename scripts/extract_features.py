@@ -4,6 +4,7 @@ python scripts/extract_features.py                                              
 python scripts/extract_features.py --config configs/paper/vqa_dept.yaml --task.root data/vqa2
 """
 
+import sys
 from pathlib import Path
 
 from dept_vl.config import parse_experiment
@@ -16,8 +17,11 @@ if __name__ == "__main__":
     config = parse_experiment(None, description=__doc__.splitlines()[0], defaults=DEFAULTS)
     accelerator, task = start(config), config.task
     names = {task.train_split, task.eval_split, task.test_split}
-    loaded = load_splits(config, build_task(config), accelerator, {name: (name, None) for name in sorted(names)})
-    store = features(config, load_clip(config), list(loaded.values()), accelerator)
+    try:
+        loaded = load_splits(config, build_task(config), accelerator, {name: (name, None) for name in sorted(names)})
+        store = features(config, load_clip(config), list(loaded.values()), accelerator)
+    except (ValueError, OSError) as error:
+        sys.exit(f"extract_features.py: {type(error).__name__}: {error}")
     if accelerator.is_main_process:
         patch, width = store.shape
         megabytes = len(store) * patch * width * 2 / 1e6

@@ -31,7 +31,10 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1, help="seed of the generated set (default 1)")
     args = parser.parse_args()
     if args.set == "shapes":
-        print(f"Shapes are in {write_shapes(args.root, seed=args.seed)}")
+        try:
+            print(f"Shapes are in {write_shapes(args.root, seed=args.seed)}")
+        except OSError as error:
+            sys.exit(f"prepare_data.py: {type(error).__name__}: {error}")
         sys.exit()
     load, task = LOADERS[args.set]
     splits = args.splits or (["train", "val"] if args.set == "aokvqa" else ["train", "val", "test"])
@@ -41,3 +44,5 @@ if __name__ == "__main__":
             print(f"{split}: " + ", ".join(f"{name} {value:,}" for name, value in counts.items()))
     except (MissingFile, MissingImages) as error:
         sys.exit(f"{error}\n\n{SOURCES.format(root=args.root)}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"prepare_data.py: {type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
 """Pretrains tiny-clip and tiny-t5, the frozen backbones of the embedded default, side by side, one core each.
 
-python scripts/pretrain_tiny.py --output_dir /tmp/tiny          # 20 and 40 minutes on two cores
+python scripts/pretrain_tiny.py --output_dir /tmp/tiny          # about an hour on two cores
 """
 
 import argparse

@@ -4,16 +4,21 @@ accelerate launch scripts/train_caption.py                                  # De
 accelerate launch scripts/train_caption.py --config configs/paper/coco_dept.yaml --task.root data/coco
 """
 
+import sys
 from pathlib import Path
 
 from dept_vl.config import parse_experiment
-from dept_vl.run import run, summary
+from dept_vl.results import summary
+from dept_vl.run import run
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/caption_shapes.yaml", "adapters/dept.yaml")]
 
 if __name__ == "__main__":
     config = parse_experiment(None, description=__doc__.splitlines()[0], defaults=DEFAULTS)
-    results = run(config)
+    try:
+        results = run(config)
+    except (ValueError, OSError) as error:
+        sys.exit(f"train_caption.py: {type(error).__name__}: {error}")
     if results:
         print(f"{summary(results)}\nrun folder: {config.output_dir} (open report.html)")

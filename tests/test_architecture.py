@@ -17,7 +17,8 @@ PARTS = (
     {"adapters", "metrics", "vision", "backbones"},
     {"model", "tasks"},
     {"data", "optim", "checkpoint"},
-    {"train", "progressive", "evaluate", "measure", "predict", "sweep", "report", "pretraining", "experiment", "run"},
+    {"train", "progressive", "evaluate", "measure", "predict", "sweep", "report", "pretraining"}
+    | {"experiment", "results", "run"},
 )
 FLOOR = {part: floor for floor, parts in enumerate(PARTS) for part in parts}
 OPEN_FLOOR = 4  # the only floor whose parts import each other

@@ -152,6 +152,31 @@ def test_a_learning_rate_for_no_group_is_refused_with_a_suggestion(how, refused,
     assert message in refused(*argv[how])
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "wanted"),
+    [
+        ("weight_decay", "-1", "at least 0"),
+        ("eps", "0", "more than 0"),
+        ("betas", "[0.9, 1.0]", "from 0 to below 1"),
+        ("max_grad_norm", "-1", "more than 0, or null"),
+        ("warmup_steps", "99999", "fewer than max_steps=2200"),
+    ],
+)
+def test_an_impossible_optimizer_is_refused(flag, value, wanted, refused):
+    said = refused(f"--optim.{flag}", value)
+    assert f"optim.{flag}: wanted" in said and wanted in said
+
+
+def test_an_unknown_schedule_is_refused(refused):
+    assert "lr_scheduler_type" in refused("--optim.lr_scheduler_type", "cosine")
+
+
+@pytest.mark.parametrize("argv", [["--bf16"], ["--bf16", "--seed", "3"], ["--seed", "3", "--bf16"], ["--bf16", "true"]])
+def test_a_switch_needs_no_value(argv):
+    assert parse(*argv).bf16 is True
+    assert parse("--bf16", "false").bf16 is False and parse("--backbone.dropout").backbone.dropout is True
+
+
 def test_fp16_is_refused_with_the_reason(refused):
     said = refused("--fp16", "true")
     assert "fp16: T5's feed-forward activations pass 65,504" in said and "wanted bf16 or neither" in said

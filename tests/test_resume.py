@@ -202,3 +202,21 @@ def test_a_killed_script_resumes_to_the_same_bytes(experiment, tmp_path):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed") and len(losses(tmp_path / "killed")) == 8
     assert yaml.safe_load((tmp_path / "killed" / "config.yaml").read_text())["resume_from_checkpoint"] == "last"
+
+
+def test_a_checkpoint_of_other_batches_or_rates_is_refused(byte_t5, fit, tmp_path, network):
+    fit(network, "first", steps=2, save_steps=1)
+    checkpoint = tmp_path / "first" / "checkpoints" / "step_1"
+    progress = json.loads((checkpoint / "progress.json").read_text())
+    assert progress["settings"]["lr"]["prompt"] > 0
+    progress["settings"]["batch_size"] += 1
+    (checkpoint / "progress.json").write_text(json.dumps(progress))
+    with pytest.raises(BadCheckpoint, match="with other batches or rates it would not be the same run"):
+        fit(build_network(byte_t5), "second", steps=2, resume_from=checkpoint)
+
+
+def test_another_runs_folder_is_not_gone_on_in(byte_t5, fit, tmp_path, network):
+    fit(network, "first", steps=2, save_steps=1)
+    fit(build_network(byte_t5), "second", steps=2, save_steps=1)
+    with pytest.raises(BadCheckpoint, match="wanted no checkpoints of another run"):
+        fit(build_network(byte_t5), "second", steps=2, resume_from=tmp_path / "first" / "checkpoints" / "step_1")

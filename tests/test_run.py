@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from dept_vl import AdaptedModel, load_adapter
 from dept_vl.checkpoint import read_adapter
 from dept_vl.config import load_experiment
-from dept_vl.run import run, summary
+from dept_vl.results import summary
+from dept_vl.run import run
 from dept_vl.vision import FrozenClip
 from tests.tiny_runs import QUESTIONS, SIZES, forget_accelerate, json_lines, tiny_experiment
 

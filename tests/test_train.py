@@ -176,3 +176,23 @@ def test_workers_make_the_same_run(byte_t5, fit, network):
     helped = build_network(byte_t5, dropout=True)
     fit(helped, "helped", steps=3, num_workers=1)
     assert trained_bytes(helped) == trained_bytes(network)
+
+
+def test_backward_runs_outside_autocast(monkeypatch, fit, network):
+    """Inside it, fp32 weights would get gradients of bf16 products."""
+    from accelerate import Accelerator
+
+    seen, backward = [], Accelerator.backward
+    monkeypatch.setattr(
+        Accelerator,
+        "backward",
+        lambda self, loss: (seen.append(torch.is_autocast_enabled("cpu")), backward(self, loss)),
+    )
+    monkeypatch.setattr(Accelerator, "autocast", lambda self: torch.autocast("cpu", torch.bfloat16))
+    fit(network, "run", steps=2)
+    assert seen == [False, False]
+
+
+def test_a_score_that_is_no_number_stops_the_run(fit, network):
+    with pytest.raises(NonFiniteLoss, match="step 1: wanted a finite .*, given nan"):
+        fit(network, "run", steps=2, eval_steps=1, evaluate=scripted(float("nan"), 0.5))

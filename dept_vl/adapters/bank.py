@@ -35,15 +35,11 @@ class FoldedBank(nn.Module):
         UnknownBankRow: at the call, a row index outside -1 .. len(adapters) - 1.
     """
 
-    def __init__(
-        self, adapters: Sequence[Folded], *, padding_side: Literal["right", "left"] = "right"
-    ) -> None:
+    def __init__(self, adapters: Sequence[Folded], *, padding_side: Literal["right", "left"] = "right") -> None:
         super().__init__()
         widths = [folded.prompt.shape[1] for folded in adapters]
         if len(set(widths)) != 1:
-            raise ValueError(
-                f"FoldedBank: wanted one or more adapters of one token_dim, given widths {widths}"
-            )
+            raise ValueError(f"FoldedBank: wanted one or more adapters of one token_dim, given widths {widths}")
         self.padding_side = padding_side
         self.token_dim = widths[0]
         base = Folded(prompt=adapters[0].prompt[:0], shift=None)
@@ -69,9 +65,7 @@ class FoldedBank(nn.Module):
         check_inputs(embeds, mask, self.token_dim)
         wrong = [row for row in rows.tolist() if not BASE <= row < len(self)]
         if wrong:
-            raise UnknownBankRow(
-                f"FoldedBank: wanted rows from -1 (the base model) to {len(self) - 1}, given {wrong}"
-            )
+            raise UnknownBankRow(f"FoldedBank: wanted rows from -1 (the base model) to {len(self) - 1}, given {wrong}")
         rows = rows.to(self.prompts.device) % len(self.prompts)  # -1 is the last entry
 
         entry = rows[:, None] * (self.max_shift + 1)

@@ -51,9 +51,7 @@ def check_inputs(embeds: Tensor, mask: Tensor, token_dim: int) -> None:
             "the adapter was made for a backbone of another width"
         )
     if mask.shape != embeds.shape[:2]:
-        raise WrongInputs(
-            f"wanted a mask {list(embeds.shape[:2])} as the embeds have it, given {list(mask.shape)}"
-        )
+        raise WrongInputs(f"wanted a mask {list(embeds.shape[:2])} as the embeds have it, given {list(mask.shape)}")
 
 
 def first_rows(method: str, init: Float[Tensor, "rows d_model"], num: int) -> Float[Tensor, "prompt d_model"]:
@@ -93,9 +91,7 @@ def add_shift(
     shift = shift[: embeds.shape[1]]  # no content position reaches seq
     table = F.pad(shift, (0, 0, 0, 1))  # [rows + 1, d_model], the last row is zero
     rows = content_rows(mask, shift.shape[0])
-    return embeds + F.embedding(
-        rows, table, padding_idx=shift.shape[0]
-    )  # padding_idx: no gradient is gathered there
+    return embeds + F.embedding(rows, table, padding_idx=shift.shape[0])  # padding_idx: no gradient is gathered there
 
 
 def prepend(
@@ -117,9 +113,7 @@ class Folded:
     prompt: Float[Tensor, "prompt d_model"]
     shift: Float[Tensor, "seq d_model"] | None  # None: the text is read as it is
 
-    def __call__(
-        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask
-    ) -> tuple[OutEmbeds, OutMask]:
+    def __call__(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.prompt.shape[1])
         text = embeds if self.shift is None else add_shift(embeds, mask, self.shift)
         return prepend(self.prompt, text, mask, embeds.dtype)
@@ -135,9 +129,7 @@ class Adapter(nn.Module, ABC):
     count as zero in evaluation mode and when folded; None: all rows count."""
 
     @abstractmethod
-    def forward(
-        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask
-    ) -> tuple[OutEmbeds, OutMask]:
+    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
         """Writes to neither argument. Differentiable in evaluation mode too. Raises: WrongInputs."""
 
     @abstractmethod

@@ -82,9 +82,7 @@ class DePT(Adapter):
         """Rows of A beyond these are still random while B is trained: a never-trained offset, not zero."""
         return self.max_length if self.trained_length is None else min(self.max_length, self.trained_length)
 
-    def forward(
-        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask
-    ) -> tuple[OutEmbeds, OutMask]:
+    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.token_dim)
         num_rows = min(embeds.shape[1], self.max_length if self.training else self._trained_rows())
         text = add_shift(embeds, mask, self._shift(num_rows))
@@ -96,9 +94,7 @@ class DePT(Adapter):
 
     def fold(self) -> Folded:
         trained = self._shift(self._trained_rows()).detach()
-        shift = nn.functional.pad(
-            trained, (0, 0, 0, self.max_length - trained.shape[0])
-        )  # [max_length, d_model]
+        shift = nn.functional.pad(trained, (0, 0, 0, self.max_length - trained.shape[0]))  # [max_length, d_model]
         return Folded(prompt=self.prompt_embeddings.detach().clone(), shift=shift)
 
     def config(self) -> dict[str, int | float | None]:

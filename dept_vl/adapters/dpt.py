@@ -45,18 +45,14 @@ class DPT(Adapter):
         self.num_virtual_tokens = num_virtual_tokens
         self.r = r
         self.token_dim = init.shape[1]
-        self.prompt_embedding_A = nn.Parameter(
-            uniform(num_virtual_tokens, r, BOUND, generator).to(init.device)
-        )
+        self.prompt_embedding_A = nn.Parameter(uniform(num_virtual_tokens, r, BOUND, generator).to(init.device))
         self.prompt_embedding_B = nn.Parameter(uniform(r, self.token_dim, BOUND, generator).to(init.device))
 
     def _prompt(self) -> Float[Tensor, "prompt d_model"]:
         with full_precision(self.prompt_embedding_A.device):
             return self.prompt_embedding_A @ self.prompt_embedding_B
 
-    def forward(
-        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask
-    ) -> tuple[OutEmbeds, OutMask]:
+    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.token_dim)
         return prepend(self._prompt(), embeds, mask, embeds.dtype)
 

@@ -42,9 +42,7 @@ def sample_vocabulary(
     return rows_of(table, [ids[i] for i in order[:num]])
 
 
-def from_tokens(
-    table: Float[Tensor, "vocab d_model"], ids: Sequence[int], num: int
-) -> Float[Tensor, "prompt d_model"]:
+def from_tokens(table: Float[Tensor, "vocab d_model"], ids: Sequence[int], num: int) -> Float[Tensor, "prompt d_model"]:
     """The rows of a text's token ids in order, repeated from the start until there are `num`, as PEFT does.
 
     Raises: BadInit for a text without tokens and for ids outside the table.
@@ -68,18 +66,12 @@ def from_labels(
     Raises: BadInit for more labels than `num`, for a label without pieces, and as `sample_vocabulary` does.
     """
     if len(label_ids) > num:
-        raise BadInit(
-            f"from_labels: wanted at most num={num} labels, given {len(label_ids)}; raise num_virtual_tokens"
-        )
+        raise BadInit(f"from_labels: wanted at most num={num} labels, given {len(label_ids)}; raise num_virtual_tokens")
     empty = [i for i, pieces in enumerate(label_ids) if not len(pieces)]
     if empty:
-        raise BadInit(
-            f"from_labels: wanted at least one token id per label, given none for the labels at {empty}"
-        )
+        raise BadInit(f"from_labels: wanted at least one token id per label, given none for the labels at {empty}")
     labels = [rows_of(table, pieces).mean(dim=0, keepdim=True) for pieces in label_ids]  # each [1, d_model]
-    rest = sample_vocabulary(
-        table, num - len(labels), generator, most_frequent=most_frequent, exclude=exclude
-    )
+    rest = sample_vocabulary(table, num - len(labels), generator, most_frequent=most_frequent, exclude=exclude)
     return torch.cat([*labels, rest])
 
 
@@ -101,9 +93,7 @@ def uniform(
 def rows_of(table: Float[Tensor, "vocab d_model"], ids: Sequence[int]) -> Float[Tensor, "rows d_model"]:
     outside = [row for row in ids if not 0 <= row < table.shape[0]]
     if outside:
-        raise BadInit(
-            f"wanted token ids from 0 to {table.shape[0] - 1}, the table's rows, given {outside[:5]}"
-        )
+        raise BadInit(f"wanted token ids from 0 to {table.shape[0] - 1}, the table's rows, given {outside[:5]}")
     return table[torch.tensor(list(ids), dtype=torch.long, device=table.device)].detach().float()
 
 

@@ -19,9 +19,7 @@ class NoAdapter(Adapter):
         self.token_dim = init.shape[1]
         self.register_buffer("_prompt", init.new_zeros(0, self.token_dim).float(), persistent=False)
 
-    def forward(
-        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask
-    ) -> tuple[OutEmbeds, OutMask]:
+    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.token_dim)
         return embeds, mask
 

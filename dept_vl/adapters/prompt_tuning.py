@@ -39,9 +39,7 @@ class PromptTuning(Adapter):
         self.token_dim = init.shape[1]
         self.prompt_embeddings = nn.Parameter(first_rows("PromptTuning", init, num_virtual_tokens))
 
-    def forward(
-        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask
-    ) -> tuple[OutEmbeds, OutMask]:
+    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.token_dim)
         return prepend(self.prompt_embeddings, embeds, mask, embeds.dtype)
 

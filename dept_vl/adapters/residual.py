@@ -60,9 +60,7 @@ class ResidualPromptTuning(Adapter):
         with full_precision(self.prompt_embeddings.device):
             return self.mlp(self.prompt_embeddings) + self.prompt_embeddings
 
-    def forward(
-        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask
-    ) -> tuple[OutEmbeds, OutMask]:
+    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.token_dim)
         return prepend(self._prompt(), embeds, mask, embeds.dtype)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationConfig, PreTrainedModel
 
 from dept_vl.assets import embedded
 from dept_vl.backbones.frozen import Backbone, UnsupportedPrecision, content_hash, freeze
@@ -74,6 +74,12 @@ class Seq2SeqBackbone(Backbone):
     def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
         super().__init__()
         self.model = freeze(model)
+        ids = model.generation_config
+        self.model.generation_config = GenerationConfig(  # a checkpoint's own penalties would change what greedy means
+            decoder_start_token_id=ids.decoder_start_token_id,
+            eos_token_id=ids.eos_token_id,
+            pad_token_id=ids.pad_token_id,
+        )
         self.name, self.revision = name, revision
         self.d_model = model.config.d_model
 
@@ -90,9 +96,14 @@ class Seq2SeqBackbone(Backbone):
         mask: Integer[Tensor, "batch out"],
         labels: Integer[Tensor, "batch target"],
     ) -> Float[Tensor, " batch"]:
-        logits = self.model(inputs_embeds=embeds, attention_mask=mask, labels=labels, use_cache=False).logits
+        targets = (labels != -100).sum(1)
+        if not targets.all():
+            raise ValueError(
+                f"wanted at least one target token in every row, given none in {int((targets == 0).sum())}"
+            )
+        logits = self.logits(embeds, mask, labels)
         nats = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")  # [batch, target]
-        return nats.sum(1) / (labels != -100).sum(1)
+        return nats.sum(1) / targets
 
     def logits(
         self,
@@ -100,7 +111,9 @@ class Seq2SeqBackbone(Backbone):
         mask: Integer[Tensor, "batch out"],
         labels: Integer[Tensor, "batch target"],
     ) -> Float[Tensor, "batch target vocabulary"]:
-        return self.model(inputs_embeds=embeds, attention_mask=mask, labels=labels, use_cache=False).logits
+        """What the decoder says at each target position, given the true tokens before it."""
+        given = self.model.prepare_decoder_input_ids_from_labels(labels)  # `labels=` would compute a loss of its own
+        return self.model(inputs_embeds=embeds, attention_mask=mask, decoder_input_ids=given, use_cache=False).logits
 
     @torch.no_grad()
     def generate(

@@ -47,9 +47,7 @@ def check_identity(
     if config.get("projection_type") is None:
         return
     if vision_identity is None:
-        raise MismatchedBackbone(
-            f"the adapter reads images: wanted the CLIP {_vision_name(config)}, given no CLIP"
-        )
+        raise MismatchedBackbone(f"the adapter reads images: wanted the CLIP {_vision_name(config)}, given no CLIP")
     given = json.loads(json.dumps(dict(vision_identity)))  # tuples as the lists that a file has
     different = [
         f"{word} {_short(config.get(field))}, given {_short(given.get(field))}"

@@ -111,6 +111,11 @@ class TrainingBatches(Dataset):
         self.batches_per_epoch = -(-len(self._visits) // batch_size)
         self._epoch = functools.lru_cache(maxsize=2)(self._make_epoch)
 
+    @property
+    def settings(self) -> dict[str, int]:
+        """What decides which rows a batch number stands for; a resumed run must have the same."""
+        return {"seed": self.seed, "batch_size": self.batch_size, "visits": len(self._visits)}
+
     def __getitem__(self, number: int) -> Batch:
         epoch, place = divmod(number, self.batches_per_epoch)
         rows = self._epoch(epoch)[place]
@@ -144,10 +149,3 @@ def evaluation_batches(
     order = np.argsort(-encoded.source_lengths, kind="stable")[rank::world]
     for start in range(0, len(order), batch_size):
         yield encoded.collate(order[start : start + batch_size], gather)
-
-
-def padded_share(encoded: EncodedExamples, batch_rows: Sequence[Rows] | np.ndarray) -> float:
-    """Share of the source columns of those batches that are padding."""
-    lengths = encoded.source_lengths
-    columns = sum(len(rows) * int(lengths[rows].max()) for rows in batch_rows)
-    return 1 - sum(int(lengths[rows].sum()) for rows in batch_rows) / columns

@@ -183,9 +183,7 @@ class AdaptedModel:
                     answers[row.place] = text.strip()
         return answers
 
-    def embed(
-        self, batch: Sequence[Row]
-    ) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
+    def embed(self, batch: Sequence[Row]) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
         """What the language model reads for rows of equal decoding: prompt, text, visual, pads."""
         max_length = batch[0].decoding.max_source_length
         table = tokenise(self.tokenizer, [row.source for row in batch], max_length)

@@ -42,12 +42,20 @@ def write_shapes(
     try:
         _write(half, seed, sizes, questions_per_image)
         (half / "shapes.json").write_text(json.dumps(stamp) + "\n")
-        if root.exists():
-            root.rmdir()
-        os.replace(half, root)
+        _put_in_place(half, root, stamp)
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return root
+
+
+def _put_in_place(half: Path, root: Path, stamp: dict) -> None:
+    """Renames the finished set; another process that made the same set meanwhile is as good."""
+    try:
+        os.replace(half, root)  # an empty `root` gives way, a filled one is an error
+    except OSError:
+        marker = root / "shapes.json"
+        if not (marker.is_file() and json.loads(marker.read_text()) == stamp):
+            raise
 
 
 def scenes(seed: int, sizes: dict[str, int]) -> dict[str, list[Scene]]:

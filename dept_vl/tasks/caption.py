@@ -27,6 +27,7 @@ class CaptionTask:
     template: str = "caption:"
     metrics: tuple[str, ...] = METRICS
     headline: ClassVar[str] = "CIDEr"
+    selecting: ClassVar[tuple[str, ...]] = ("CIDEr", "Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L")
 
     def __post_init__(self) -> None:
         if template_fields(self.template):

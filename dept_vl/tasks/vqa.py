@@ -33,6 +33,7 @@ class VqaTask:
     template: str = "vqa: {question}"
     protocol: str = "official-2021"
     headline: ClassVar[str] = "vqa_accuracy"
+    selecting: ClassVar[tuple[str, ...]] = ("vqa_accuracy",)  # the numbers that may choose a checkpoint
 
     def __post_init__(self) -> None:
         if template_fields(self.template) != {"question"}:

@@ -59,6 +59,7 @@ class VisualProjection(nn.Module):
                 f"given {features.shape[1]} of width {features.shape[2]}: "
                 "were these features made by another CLIP, layer or pooling?"
             )
-        hidden = self.linear(features.to(self.linear.weight.dtype)).float()
+        with torch.autocast(features.device.type, enabled=False):  # fp32, as AdaptedModel computes it
+            hidden = self.linear(features.to(self.linear.weight.dtype)).float()
         hidden = hidden * torch.rsqrt(hidden.square().mean(dim=-1, keepdim=True) + EPSILON)
         return self.scale * (hidden * self.norm_weight + self.positions)

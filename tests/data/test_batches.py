@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dept_vl.data.batches import TooFewExamples, TrainingBatches, evaluation_batches, padded_share
+from dept_vl.data.batches import TooFewExamples, TrainingBatches, evaluation_batches
 from tests.tiny_runs import PATCHES, WIDTH, ToyFeatures, encode, toy_examples
 
 
@@ -122,7 +122,8 @@ def test_buckets_pad_little(make):
     batches = make(320, changes=changes, batch_size=8, lengths={"max_source_length": 100})
     masks = [batch.mask for batch in epoch(batches)]
     bucketed = 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
-    shuffled = padded_share(batches.encoded, draw.permutation(320).reshape(40, 8))
+    lengths = batches.encoded.source_lengths[draw.permutation(320)].reshape(40, 8)
+    shuffled = 1 - lengths.sum() / (8 * lengths.max(1)).sum()
     assert bucketed < 0.2 < 0.4 < shuffled
     spreads = [mask.shape[1] - int(mask.sum(1).min()) for mask in masks]
     assert sorted(spreads)[len(masks) * 3 // 4] < 8  # most batches lie within 8 tokens
@@ -135,13 +136,6 @@ def test_lengths_within_eight_tokens_are_mixed(make):
     changes = [{"source": " ".join(["what"] * (1 + place % 6))} for place in range(48)]
     batches = make(48, changes=changes, batch_size=8)
     assert all(len({len(tokens) for _, tokens, _ in texts(batch)}) > 1 for batch in epoch(batches))
-
-
-def test_padded_share_counts_columns(make):
-    encoded = make(5).encoded
-    lengths = encoded.source_lengths
-    assert padded_share(encoded, [[0], [4]]) == 0
-    assert padded_share(encoded, [[0, 4]]) == pytest.approx(1 - (lengths[0] + lengths[4]) / (2 * lengths[4]))
 
 
 def test_cut_texts_keep_their_end_and_are_counted_once_each(make):

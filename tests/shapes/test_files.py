@@ -213,3 +213,18 @@ def test_an_interrupted_write_leaves_nothing_and_the_next_one_works(writer, erro
             write_shapes(tmp_path / "shapes", seed=1, sizes=sizes)
     assert list(tmp_path.iterdir()) == []
     assert digests(write_shapes(tmp_path / "shapes", seed=1, sizes=sizes)) == digests(root)
+
+
+def test_a_set_that_another_process_finished_meanwhile_is_taken(tmp_path, monkeypatch):
+
+    root, write = tmp_path / "shapes", files._write
+
+    def overtaken(half, *arguments):
+        write(half, *arguments)
+        monkeypatch.setattr(files, "_write", write)
+        monkeypatch.setattr(files.os, "getpid", lambda: 0)
+        write_shapes(root, sizes={"train": 4, "restval": 1, "val": 2, "test": 2})
+
+    monkeypatch.setattr(files, "_write", overtaken)
+    assert write_shapes(root, sizes={"train": 4, "restval": 1, "val": 2, "test": 2}) == root
+    assert [path.name for path in tmp_path.iterdir()] == ["shapes"]

@@ -94,7 +94,6 @@ def test_layer_three_stacked_gives_nine_patches_of_four_cells(load_clip):
     assert torch.equal(four[:, 5], torch.cat([grid[:, cell] for cell in (16, 17, 22, 23)], dim=1))
 
 
-@pytest.mark.slow
 def test_rn101_parity_preset_gives_36_patches_of_2048():
     clip = FrozenClip.load("RN101", layer=4, pooling="max", pool_size=6, resize="squash", random_weights=True)
     assert (clip.num_patches, clip.width, clip.preprocess.size) == (36, 2048, (224, 224))

@@ -1,15 +1,8 @@
-"""The training loop: the only one for adapters.
-
-It knows a `Network` by its forward pass, `param_groups()` and `trained_state()`, and batches by their number; it
-knows no task. What it promises: one seed and one process give the same bytes again; a run that is killed and
-resumed ends like one that was not; a number that is not finite stops it before it reaches the weights.
-"""
+"""What changes in a run beside the weights: scores, the best step, checkpoints, signs that nothing is learnt."""
 
 import dataclasses
-import json
 import math
 import shutil
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +11,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from dept_vl.checkpoint.resumable import (
     BadCheckpoint,
@@ -30,11 +21,10 @@ from dept_vl.checkpoint.resumable import (
     save_checkpoint,
     set_rng_states,
 )
-from dept_vl.data.batches import TrainingBatches
 from dept_vl.model import Network
+from dept_vl.train.log import RunLog
 
 _PATIENCE = 3  # evaluations or log lines without any change before the loop says so
-
 Scores = dict[str, int | float]
 Evaluate = Callable[[], Scores]
 
@@ -62,109 +52,7 @@ class Plan:
     progress: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """What a run came to. `best_step` is the step whose weights the network now has."""
-
-    steps: int
-    best_step: int
-    evaluations: list[Scores]
-    train_seconds: float  # of this process's steps alone: no evaluation, no saving
-    first_step: int
-
-
-class RunLog:
-    """metrics.jsonl of a run folder, and accelerate's trackers: one line per log step, from the main process."""
-
-    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
-        self.path, self._accelerator = folder / "metrics.jsonl", accelerator
-
-    def start(self, step: int) -> None:
-        """Forgets lines beyond `step`: a resumed run writes them again."""
-        if not self._accelerator.is_main_process:
-            return
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        self.path.write_text("".join(line for line in lines if _step_of(line) <= step))
-
-    def write(self, step: int, **values: Any) -> None:
-        if self._accelerator.is_main_process:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
-        self._accelerator.log(_flat(values), step=step)
-
-
-def train(
-    accelerator: Accelerator,
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    batches: TrainingBatches,
-    plan: Plan,
-    folder: Path,
-    *,
-    evaluate: Evaluate | None = None,
-    resume_from: Path | None = None,
-) -> Trained:
-    """Trains, and leaves the best weights (the last ones without evaluations) in the network.
-
-    `batches` holds this process's share; with accumulation, step n reads the batches n k to n k + k - 1.
-    Checkpoints go to folder/checkpoints, the log to folder/metrics.jsonl.
-
-    Raises:
-        NonFiniteLoss: naming the step and the groups; the state before that step is saved.
-        BadCheckpoint: `resume_from` is not a whole checkpoint of such a run.
-        OSError: a checkpoint could not be saved; earlier ones are untouched.
-    """
-    run = _Run(accelerator, network, optimizer, schedule, plan, folder, RunLog(folder, accelerator))
-    first = run.resume(resume_from) if resume_from else 0
-    run.log.start(first)
-    wrapped, stepper = accelerator.prepare(network, optimizer)
-    accumulation = accelerator.gradient_accumulation_steps
-    numbers = range(first * accumulation, plan.max_steps * accumulation)
-    loader = DataLoader(
-        batches,
-        batch_size=None,
-        sampler=numbers,
-        num_workers=plan.num_workers,
-        generator=torch.Generator(),  # its own: the loader's draw must not move the dropout of a resumed run
-    )
-    numbered = iter(loader)
-    bar = tqdm(
-        initial=first, total=plan.max_steps, desc="train", disable=not (plan.progress and accelerator.is_main_process)
-    )
-    network.train()
-    for step in range(first + 1, plan.max_steps + 1):
-        started = time.perf_counter()
-        loss = torch.zeros((), device=accelerator.device)
-        for _ in range(accumulation):
-            batch = next(numbered)
-            network.note_length(batch)
-            with accelerator.accumulate(wrapped), accelerator.autocast():
-                part = wrapped(batch.to(accelerator.device)).mean()
-                accelerator.backward(part)
-            loss += part.detach() / accumulation
-        norms, rates = run.clip(), run.rates()
-        run.refuse_non_finite(step, loss, norms)
-        stepper.step()
-        schedule.step()
-        stepper.zero_grad(set_to_none=True)
-        run.seconds += time.perf_counter() - started
-        bar.update()
-        if step % plan.logging_steps == 0 or step == plan.max_steps:
-            bar.set_postfix(loss=f"{run.report(step, loss, norms, rates):.3f}")
-        if evaluate and plan.eval_steps and (step % plan.eval_steps == 0 or step == plan.max_steps):
-            run.evaluate(step, evaluate)
-        if step == plan.max_steps or (plan.save_steps and step % plan.save_steps == 0):
-            run.save(step)
-    bar.close()
-    best = run.best["step"] if run.best else plan.max_steps
-    if best != plan.max_steps:
-        run.load_best(best)
-    network.eval()
-    return Trained(plan.max_steps, best, run.evaluations, run.seconds, first)
-
-
-class _Run:
+class RunState:
     """What changes while a run goes on, beside the weights."""
 
     def __init__(
@@ -176,15 +64,21 @@ class _Run:
         plan: Plan,
         folder: Path,
         log: RunLog,
+        settings: dict[str, Any],
     ) -> None:
         self.accelerator, self.network, self.plan, self.log = accelerator, network, plan, log
         self.optimizer, self.schedule = optimizer, schedule
+        self.settings = settings  # what a resumed run must have in common with the one it goes on
         self.folder = folder / "checkpoints"
         self.groups = network.param_groups()
         self.evaluations: list[Scores] = []
         self.best: Scores | None = None
         self.still = dict.fromkeys(self.groups, 0)  # log lines in a row on which a group's gradient was zero
         self.seconds = 0.0
+
+    def note_start(self) -> None:
+        """Keeps what a step changes before it can be refused: random states and the trained length."""
+        self.before = (rng_states(), self.network.trained_length)
 
     def clip(self) -> dict[str, float]:
         """Gradient norm of each group before clipping; then all groups are clipped together."""
@@ -203,12 +97,13 @@ class _Run:
         bad = [name for name, norm in norms.items() if not math.isfinite(norm)]
         if math.isfinite(float(loss)) and not bad:
             return
-        self.save(step - 1)
+        states, self.network.trained_length = self.before
+        self.save(step - 1, states)
         kept = self.folder / f"step_{step - 1}"
         raise NonFiniteLoss(
             f"step {step}: wanted a finite loss and finite gradients, given loss {float(loss)} and non-finite "
             f"gradients in {', '.join(bad) or 'no group'}; the state after step {step - 1} is in {kept}. "
-            "A lower learning rate of that group, or max_grad_norm, is the usual cure"
+            "A new run with a lower learning rate of that group, or with max_grad_norm, is the usual cure"
         )
 
     def report(self, step: int, loss: torch.Tensor, norms: dict[str, float], rates: dict[str, float]) -> float:
@@ -231,6 +126,8 @@ class _Run:
         self.network.eval()
         scores = evaluate()
         self.network.train()
+        if not math.isfinite(scores[self.plan.metric]):
+            raise NonFiniteLoss(f"step {step}: wanted a finite {self.plan.metric}, given {scores[self.plan.metric]}")
         self.evaluations.append({"step": step, **scores})
         self.log.write(step, evaluation=scores)
         recent = [each[self.plan.metric] for each in self.evaluations[-_PATIENCE:]]
@@ -246,9 +143,9 @@ class _Run:
             self.best = {"step": step, "value": scores[self.plan.metric]}
             self.save(step)
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, rng: dict[str, Any] | None = None) -> None:
         self.agree_on_length()
-        states = gather_object([rng_states()])
+        states = gather_object([rng_states() if rng is None else rng])
         if self.accelerator.is_main_process and not (self.folder / f"step_{step}").exists():
             save_checkpoint(
                 self.folder,
@@ -262,6 +159,7 @@ class _Run:
                     "still": self.still,
                     "seconds": self.seconds,
                     "trained_length": self.network.trained_length,
+                    "settings": self.settings,
                 },
                 rng_states=states,
             )
@@ -278,6 +176,11 @@ class _Run:
                 f"{checkpoint}: wanted a checkpoint of at most {self.plan.max_steps} steps, given {step}"
             )
         self.network.load_trained_state(weights)
+        if progress.get("settings") != self.settings:
+            raise BadCheckpoint(
+                f"{checkpoint}: wanted a checkpoint of a run with {self.settings}, given {progress.get('settings')}: "
+                "with other batches or rates it would not be the same run"
+            )
         try:
             self.optimizer.load_state_dict(states["optimizer"])
             self.schedule.load_state_dict(states["schedule"])
@@ -290,6 +193,9 @@ class _Run:
             ) from error
         if rng is not None:
             set_rng_states(rng)
+        elsewhere = checkpoint.resolve().parent != self.folder.resolve()
+        if elsewhere and find_checkpoints(self.folder):
+            raise BadCheckpoint(f"{self.folder}: wanted no checkpoints of another run beside {checkpoint}, given some")
         if self.accelerator.is_main_process:
             self._take_over(checkpoint, step)
         self.accelerator.wait_for_everyone()
@@ -329,18 +235,3 @@ def newest_checkpoint(folder: Path) -> Path:
     if not found:
         raise BadCheckpoint(f"{folder / 'checkpoints'}: wanted a checkpoint to resume from, given none")
     return found[-1]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
-def _step_of(line: str) -> int:
-    """The step of a log line; a line that a kill cut short counts as beyond every step."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):
-        return 1 << 62

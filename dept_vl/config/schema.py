@@ -1,18 +1,10 @@
-"""The typed experiment: what a YAML file or a flag may say, each field with its meaning.
+"""The typed experiment: what a YAML file or a flag may say, each field with its meaning and its bounds.
 
-Files given by `--config` merge from left to right, then flags. The objects here never enter a component: `experiment`
-reads them and hands plain arguments on.
+The objects never enter a component: `experiment` reads them and hands plain arguments on.
 """
 
 import dataclasses
-import re
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, NoReturn
-
-import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from typing import Any, Literal
 
 from dept_vl.registry import did_you_mean
 
@@ -157,7 +149,7 @@ class OptimConfig:
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-6
-    lr_scheduler_type: str = "linear"
+    lr_scheduler_type: Literal["linear", "constant"] = "linear"
     warmup_steps: float = 0.06
     max_grad_norm: float | None = 1.0
 
@@ -176,7 +168,7 @@ class Experiment:
         bf16: compute in bfloat16 under autocast; trained weights stay float32.
         fp16: refused, T5 overflows it; here so that the reason is told.
         eval_steps: optimizer steps between evaluations on the selecting split; 0 for none before the end.
-        save_steps: optimizer steps between checkpoints; 0 for one at the end only.
+        save_steps: optimizer steps between checkpoints; 0 for one at the end, besides those of the best evaluations.
         logging_steps: optimizer steps between log lines.
         save_total_limit: checkpoints kept besides the best.
         metric_for_best_model: names the metric that selects the best checkpoint; null is the task's headline metric.
@@ -227,7 +219,7 @@ class Experiment:
         _check_at_least(1, self.vision, "batch_size", "pool_size")
         if self.num_threads is not None:
             _check_at_least(1, self, "num_threads")
-        _check_learning_rates(self.optim.lr)
+        _check_optimizer(self.optim, self.max_steps)
         if self.fp16:
             raise BadConfig(
                 "fp16: T5's feed-forward activations pass 65,504, the greatest float16, and turn into infinities; "
@@ -238,85 +230,28 @@ class Experiment:
         return dataclasses.asdict(self)
 
 
-class _Parser(ArgumentParser):
-    """jsonargparse, with a suggestion behind a flag that it does not know."""
-
-    def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
-        unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
-        hint = did_you_mean(unknown[1], [action.dest for action in self._actions]) if unknown else ""
-        super().error(message + hint, *args, **kwargs)
-
-
-def build_parser(description: str, defaults: Sequence[Path]) -> ArgumentParser:
-    """A parser for `Experiment`. `defaults` are the files that stand in when no --config is given."""
-    names = ", ".join(path.as_posix() for path in defaults)
-    parser = _Parser(
-        description=f"{description} With no --config: {names}.",
-        allow_abbrev=False,
-        usage="%(prog)s [--config FILE ...] [--key value ...] (--help explains the keys, --print_config the result)",
-    )
-    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file; several merge from left to right")
-    parser.add_class_arguments(Experiment)
-    return parser
-
-
-def parse_experiment(
-    argv: Sequence[str] | None, *, description: str, defaults: Sequence[Path], overrides: Sequence[str] = ()
-) -> Experiment:
-    """argv (None: the command line) to an Experiment. `overrides` are flags that stand before the user's.
-
-    Raises:
-        SystemExit: with the reason on stderr, for unknown keys and flags, values of the wrong type, impossible sizes
-            and contradictions; after --help and --print_config.
-    """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    files = [Path(value) for flag, value in _config_flags(argv)]
-    if not files:
-        files = list(defaults)
-        argv = [*(word for path in files for word in ("--config", str(path))), *argv]
-    parser = build_parser(description, defaults)
-    try:
-        for path in files:
-            _check_file(path)
-        return to_experiment(parser, parser.parse_args([*overrides, *argv]))
-    except BadConfig as error:
-        parser.error(str(error))
-
-
-def _config_flags(argv: Sequence[str]) -> list[tuple[str, str]]:
-    """The --config flags with their values; a flag without a value is left to the parser."""
-    flags = [("--config", each.split("=", 1)[1]) for each in argv if each.startswith("--config=")]
-    return flags + [(flag, value) for flag, value in zip(argv, argv[1:], strict=False) if flag == "--config"]
-
-
-def to_experiment(parser: ArgumentParser, parsed: Namespace) -> Experiment:
-    fields = {field.name for field in dataclasses.fields(Experiment)}
-    built = parser.instantiate(parsed)
-    return Experiment(**{name: value for name, value in vars(built).items() if name in fields})
-
-
-def load_experiment(path: Path) -> Experiment:
-    """The experiment of a run folder's config.yaml.
-
-    Raises:
-        BadConfig: the file is cut short or has unknown keys.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-        parser = build_parser("", [])
-        parser.exit_on_error = False
-        return to_experiment(parser, parser.parse_object(content))
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise BadConfig(f"{path}: wanted the config.yaml of a run, given something else ({error})") from error
-
-
 def _check_at_least(least: int, config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None and value < least:
             raise BadConfig(f"{name}: wanted at least {least}, given {value}")
+
+
+def _check_optimizer(optim: OptimConfig, max_steps: int) -> None:
+    _check_learning_rates(optim.lr)
+    for name, good, wanted in (
+        ("weight_decay", optim.weight_decay >= 0, "at least 0"),
+        ("eps", optim.eps > 0, "more than 0"),
+        ("betas", all(0 <= beta < 1 for beta in optim.betas), "two numbers from 0 to below 1"),
+        (
+            "max_grad_norm",
+            optim.max_grad_norm is None or optim.max_grad_norm > 0,
+            "more than 0, or null for no clipping",
+        ),
+        ("warmup_steps", 0 <= optim.warmup_steps < max_steps, f"no less than 0 and fewer than max_steps={max_steps}"),
+    ):
+        if not good:
+            raise BadConfig(f"optim.{name}: wanted {wanted}, given {getattr(optim, name)}")
 
 
 def _check_learning_rates(rates: dict[str, float]) -> None:
@@ -326,26 +261,3 @@ def _check_learning_rates(rates: dict[str, float]) -> None:
             raise BadConfig(f"optim.lr: unknown group {name!r}, wanted one of {', '.join(GROUPS)}.{hint}")
         if not rate >= 0:
             raise BadConfig(f"optim.lr.{name}: wanted at least 0, given {rate}")
-
-
-def _check_file(path: Path) -> None:
-    """Raises: BadConfig naming the file and every key that no field has."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadConfig(f"{path}: wanted a YAML file, given none ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path}: wanted YAML, given something else ({' '.join(str(error).split())})") from error
-    _check_keys(path, Experiment, content, "")
-
-
-def _check_keys(path: Path, config: type, content: Any, group: str) -> None:
-    fields = {field.name: field for field in dataclasses.fields(config)}
-    if not isinstance(content, dict):
-        raise BadConfig(f"{path}: wanted {group.rstrip('.') or 'the file'} to hold keys and values, given {content!r}")
-    for key, value in content.items():
-        if key not in fields:
-            hint = did_you_mean(str(key), fields)
-            raise BadConfig(f"{path}: unknown key {group}{key}, wanted one of {', '.join(fields)}.{hint}")
-        if dataclasses.is_dataclass(fields[key].type):
-            _check_keys(path, fields[key].type, value, f"{group}{key}.")

@@ -1,0 +1,24 @@
+"""The typed experiment and how files and flags become one."""
+
+from dept_vl.config.parse import load_experiment, parse_experiment
+from dept_vl.config.schema import (
+    AdapterConfig,
+    BackboneConfig,
+    BadConfig,
+    Experiment,
+    OptimConfig,
+    TaskConfig,
+    VisionConfig,
+)
+
+__all__ = [
+    "AdapterConfig",
+    "BackboneConfig",
+    "BadConfig",
+    "Experiment",
+    "OptimConfig",
+    "TaskConfig",
+    "VisionConfig",
+    "load_experiment",
+    "parse_experiment",
+]

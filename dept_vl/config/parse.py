@@ -1,0 +1,129 @@
+"""Files and flags to an `Experiment`: files merge from left to right, then flags; the unknown is refused by name."""
+
+import dataclasses
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+
+from dept_vl.config.schema import BadConfig, Experiment
+from dept_vl.registry import did_you_mean
+
+
+class _Parser(ArgumentParser):
+    """jsonargparse, with a suggestion behind a flag that it does not know."""
+
+    def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
+        hint = did_you_mean(unknown[1], [action.dest for action in self._actions]) if unknown else ""
+        super().error(message + hint, *args, **kwargs)
+
+
+def build_parser(description: str, defaults: Sequence[Path]) -> ArgumentParser:
+    """A parser for `Experiment`. `defaults` are the files that stand in when no --config is given."""
+    names = ", ".join(path.as_posix() for path in defaults)
+    parser = _Parser(
+        description=f"{description} With no --config: {names}.",
+        allow_abbrev=False,
+        usage="%(prog)s [--config FILE ...] [--key value ...] (--help explains the keys, --print_config the result)",
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file; several merge from left to right")
+    parser.add_class_arguments(Experiment)
+    return parser
+
+
+def parse_experiment(
+    argv: Sequence[str] | None, *, description: str, defaults: Sequence[Path], overrides: Sequence[str] = ()
+) -> Experiment:
+    """argv (None: the command line) to an Experiment. `overrides` are flags that stand before the user's.
+
+    Raises:
+        SystemExit: with the reason on stderr, for unknown keys and flags, values of the wrong type, impossible sizes
+            and contradictions; after --help and --print_config.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    files = [Path(value) for flag, value in _config_flags(argv)]
+    if not files:
+        files = list(defaults)
+        argv = [*(word for path in files for word in ("--config", str(path))), *argv]
+    parser = build_parser(description, defaults)
+    try:
+        for path in files:
+            _check_file(path)
+        return to_experiment(parser, parser.parse_args([*overrides, *_spell_out(argv)]))
+    except BadConfig as error:
+        parser.error(str(error))
+
+
+def _spell_out(argv: Sequence[str]) -> list[str]:
+    """`--bf16` alone is `--bf16 true`, as transformers' flags are."""
+    switches = {"--" + name for name in _switches(Experiment, "")}
+    following = [*argv[1:], "--"]
+    return [
+        word for flag, after in zip(argv, following, strict=True)
+        for word in ((flag, "true") if flag in switches and after.startswith("--") else (flag,))
+    ]  # fmt: skip
+
+
+def _switches(config: type, prefix: str) -> Iterator[str]:
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(field.type):
+            yield from _switches(field.type, f"{prefix}{field.name}.")
+        elif field.type is bool:
+            yield prefix + field.name
+
+
+def _config_flags(argv: Sequence[str]) -> list[tuple[str, str]]:
+    """The --config flags with their values; a flag without a value is left to the parser."""
+    flags = [("--config", each.split("=", 1)[1]) for each in argv if each.startswith("--config=")]
+    return flags + [(flag, value) for flag, value in zip(argv, argv[1:], strict=False) if flag == "--config"]
+
+
+def to_experiment(parser: ArgumentParser, parsed: Namespace) -> Experiment:
+    fields = {field.name for field in dataclasses.fields(Experiment)}
+    built = parser.instantiate(parsed)
+    return Experiment(**{name: value for name, value in vars(built).items() if name in fields})
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The experiment of a run folder's config.yaml.
+
+    Raises:
+        BadConfig: the file is cut short or has unknown keys.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+        parser = build_parser("", [])
+        parser.exit_on_error = False
+        return to_experiment(parser, parser.parse_object(content))
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise BadConfig(f"{path}: wanted the config.yaml of a run, given something else ({error})") from error
+
+
+def _check_file(path: Path) -> None:
+    """Raises: BadConfig naming the file and every key that no field has."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadConfig(f"{path}: wanted a YAML file, given none ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path}: wanted YAML, given something else ({' '.join(str(error).split())})") from error
+    _check_keys(path, Experiment, content, "")
+
+
+def _check_keys(path: Path, config: type, content: Any, group: str) -> None:
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    if not isinstance(content, dict):
+        raise BadConfig(f"{path}: wanted {group.rstrip('.') or 'the file'} to hold keys and values, given {content!r}")
+    for key, value in content.items():
+        if key not in fields:
+            hint = did_you_mean(str(key), fields)
+            raise BadConfig(f"{path}: unknown key {group}{key}, wanted one of {', '.join(fields)}.{hint}")
+        if dataclasses.is_dataclass(fields[key].type):
+            _check_keys(path, fields[key].type, value, f"{group}{key}.")

@@ -1,0 +1,47 @@
+"""metrics.jsonl and the trackers: what a run tells while it goes on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+
+class RunLog:
+    """metrics.jsonl of a run folder, and accelerate's trackers: one line per log step, from the main process."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
+        self.path, self._accelerator = folder / "metrics.jsonl", accelerator
+
+    def start(self, step: int) -> None:
+        """Forgets lines beyond `step`: a resumed run writes them again."""
+        if not self._accelerator.is_main_process:
+            return
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        self.path.write_text("".join(line for line in lines if _step_of(line) <= step))
+
+    def write(self, step: int, **values: Any) -> None:
+        if self._accelerator.is_main_process:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        self._accelerator.log(flat(values), step=step)
+
+
+def flat(values: Mapping[str, Any], separator: str = "/", prefix: str = "") -> dict[str, int | float | str]:
+    """Nested values as trackers take them: "lr/prompt" to a number or a word."""
+    found: dict[str, int | float | str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, separator, f"{prefix}{name}{separator}")
+        else:
+            found[prefix + name] = value if isinstance(value, int | float | str) else str(value)
+    return found
+
+
+def _step_of(line: str) -> int:
+    """The step of a log line; a line that a kill cut short counts as beyond every step."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return 1 << 62

@@ -1,0 +1,106 @@
+"""The training loop: the only one for adapters.
+
+It knows a `Network` by its forward pass, `param_groups()` and `trained_state()`, and batches by their number; it
+knows no task. What it promises: one seed and one process give the same bytes again; a run that is killed and
+resumed ends like one that was not; a number that is not finite stops it before it reaches the weights.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dept_vl.data.batches import TrainingBatches
+from dept_vl.model import Network
+from dept_vl.train.log import RunLog
+from dept_vl.train.state import Evaluate, Plan, RunState, Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a run came to. `best_step` is the step whose weights the network now has."""
+
+    steps: int
+    best_step: int
+    evaluations: list[Scores]
+    train_seconds: float  # of all steps, those before a resume included; no evaluation, no saving
+    first_step: int
+
+
+def train(
+    accelerator: Accelerator,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    batches: TrainingBatches,
+    plan: Plan,
+    folder: Path,
+    *,
+    evaluate: Evaluate | None = None,
+    resume_from: Path | None = None,
+) -> Trained:
+    """Trains, and leaves the best weights (the last ones without evaluations) in the network.
+
+    `batches` holds this process's share; with accumulation, step n reads the batches n k to n k + k - 1.
+    Checkpoints go to folder/checkpoints, the log to folder/metrics.jsonl.
+
+    Raises:
+        NonFiniteLoss: naming the step and the groups; the state before that step is saved.
+        BadCheckpoint: `resume_from` is not a whole checkpoint of such a run.
+        OSError: a checkpoint could not be saved; earlier ones are untouched.
+    """
+    rates = {group["name"]: group.get("initial_lr", group["lr"]) for group in optimizer.param_groups}
+    settings = {**batches.settings, "accumulation": accelerator.gradient_accumulation_steps, "lr": rates}
+    run = RunState(accelerator, network, optimizer, schedule, plan, folder, RunLog(folder, accelerator), settings)
+    first = run.resume(resume_from) if resume_from else 0
+    run.log.start(first)
+    wrapped, stepper = accelerator.prepare(network, optimizer)
+    accumulation = accelerator.gradient_accumulation_steps
+    numbers = range(first * accumulation, plan.max_steps * accumulation)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=plan.num_workers,
+        generator=torch.Generator(),  # its own: the loader's draw must not move the dropout of a resumed run
+    )
+    numbered = iter(loader)
+    bar = tqdm(
+        initial=first, total=plan.max_steps, desc="train", disable=not (plan.progress and accelerator.is_main_process)
+    )
+    network.train()
+    for step in range(first + 1, plan.max_steps + 1):
+        started = time.perf_counter()
+        run.note_start()
+        loss = torch.zeros((), device=accelerator.device)
+        for _ in range(accumulation):
+            batch = next(numbered)
+            network.note_length(batch)
+            with accelerator.accumulate(wrapped):
+                with accelerator.autocast():
+                    part = wrapped(batch.to(accelerator.device)).mean()
+                accelerator.backward(part)  # outside autocast: fp32 weights get fp32 gradients
+            loss += part.detach() / accumulation
+        norms, rates = run.clip(), run.rates()
+        run.refuse_non_finite(step, loss, norms)
+        stepper.step()
+        schedule.step()
+        stepper.zero_grad(set_to_none=True)
+        run.seconds += time.perf_counter() - started
+        bar.update()
+        if step % plan.logging_steps == 0 or step == plan.max_steps:
+            bar.set_postfix(loss=f"{run.report(step, loss, norms, rates):.3f}")
+        if evaluate and plan.eval_steps and (step % plan.eval_steps == 0 or step == plan.max_steps):
+            run.evaluate(step, evaluate)
+        if step == plan.max_steps or (plan.save_steps and step % plan.save_steps == 0):
+            run.save(step)
+    bar.close()
+    best = run.best["step"] if run.best else plan.max_steps
+    if best != plan.max_steps:
+        run.load_best(best)
+    network.eval()
+    return Trained(plan.max_steps, best, run.evaluations, run.seconds, first)
