@@ -1,0 +1,63 @@
+"""Where a prompt starts: the four ways of the config, on a real embedding table."""
+
+import pytest
+import torch
+
+from dept_vl.backbones import load_seq2seq
+from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
+from dept_vl.data.text import load_tokenizer
+from dept_vl.experiment import check
+from dept_vl.experiment.components import start_adapter
+
+
+@pytest.fixture(scope="module")
+def parts(byte_t5):
+    return load_seq2seq(str(byte_t5)), load_tokenizer(str(byte_t5))
+
+
+def rows(parts, init: str, text: str | None = None, num: int = 4) -> torch.Tensor:
+    config = AdapterConfig("pt", num, prompt_tuning_init=init, prompt_tuning_init_text=text)
+    return start_adapter(config, *parts, torch.Generator().manual_seed(3)).prompt_embeddings.detach()
+
+
+def test_sampled_rows_are_rows_of_the_table_without_special_tokens(parts):
+    table, tokenizer = parts[0].embedding_table, parts[1]
+    found = [int((table == row).all(1).nonzero()[0, 0]) for row in rows(parts, "SAMPLE_VOCAB", num=20)]
+    assert len(set(found)) == 20 and not set(found) & set(tokenizer.all_special_ids)
+
+
+def test_a_text_starts_with_its_own_tokens(parts):
+    ids = parts[1]("what color")["input_ids"]
+    assert torch.equal(rows(parts, "TEXT", "what color", num=len(ids)), parts[0].embedding_table[ids])
+
+
+def test_labels_start_with_the_mean_of_their_pieces(parts):
+    ids = parts[1]("red", add_special_tokens=False)["input_ids"]
+    torch.testing.assert_close(rows(parts, "LABELS", "red, blue")[0], parts[0].embedding_table[ids].mean(0))
+
+
+def test_random_rows_are_none_of_the_table(parts):
+    assert not any((parts[0].embedding_table == row).all(1).any() for row in rows(parts, "RANDOM"))
+
+
+@pytest.mark.parametrize("init", ["SAMPLE_VOCAB", "TEXT", "LABELS", "RANDOM"])
+def test_one_seed_gives_one_start(parts, init):
+    assert torch.equal(rows(parts, init, "red, blue"), rows(parts, init, "red, blue"))
+
+
+@pytest.mark.parametrize("init", ["TEXT", "LABELS"])
+def test_a_text_that_is_wanted_is_asked_for_before_anything_loads(init):
+    with pytest.raises(BadConfig, match=f"prompt_tuning_init_text: wanted a text for {init}, given none"):
+        check(Experiment(adapter=AdapterConfig("pt", 4, prompt_tuning_init=init)))
+
+
+def test_a_group_without_a_rate_is_refused_before_anything_loads():
+    optim = OptimConfig(lr={"prompt": 1.0, "projection": 1.0})
+    config = Experiment(adapter=AdapterConfig("dept", 4, 2, 8), optim=optim)
+    with pytest.raises(BadConfig, match="wanted a rate for 'low_rank', which trains here"):
+        check(config)
+
+
+def test_an_unknown_metric_is_refused_with_a_suggestion():
+    with pytest.raises(BadConfig, match="wanted one of vqa_accuracy, given 'vqa_acuracy'. Did you"):
+        check(Experiment(adapter=AdapterConfig("pt", 4), metric_for_best_model="vqa_acuracy"))
