@@ -1,19 +1,18 @@
-"""From a network and examples to answers by id, and the baselines that a score is read against."""
+"""From a network and examples to answers by id, chosen among candidate strings or decoded freely."""
 
 import collections
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from dept_vl.backbones import CandidateTree
 from dept_vl.data.batches import EncodedExamples, Gather, evaluation_batches
-from dept_vl.data.text import Tokenizer
-from dept_vl.metrics.captions import constant_cider
-from dept_vl.metrics.vqa import normalise_answer
-from dept_vl.model import Network
-from dept_vl.tasks.example import Example
+from dept_vl.data.text import encode_targets
+from dept_vl.data.tokenizer import Tokenizer
+from dept_vl.model import Batch, Network
 
 
 class IncompleteEvaluation(ValueError):
@@ -22,10 +21,15 @@ class IncompleteEvaluation(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """num_beams 1 is greedy. max_new_tokens counts the end token."""
+    """How answers are found.
+
+    max_new_tokens: of a free answer, its end token included. num_beams: 1 is greedy. candidates: the strings among
+    which one forward pass chooses, as greedy decoding restricted to them would; () decodes freely.
+    """
 
     max_new_tokens: int
     num_beams: int = 1
+    candidates: tuple[str, ...] = ()
     batch_size: int = 256
     progress: bool = False
 
@@ -51,17 +55,11 @@ def predict(
     )
     total = -(-len(encoded) // (decoding.batch_size * accelerator.num_processes))
     quiet = not (decoding.progress and accelerator.is_main_process)
+    answer = _answerer(network, tokenizer, decoding, blind)
     answers: list[tuple[Hashable, str]] = []
     for batch in tqdm(batches, desc="evaluate", total=total, disable=quiet):
         with accelerator.autocast():
-            ids = network.generate(
-                batch.to(accelerator.device),
-                max_new_tokens=decoding.max_new_tokens,
-                num_beams=decoding.num_beams,
-                blind=blind,
-            )
-        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-        answers += zip(batch.ids, (text.strip() for text in texts), strict=True)
+            answers += zip(batch.ids, answer(batch.to(accelerator.device)), strict=True)
     answers = gather_object(answers)
     counts = collections.Counter(id for id, _ in answers)
     if len(counts) != len(answers) or len(counts) != len(encoded):
@@ -71,26 +69,18 @@ def predict(
     return dict(answers)
 
 
-def majority_answers(train: Sequence[Example], examples: Sequence[Example]) -> dict[Hashable, str]:
-    """For each example the commonest answer of its question type in training (of all types, where the type is new)."""
-    by_type: dict[str | None, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    for example in train:
-        for answer in example.references:
-            for kind in (example.question_type, None):
-                by_type[kind][normalise_answer(answer)] += 1
-    commonest = {kind: counter.most_common(1)[0][0] for kind, counter in by_type.items()}
-    return {example.id: commonest.get(example.question_type, commonest[None]) for example in examples}
+def _answerer(
+    network: Network, tokenizer: Tokenizer, decoding: Decoding, blind: bool
+) -> Callable[[Batch], Sequence[str]]:
+    if decoding.candidates:
+        tree = CandidateTree(encode_targets(tokenizer, decoding.candidates, network.backbone.kind))
+        return lambda batch: [decoding.candidates[place] for place in network.choose(batch, tree).tolist()]
 
+    def decode(batch: Batch) -> list[str]:
+        ids = network.generate(batch, max_new_tokens=decoding.max_new_tokens, num_beams=decoding.num_beams, blind=blind)
+        return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
-def best_constant_caption(train: Sequence[Example], examples: Sequence[Example], candidates: int = 50) -> str:
-    """The training caption that as a constant answer to `examples` has the highest CIDEr.
-
-    Candidates are the commonest training captions and, to fill up to `candidates`, the first ones in order.
-    """
-    counter = collections.Counter(caption for example in train for caption in example.references)
-    commonest = [caption for caption, _ in counter.most_common(candidates)]
-    scores = constant_cider(commonest, {example.id: example.references for example in examples})
-    return commonest[scores.index(max(scores))]
+    return decode
 
 
 def histogram(predictions: Mapping[Hashable, str], most: int = 20) -> dict[str, int]:

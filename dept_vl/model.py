@@ -16,7 +16,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from dept_vl.adapters import Adapter
-from dept_vl.backbones import Backbone
+from dept_vl.backbones import Backbone, CandidateTree, choose
 from dept_vl.vision.projection import VisualProjection
 
 
@@ -98,7 +98,19 @@ class Network(nn.Module):
     ) -> Integer[Tensor, "batch target"]:
         with torch.no_grad():
             embeds, mask = self.embed(batch, blind=blind)
-        return self.backbone.generate(embeds, mask, max_new_tokens=max_new_tokens, num_beams=num_beams)
+        return self.backbone.generate(
+            embeds,
+            mask,
+            max_new_tokens=max_new_tokens,
+            num_beams=num_beams,
+            prompt_length=self.adapter.num_virtual_tokens,  # `embed` puts one prompt in front of every row
+        )
+
+    @torch.no_grad()
+    def choose(self, batch: Batch, tree: CandidateTree) -> Integer[Tensor, " batch"]:
+        """The index of the candidate that greedy decoding among the tree's gives each row. Like `generate` it wants
+        the network in evaluation mode."""
+        return choose(self.backbone, *self.embed(batch), tree, prompt_length=self.adapter.num_virtual_tokens)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """The adapter's groups and "projection": every trained weight in exactly one."""

@@ -25,7 +25,6 @@ from PIL import Image
 from dept_vl.checkpoint.card import vision_hub_name
 from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.metrics.vqa import vqa_accuracy
-from dept_vl.tasks import TASKS
 from dept_vl.vision.images import UnreadableImage, open_image
 
 SAMPLES = 24
@@ -108,15 +107,20 @@ def render(
     """The page, from results.json, the lines of metrics.jsonl and predictions.jsonl, and the text of config.yaml."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"hundred": lambda share: f"{100 * share:.2f}", "duration": duration}
+    labels, vision = results["labels"], results["meta_info"]["model_info"].get("vision")
     accuracies: list[float | None] = [None] * len(rows)
     if results["task"] == "vqa":
         accuracies = [vqa_accuracy(row["prediction"], row["references"], results["protocol"]) for row in rows]
+    elif labels and not _numbers(labels):
+        accuracies = [float(row["prediction"] in row["references"]) for row in rows]
     template = files("dept_vl").joinpath("report_template.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         results=results,
         test=results["metrics"]["test"],
-        headline=TASKS[results["task"]].headline,
-        clip_name=vision_hub_name(results["meta_info"]["model_info"]["vision"]),
+        headline=results["selection"]["reported"],
+        seeing=vision is not None,
+        clip_name=vision_hub_name(vision) if vision else None,
+        meanings_of_labels=labels,
         charts=charts(results, log),
         area={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
         samples=[show(rows[i], accuracies[i], image_paths) for i in choose(rows, accuracies)],
@@ -124,6 +128,11 @@ def render(
         number=len(rows),
         config=config,
     )
+
+
+def _numbers(labels: Mapping[str, str]) -> bool:
+    """Whether the labels are STS-B's numbers, which a prediction comes near to but rarely meets."""
+    return any("." in label and label == meaning for label, meaning in labels.items())
 
 
 def mark(accuracy: float | None) -> str | None:
@@ -174,7 +183,7 @@ def thumbnail(path: Path) -> str:
 
 def charts(results: Mapping[str, Any], log: Sequence[Row]) -> list[Chart]:
     """Loss, the selecting split's score (x 100), and each group's learning rate and gradient norm."""
-    groups, headline = results["weights"]["by_group"], TASKS[results["task"]].headline
+    groups, headline = results["weights"]["by_group"], results["selection"]["reported"]
     steps = [line for line in log if "loss" in line]
     scores = [(line["step"], 100 * line["evaluation"][headline]) for line in log if "evaluation" in line]
 

@@ -2,8 +2,9 @@
 
 import datetime
 import json
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dept_vl import measure
 from dept_vl.config import Experiment
 from dept_vl.evaluate import histogram
 from dept_vl.experiment import Parts
+from dept_vl.tasks import TASKS
 from dept_vl.train import Trained
 
 
@@ -37,6 +39,13 @@ def assemble(
         "recorded": sorted(recorded),
         "counts": {role: loaded.counts | parts.encoded[role].counts for role, loaded in parts.splits.items()},
         "weights": weights,
+        "selection": {
+            "metric": config.metric_for_best_model or parts.task.headline,
+            "reported": parts.task.headline,
+            "split": config.task.eval_split if best else None,
+        },
+        "init_from": {"folder": config.adapter.init_from, "not_copied": list(parts.not_copied)},
+        "labels": dict(parts.task.label_meanings),
         "seconds": parts.seconds,
         "answers": histogram(predictions),
         "best_step": trained.best_step,
@@ -77,6 +86,8 @@ def assemble(
 def recorded_baselines(config: Experiment, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Scores of recorded runs with this run's data, frozen models, budget and protocol; see docs/results.md."""
     task = config.task
+    if "vision" not in identities:
+        return {}
     facts = {
         "task": task.name,
         "root": task.root,
@@ -94,20 +105,40 @@ def recorded_baselines(config: Experiment, identities: Mapping[str, Mapping[str,
 
 def summary(results: Mapping[str, Any]) -> str:
     """The score beside its baselines, x 100, as the scripts print it."""
-    headline = {"vqa": "vqa_accuracy", "caption": "CIDEr"}[results["task"]]
-    lines = [f"test {headline} x 100 ({results['protocol']})"]
-    lines += [f"  {results['adapter']:<16} {100 * results['metrics']['test'][headline]:6.2f}"]
+    headline, test = results["selection"]["reported"], results["metrics"]["test"]
+    lines = [f"{results['task']}: test {headline} x 100 ({results['protocol']})"]
+    lines += [f"  {results['adapter']:<16} {100 * test[headline]:6.2f}"]
     for name, value in results["baselines"].items():
         mark = "  (recorded, docs/results.md)" if name in results["recorded"] else ""
         lines.append(f"  {name:<16} {100 * value:6.2f}{mark}")
-    for kind, value in results["metrics"]["test"].get("by_question_type", {}).items():
-        lines.append(f"    {kind:<14} {100 * value:6.2f}")
+    others = [name for name in TASKS[results["task"]].selecting if name in test and name != headline]
+    lines += [f"    {name:<22} {100 * test[name]:6.2f}" for name in others]
+    lines += [f"    {kind:<14} {100 * value:6.2f}" for kind, value in test.get("by_question_type", {}).items()]
     for role, counts in results["counts"].items():
         for name, count in counts.items():
-            if count and name.startswith(("dropped_", "sources_cut", "targets_cut")):
+            if count and (name.startswith("dropped_") or "_cut" in name):
                 lines.append(f"  {role}: {name} {count:,}")
+    if test.get("invalid_outputs"):
+        lines.append(f"  {test['invalid_outputs']:,} outputs are no label")
+    lines += [f"  warning: {each}" for each in test.get("warnings", [])]
+    lines += [
+        f"  not copied from {results['init_from']['folder']}: {each}" for each in results["init_from"]["not_copied"]
+    ]
     weights = results["weights"]
     share = f"{100 * weights['share']:.2f} %, CLIP not counted"
     lines.append(f"trained {weights['trained']:,} of {weights['total']:,} weights ({share})")
     lines.append(f"trained for {results['train_info']['train_time']:.0f} s")
+    return "\n".join(lines)
+
+
+def overview(runs: Sequence[Mapping[str, Any]]) -> str:
+    """One line per run, its score beside the commonest training answer's, x 100, and the mean of all."""
+    lines = [f"{'task':<22} {'metric':<22} {'score':>7} {'majority':>9}"]
+    pairs = []
+    for each in runs:
+        name = each["selection"]["reported"]
+        pairs.append((each["metrics"]["test"][name], each["baselines"]["majority"]))
+        lines.append(f"{each['task']:<22} {name:<22} {100 * pairs[-1][0]:7.2f} {100 * pairs[-1][1]:9.2f}")
+    score, majority = (100 * statistics.fmean(column) for column in zip(*pairs, strict=True))
+    lines.append(f"{'mean of ' + str(len(runs)):<45} {score:7.2f} {majority:9.2f}")
     return "\n".join(lines)

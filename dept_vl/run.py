@@ -1,8 +1,9 @@
 """One run from config to run folder: train, evaluate, baselines, results, the adapter, the report."""
 
+import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from dept_vl.checkpoint.adapter_folder import save_adapter
 from dept_vl.checkpoint.card import ModelFacts
 from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
-from dept_vl.evaluate import best_constant_caption, majority_answers
-from dept_vl.experiment import Parts, build, check, fit, start, start_trackers
+from dept_vl.experiment import Parts, build, check, fit, resolve, start, start_trackers
 from dept_vl.report import write_report
 from dept_vl.results import assemble
 
@@ -25,12 +25,41 @@ class OccupiedFolder(ValueError):
     """An output folder that holds something else than a run."""
 
 
-def run(config: Experiment) -> dict[str, Any] | None:
+def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A run for each task of `config.task.name` (names separated by commas), one after another; yields the run folder
+    and what its results.json holds, on the main process. Several tasks have a folder each below `output_dir`, and a
+    results.json there with all of them. All are checked before the first one trains.
+    """
+    names = config.task.name.split(",")
+    runs = [
+        dataclasses.replace(
+            config,
+            output_dir=str(Path(config.output_dir) / name) if len(names) > 1 else config.output_dir,
+            task=dataclasses.replace(config.task, name=name),
+        )
+        for name in (each.strip() for each in names)
+    ]
+    for each in runs:
+        check(each)
+    done = []
+    for each in runs:
+        results = run(each, last=each is runs[-1])
+        if results:
+            done.append(results)
+            yield each.output_dir, results
+    if len(done) > 1:
+        text = json.dumps({"tasks": done}, indent=2) + "\n"
+        write_files_whole(Path(config.output_dir), {RESULTS: text.encode("utf-8")})
+
+
+def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
     """Trains and scores `config`; returns what results.json holds on the main process, which alone writes.
 
-    An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed.
+    An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
+    processes together for another run.
     """
     check(config)
+    config = resolve(config)
     began = time.time()
     folder = Path(config.output_dir)
     refuse_occupied(folder, resumed=config.resume_from_checkpoint is not None)
@@ -68,7 +97,11 @@ def run(config: Experiment) -> dict[str, Any] | None:
         write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
         write_report(folder, image_paths=parts.splits["test"].image_paths)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    if last:
+        accelerator.end_training()
+    else:
+        for tracker in accelerator.trackers:
+            tracker.finish()
     return results if accelerator.is_main_process else None
 
 
@@ -88,15 +121,12 @@ def prepare_folder(folder: Path, *, resumed: bool) -> None:
 
 
 def score_baselines(parts: Parts) -> dict[str, float]:
-    """What the score is read against: a constant answer, and the trained model without its eyes."""
-    headline, test = parts.task.headline, parts.splits["test"].examples
-    if headline == "vqa_accuracy":
-        constant = {"majority": majority_answers(parts.splits["train"].examples, test)}
-    else:
-        caption = best_constant_caption(parts.splits["train"].examples, parts.splits["eval"].examples)
-        constant = {"constant": {example.id: caption for example in test}}
-    constant["blind"] = parts.predict("test", blind=True)
-    return {name: parts.score("test", answers, quick=True)[headline] for name, answers in constant.items()}
+    """What the score is read against: constant answers, and the trained model without its eyes."""
+    train, val, test = (parts.splits[role].examples for role in ("train", "eval", "test"))
+    answers = parts.task.constant_answers(train, val, test)
+    if parts.task.visual:
+        answers["blind"] = parts.predict("test", blind=True)
+    return {name: parts.score("test", each, quick=True)[parts.task.headline] for name, each in answers.items()}
 
 
 def write_config(config: Experiment, folder: Path) -> None:
@@ -116,6 +146,7 @@ def _write_predictions(parts: Parts, predictions: Mapping[Any, str], folder: Pat
             "image": example.image,
             "text": example.text,
             "question_type": example.question_type,
+            "group": example.group,
         }
         for example in parts.splits["test"].examples
     ]
@@ -131,7 +162,8 @@ def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> Non
         parts.network.adapter,
         parts.network.projection,
         backbone_identity=parts.identities["backbone"],
-        vision_identity=parts.identities["vision"],
+        vision_identity=parts.identities.get("vision"),
+        task_type=parts.network.backbone.task_type,
         task={
             "name": task.name,
             "template": parts.task.template,
@@ -139,10 +171,12 @@ def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> Non
             "max_source_length": task.max_source_length,
             "max_target_length": task.max_target_length,
             "num_beams": task.num_beams,
+            "labels": parts.task.label_meanings,
+            "pad_token": config.backbone.pad_token,
         },
         card=ModelFacts(
             name=folder.name,
-            dataset="Shapes (generated)" if task.root == "shapes" else Path(task.root).name,
+            dataset="Shapes (generated)" if task.root == "shapes" else parts.task.hub or Path(task.root).name,
             split=task.test_split,
             metrics={name: value for name, value in scores.items() if isinstance(value, float)},
             protocol=results["protocol"],

@@ -1,7 +1,8 @@
-"""Scores a finished results file in an official format. Prints one JSON object, and nothing else, on stdout.
+"""Scores a finished results file in an official format, or a saved adapter. Prints one JSON object alone on stdout.
 
     python scripts/evaluate.py vqa --results R.json --questions Q.json --annotations A.json
     python scripts/evaluate.py caption --results R.json --annotations captions.json
+    python scripts/evaluate.py --adapter FOLDER --task cola --root data
 
 Scores are unrounded fractions; papers print them times 100. Every file may be gzipped.
 """
@@ -15,10 +16,15 @@ from typing import Any, TextIO
 
 from jsonargparse import ArgumentParser
 
+from dept_vl.experiment.saved import score_adapter
 from dept_vl.metrics import score_caption_files, score_vqa_files
 
 # A sub-command is a function from its flags, as its signature and docstring give them, to the JSON printed.
-COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {"vqa": score_vqa_files, "caption": score_caption_files}
+COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "vqa": score_vqa_files,
+    "caption": score_caption_files,
+    "adapter": score_adapter,
+}
 
 
 def parser() -> ArgumentParser:
@@ -46,6 +52,9 @@ def stdout_kept_clean() -> Iterator[TextIO]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if any(word.split("=")[0] == "--adapter" for word in argv[:1]):
+        argv.insert(0, "adapter")  # `--adapter FOLDER` needs no command before it
     given = parser().parse_args(argv)
     with stdout_kept_clean() as stdout:
         try:

@@ -3,6 +3,7 @@
 python scripts/prepare_data.py shapes --root data/shapes
 python scripts/prepare_data.py vqa --root data/vqa2
 python scripts/prepare_data.py caption --root data/coco
+python scripts/prepare_data.py cola --root data/glue --protocol official_dev
 """
 
 import argparse
@@ -12,10 +13,13 @@ from pathlib import Path
 from dept_vl.data.annotation_files import MissingFile
 from dept_vl.data.image_files import MissingImages
 from dept_vl.data.sources import load_aokvqa, load_caption, load_vqa
-from dept_vl.shapes import write_shapes
-from dept_vl.tasks import TASKS
+from dept_vl.data.text_sources import load_text
+from dept_vl.shapes import write_shapes, write_text_shapes
+from dept_vl.tasks import TASKS, TextTask
 
 LOADERS = {"vqa": (load_vqa, "vqa"), "caption": (load_caption, "caption"), "aokvqa": (load_aokvqa, "vqa")}
+TEXT = {name: (load_text, name) for name, task in TASKS.items() if isinstance(task, TextTask)}
+WRITERS = {"shapes": write_shapes, "shapes-text": write_text_shapes}
 SOURCES = """\
 Where the sets come from (data/README.md has the layout and the licences):
   VQA v2 questions and annotations   visualqa.org, "Download", balanced real images   -> {root}
@@ -25,24 +29,28 @@ Where the sets come from (data/README.md has the layout and the licences):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("set", choices=["shapes", *LOADERS], help="what to write (shapes) or to check")
+    parser.add_argument("set", choices=[*WRITERS, *LOADERS, *TEXT], help="what to write (shapes, shapes-text) or check")
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--splits", nargs="+", help="splits to check (default: train val test; train val for aokvqa)")
+    parser.add_argument("--protocol", help="of a text task: how its splits are made (default: the task's first)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the generated set (default 1)")
     args = parser.parse_args()
-    if args.set == "shapes":
+    if args.set in WRITERS:
         try:
-            print(f"Shapes are in {write_shapes(args.root, seed=args.seed)}")
+            print(f"Shapes are in {WRITERS[args.set](args.root, seed=args.seed)}")
         except OSError as error:
             sys.exit(f"prepare_data.py: {type(error).__name__}: {error}")
         sys.exit()
-    load, task = LOADERS[args.set]
+    load, name = (LOADERS | TEXT)[args.set]
     splits = args.splits or (["train", "val"] if args.set == "aokvqa" else ["train", "val", "test"])
     try:
+        task = TASKS[name] if args.protocol is None else TASKS[name].under(args.protocol)
         for split in splits:
-            counts = load(args.root, split, TASKS[task]()).counts
+            counts = load(args.root, split, task).counts
             print(f"{split}: " + ", ".join(f"{name} {value:,}" for name, value in counts.items()))
     except (MissingFile, MissingImages) as error:
+        if args.set in TEXT:  # says where it comes from by itself
+            sys.exit(f"prepare_data.py: {error}")
         sys.exit(f"{error}\n\n{SOURCES.format(root=args.root)}")
     except (ValueError, OSError) as error:
         sys.exit(f"prepare_data.py: {type(error).__name__}: {error}")

@@ -18,7 +18,7 @@ PARTS = (
     {"model", "tasks"},
     {"data", "optim", "checkpoint"},
     {"train", "progressive", "evaluate", "measure", "predict", "sweep", "report", "pretraining"}
-    | {"experiment", "results", "run"},
+    | {"experiment", "results", "run", "reproduction", "statistics"},
 )
 FLOOR = {part: floor for floor, parts in enumerate(PARTS) for part in parts}
 OPEN_FLOOR = 4  # the only floor whose parts import each other
@@ -124,13 +124,19 @@ BAD_MODULES = {
     "upwards": ("dept_vl/adapters/dept.py", "from dept_vl.model import Network", "floor below"),
     "upwards, by name": ("dept_vl/tasks/vqa.py", "from dept_vl import predict", "imports dept_vl.predict"),
     "upwards, relative": (
-        "dept_vl/tasks/vqa.py", "from ..data.coco import read", "imports dept_vl.data.coco",
+        "dept_vl/tasks/vqa.py",
+        "from ..data.coco import read",
+        "imports dept_vl.data.coco",
     ),
     "upwards, in a function": (
-        "dept_vl/optim.py", "def f():\n    import dept_vl.train", "optim.py:2 imports",
+        "dept_vl/optim.py",
+        "def f():\n    import dept_vl.train",
+        "optim.py:2 imports",
     ),
     "upwards, dynamic": (
-        "dept_vl/model.py", "importlib.import_module('dept_vl.train')", "imports dept_vl.train",
+        "dept_vl/model.py",
+        "importlib.import_module('dept_vl.train')",
+        "imports dept_vl.train",
     ),
     "sideways": ("dept_vl/vision/clip.py", "from dept_vl.adapters import DePT", "'adapters' on floor 1"),
     "sideways, floor 2": ("dept_vl/model.py", "import dept_vl.tasks.vqa", "'tasks' on floor 2"),
@@ -141,7 +147,9 @@ BAD_MODULES = {
     "torch on floor 0": ("dept_vl/shapes/render.py", "import torch.nn", "may not import torch"),
     "transformers": ("dept_vl/model.py", "from transformers import T5Config", "may not import transformers"),
     "more than a tokenizer": (
-        "dept_vl/data/collate.py", "from transformers import T5Config", "only tokenizers",
+        "dept_vl/data/collate.py",
+        "from transformers import T5Config",
+        "only tokenizers",
     ),
     "open_clip": ("dept_vl/data/images.py", "import open_clip", "may not import open_clip"),
     "accelerate": ("dept_vl/optim.py", "from accelerate import Accelerator", "may not import accelerate"),
@@ -165,11 +173,13 @@ def test_a_bad_module_is_found(tmp_path: Path, file: str, source: str, message: 
 GOOD_MODULES = {
     "downwards": ("dept_vl/model.py", "from dept_vl.adapters import DePT\nimport torch, dept_vl.registry"),
     "same package": (
-        "dept_vl/adapters/dept.py", "from .base import Adapter\nfrom dept_vl.adapters import base",
+        "dept_vl/adapters/dept.py",
+        "from .base import Adapter\nfrom dept_vl.adapters import base",
     ),
     "ground": ("dept_vl/config.py", "from dept_vl.registry import did_you_mean"),
     "open floor": (
-        "dept_vl/train.py", "from dept_vl.evaluate import evaluate\nfrom accelerate import Accelerator",
+        "dept_vl/train.py",
+        "from dept_vl.evaluate import evaluate\nfrom accelerate import Accelerator",
     ),
     "tokenizer": ("dept_vl/data/collate.py", "from transformers import PreTrainedTokenizerBase"),
     "root": ("dept_vl/__init__.py", "from dept_vl.predict import AdaptedModel"),

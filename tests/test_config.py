@@ -90,7 +90,7 @@ def test_the_command_line_is_read_when_no_arguments_are_given(monkeypatch):
     [
         ("max_step: 3", "unknown key max_step, wanted one of output_dir, seed, .* Did you mean 'max_steps'?"),
         ("adapter: {lora_alfa: 8}", "unknown key adapter.lora_alfa, wanted one of .* Did you mean 'lora_alpha'?"),
-        ("task: {zzz: 8}", "unknown key task.zzz, wanted one of name, .*max_test_samples."),
+        ("task: {zzz: 8}", "unknown key task.zzz, wanted one of name, .*few_shot_val."),
         ("adapter: dept", "wanted adapter to hold keys and values, given 'dept'"),
         ("", "wanted the file to hold keys and values, given None"),
         ("adapter: {name: [dept", "wanted YAML, given something else (while parsing a flow "),
@@ -130,6 +130,8 @@ def test_abbreviated_flags_are_refused(flag, refused):
         *((name, 0) for name in ("eval_steps", "save_steps", "dataloader_num_workers")),
         *((f"task.{name}", 2) for name in ("max_source_length", "max_target_length")),
         *((f"task.{name}", 1) for name in ("num_beams", "max_train_samples", "max_eval_samples", "max_test_samples")),
+        *((f"task.{name}", 1) for name in ("k_shot", "k_shot_total")),
+        ("task.draw", 0),
         *((f"vision.{name}", 1) for name in ("batch_size", "pool_size")),
     ],
 )  # fmt: skip
@@ -185,7 +187,7 @@ def test_fp16_is_refused_with_the_reason(refused):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--max_steps", "many"], 'Parser key "max_steps": Expected a <class \'int\'>. Got value: many'),
+        (["--max_steps", "many"], "Parser key \"max_steps\": Expected a <class 'int'>. Got value: many"),
         (["--vision.pooling", "mean"], 'Parser key "vision.pooling": Expected a .*none.*max.*stack.* Got value: mean'),
         (["--task.root"], "argument --task.root: expected one argument"),
         (["--config"], "argument --config: expected one argument"),

@@ -12,7 +12,7 @@ from dept_vl.experiment import check
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]
 FOLDERS = ("tasks", "adapters", "backbones", "paper")
-FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).rglob("*.yaml"))
+FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob("*.yaml"))
 NAMES = [str(path.relative_to(CONFIGS)) for path in FILES]
 
 

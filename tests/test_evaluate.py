@@ -3,16 +3,7 @@ import dataclasses
 import pytest
 from accelerate import Accelerator
 
-from dept_vl.evaluate import (
-    Decoding,
-    IncompleteEvaluation,
-    best_constant_caption,
-    histogram,
-    majority_answers,
-    predict,
-)
-from dept_vl.metrics.captions import constant_cider, score_captions
-from dept_vl.tasks.example import Example
+from dept_vl.evaluate import Decoding, IncompleteEvaluation, histogram, predict
 from tests.tiny_runs import ToyFeatures, build_network, encode, randomise, toy_examples
 
 pytestmark = pytest.mark.usefixtures("afresh")
@@ -57,53 +48,6 @@ def test_blind_answers_are_those_to_the_text_alone(answers):
 def test_an_id_that_stands_twice_is_refused(answers):
     with pytest.raises(IncompleteEvaluation, match="each of 4 examples answered once, given 4 answers to 3"):
         answers(examples=[*toy_examples(3), toy_examples(1)[0]])
-
-
-def asked(id, kind, *answers):
-    return Example(id, "q", answers[:1], (1.0,), answers, question_type=kind)
-
-
-def test_majority_is_the_commonest_answer_of_the_questions_type():
-    train = [
-        asked(1, "count", "2", "two", "3"),
-        asked(2, "count", "3"),
-        asked(3, "color", "Red", "red.", "blue"),
-        asked(4, "color", "blue", "red"),
-        asked(5, "size", "red"),
-    ]
-    test = [asked(7, "count", "9"), asked(8, "color", "9"), asked(9, "new", "9")]
-    assert majority_answers(train, test) == {7: "2", 8: "red", 9: "red"}
-
-
-def pictured(id, *captions):
-    return Example(id, "caption:", captions, (1 / len(captions),) * len(captions), captions)
-
-
-TRAIN = [
-    pictured(1, "a dog runs on the grass", "a dog runs", "a cat"),
-    pictured(2, "a dog runs on the grass", "two birds fly over a lake"),
-]
-EVAL = [
-    pictured(3, "two birds fly over a lake", "birds fly over the water"),
-    pictured(4, "two birds fly over the sea", "some birds"),
-    pictured(5, "a bus on a street", "a red bus"),
-]
-
-
-def test_the_best_constant_caption_has_the_highest_cider_of_all_candidates():
-    references = {example.id: example.references for example in EVAL}
-    captions = sorted({caption for example in TRAIN for caption in example.references})
-    scores = {
-        caption: score_captions(dict.fromkeys(references, caption), references, metrics=("CIDEr",))["CIDEr"]
-        for caption in captions
-    }
-    best = best_constant_caption(TRAIN, EVAL)
-    assert best == "two birds fly over a lake" == max(scores, key=scores.get)
-    assert constant_cider(captions, references) == pytest.approx(list(scores.values()))
-
-
-def test_candidates_are_the_commonest_captions():
-    assert best_constant_caption(TRAIN, EVAL, candidates=1) == "a dog runs on the grass"
 
 
 def test_the_histogram_shows_a_constant_predictor():

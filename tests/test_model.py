@@ -1,8 +1,11 @@
 import pytest
 import torch
 
+from dept_vl.adapters import build_adapter
+from dept_vl.backbones import CandidateTree, load_backbone
 from dept_vl.model import Batch, MismatchedParts, Network, pads_last
 from dept_vl.vision import VisualProjection
+from tests.tiny_models import write_tiny_gpt2, write_tiny_llama
 from tests.tiny_runs import ADAPTERS, PATCHES, WIDTH, batch_of, build_network, randomise
 
 TIGHT = {"rtol": 1e-5, "atol": 2e-5}
@@ -227,3 +230,97 @@ def test_pads_last_keeps_the_order_of_real_tokens():
     moved, mask = pads_last(embeds, torch.tensor([[0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]))
     assert moved[..., 0].tolist() == [[1, 3, 4, 0, 2], [5, 6, 7, 8, 9]]
     assert mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+
+
+CAUSAL = {"gpt2": write_tiny_gpt2, "llama": write_tiny_llama}
+causal = pytest.mark.parametrize("kind", CAUSAL)
+adapters = pytest.mark.parametrize("name", sorted(ADAPTERS))
+
+
+@pytest.fixture(scope="module")
+def causal_folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("causal")
+    return {name: write(root / name, d_model=16) for name, write in CAUSAL.items()}
+
+
+@pytest.fixture
+def make_causal(causal_folders):
+    def make_causal(kind, name="dept", *, projection=True):
+        backbone = load_backbone(str(causal_folders[kind]), kind="causal")
+        generator = torch.Generator().manual_seed(0)
+        adapter = build_adapter(name, torch.randn(8, 16, generator=generator), ADAPTERS[name], generator)
+        visual = VisualProjection(WIDTH, 16, PATCHES, generator) if projection else None
+        return randomise(Network(backbone, adapter, visual).eval())
+
+    return make_causal
+
+
+def small(batch: Batch) -> Batch:
+    """Its ids within the small vocabularies, 0 only where a pad is."""
+    labels = batch.labels.where(batch.labels < 0, batch.labels % 50 + 3)
+    return Batch((batch.input_ids % 50 + 3) * batch.mask, batch.mask, labels, batch.features, batch.ids)
+
+
+@causal
+@adapters
+def test_a_causal_network_reads_past_padding_too(make_causal, kind, name):
+    network, batch = make_causal(kind, name), small(batch_of([6, 2, 4], targets=[3, 1, 2]))
+    tree = CandidateTree([[5, 6, 1], [5, 7, 1], [8, 1], [9, 10, 1], [9, 11, 12, 1]])
+    loss, answers, chosen = network(batch), network.generate(batch, max_new_tokens=5), network.choose(batch, tree)
+    for columns in ([6, 6, 6], [0, 0], [1], [3, 3], [0, 2, 5, 6]):
+        padded = with_pads(batch, columns)
+        torch.testing.assert_close(network(padded), loss, rtol=1e-4, atol=1e-4)
+        assert torch.equal(network.generate(padded, max_new_tokens=5), answers)
+        assert torch.equal(network.choose(padded, tree), chosen)
+
+
+@causal
+def test_an_empty_prompt_without_a_projection_is_the_plain_causal_model(make_causal, kind):
+    network, batch = make_causal(kind, "none", projection=False), small(batch_of([5, 5], features=False))
+    joined = torch.cat([batch.input_ids, batch.labels], dim=1)
+    with torch.no_grad():
+        wanted = network.backbone.model(input_ids=joined).logits[:, 4:-1]
+        torch.testing.assert_close(
+            network.backbone.logits(*network.embed(batch), batch.labels), wanted, rtol=1e-4, atol=1e-4
+        )
+    plain = network.backbone.model.generate(
+        input_ids=batch.input_ids, attention_mask=batch.mask, max_new_tokens=4, do_sample=False
+    )
+    assert torch.equal(network.generate(batch, max_new_tokens=4), plain[:, 5:])
+
+
+def first_choice(network: Network, batch: Batch) -> torch.Tensor:
+    return network.choose(batch, CandidateTree([[number, 1] for number in range(3, 50)]))
+
+
+def first_words(network: Network, batch: Batch) -> torch.Tensor:
+    return network.generate(batch, max_new_tokens=4)
+
+
+@causal
+@pytest.mark.parametrize("ask", [first_choice, first_words])
+@pytest.mark.parametrize("name", sorted(set(ADAPTERS) - {"none"}))
+def test_a_prompt_is_computed_once_until_an_optimizer_moves_it(make_causal, kind, name, ask):
+    network, batches = make_causal(kind, name), [small(batch_of(lengths)) for lengths in ([6, 2], [3], [1, 1, 9])]
+    before, cache = [ask(network, batch) for batch in batches], network.backbone.prompt_cache
+    assert cache.computed == 1
+    sgd = torch.optim.SGD([weight for group in network.param_groups().values() for weight in group], lr=3.0)
+    network(batches[0]).mean().backward()  # without train() and eval(), which drop what is kept
+    sgd.step()
+    after = [ask(network, batch) for batch in batches]
+    assert cache.computed == 2 and not all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    fresh = make_causal(kind, name)
+    fresh.load_trained_state({name: value.clone() for name, value in network.trained_state().items()})
+    assert all(torch.equal(ask(fresh, batch), wanted) for batch, wanted in zip(batches, after, strict=True))
+
+
+@adapters
+def test_what_free_decoding_says_is_chosen_among_candidates(make, name):
+    network, batch = make(name), batch_of([6, 2, 4, 1, 3])
+    network.backbone.model.generation_config.eos_token_id = None
+    free = network.generate(batch, max_new_tokens=3)[:, 1:].tolist()  # without the decoder's start token
+    others = [[*row[:2], (row[2] + 1) % 300] for row in free]
+    rows = [list(row) for row in dict.fromkeys(map(tuple, others + free))]
+    chosen = network.choose(batch, CandidateTree(rows))
+    assert [rows[each] for each in chosen.tolist()] == free and not chosen.requires_grad
+    assert len(set(map(tuple, free))) > 2

@@ -22,6 +22,10 @@ GROUPS = {"prompt": 2_560, "low_rank": 4_864, "projection": 34_304}
 HOSTILE = '<script>alert("x")</script>\'"><img src=x onerror=alert(1)>&amp;'
 
 
+def scores_headline(task: str) -> str:
+    return {"vqa": "vqa_accuracy", "caption": "CIDEr"}[task]
+
+
 def results_of(task: str, scores: dict[str, Any], baselines: dict[str, float]) -> dict[str, Any]:
     trained = sum(GROUPS.values())
     config = {"output_dir": f"runs/{task}_shapes", "seed": 42, "max_steps": 1200, "adapter": {"name": "dept"}}
@@ -51,6 +55,9 @@ def results_of(task: str, scores: dict[str, Any], baselines: dict[str, float]) -
             "adapter_share": 7_424 / (1_850_000 + trained),
         },
         "seconds": {"read_data": 2.1, "load_models": 1.4, "features": 21.0, "train": 158.2, "evaluate": 9.81},
+        "labels": {},
+        "selection": {"metric": scores_headline(task), "reported": scores_headline(task), "split": "val"},
+        "init_from": {"folder": None, "not_copied": []},
         "answers": {"yes": 301, "no": 288, "red": 97, "2": 90, "": 1},
         "best_step": 900,
         "run_info": {

@@ -7,6 +7,7 @@ import pytest
 
 from dept_vl import results
 from dept_vl.config import Experiment, TaskConfig
+from dept_vl.experiment import resolve
 from dept_vl.results import recorded_baselines, summary
 
 IDENTITIES = {"backbone": {"backbone_sha256": "b"}, "vision": {"vision_weights_sha256": "v"}}
@@ -23,7 +24,7 @@ def record(tmp_path, monkeypatch):
 
 
 def recorded(**changes):
-    return recorded_baselines(dataclasses.replace(Experiment(), **changes), IDENTITIES)
+    return recorded_baselines(resolve(dataclasses.replace(Experiment(), **changes)), IDENTITIES)
 
 
 def test_a_recorded_baseline_stands_beside_a_run_of_the_same_budget(record):
@@ -59,6 +60,7 @@ def test_what_was_dropped_or_cut_is_printed():
             "task": "vqa", "adapter": "dept", "protocol": "always",
             "baselines": {"blind": 0.25, "projection_only": 0.5},
             "recorded": ["projection_only"], "metrics": {"test": {"vqa_accuracy": 0.75}},
+            "selection": {"reported": "vqa_accuracy"}, "init_from": {"folder": None, "not_copied": []},
             "counts": {"train": {"examples": 9, "dropped_no_answer": 3, "sources_cut": 0}},
             "weights": {"trained": 1000, "total": 2000, "share": 0.5}, "train_info": {"train_time": 2.2},
         }

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from dept_vl import AdaptedModel, load_adapter
 from dept_vl.checkpoint import read_adapter
 from dept_vl.config import load_experiment
+from dept_vl.experiment import resolve
 from dept_vl.results import summary
 from dept_vl.run import run
 from dept_vl.vision import FrozenClip
@@ -102,7 +103,7 @@ def test_the_saved_adapter_answers_as_the_run_did(finished, place, byte_t5):
 def test_config_yaml_says_what_ran_and_reads_back(finished, place, byte_t5):
     folder, _ = finished
     config = load_experiment(folder / "config.yaml")
-    assert config == tiny_experiment(byte_t5, place / "clip", place / "shapes", place / "vqa")
+    assert config == resolve(tiny_experiment(byte_t5, place / "clip", place / "shapes", place / "vqa"))
     assert "torch" in (folder / "config.yaml").read_text().splitlines()[1]
 
 

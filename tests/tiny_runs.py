@@ -252,3 +252,30 @@ def tiny_experiment(t5: Path, clip: Path, root: Path, output: Path, **changes: A
         optim=OptimConfig(lr=RATES),
         **top,
     )
+
+
+def write_cola(root: Path, *, train: int = 24, dev: int = 12) -> Path:
+    """CoLA's official files with made-up sentences: those with "cats" are acceptable."""
+    folder = root / "CoLA"
+    folder.mkdir(parents=True)
+    for name, number in (("train", train), ("dev", dev)):
+        lines = [
+            f"mu26\t{place % 2}\t{'' if place % 2 else '*'}\tThe {'cats' if place % 2 else 'cat'} {word} {place}."
+            for place in range(number)
+            for word in [("sleep", "run", "eat")[place % 3]]
+        ]
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def text_experiment(model: Path, root: Path, output: Path, **changes: Any) -> Experiment:
+    """A run of four steps on CoLA's files in `root`; `task`, `adapter` and `backbone` change parts."""
+    task = {"name": "cola", "root": str(root), "max_source_length": 40, **changes.pop("task", {})}
+    adapter = {"name": "dept", "num_virtual_tokens": 3, "r": 2, "max_length": 24, **changes.pop("adapter", {})}
+    language = {"model_name_or_path": str(model), "attn_implementation": "eager", **changes.pop("backbone", {})}
+    return Experiment(**{
+        "output_dir": str(output), "max_steps": 4, "per_device_train_batch_size": 4, "per_device_eval_batch_size": 8,
+        "eval_steps": 2, "logging_steps": 1, "progress": False, "num_threads": 1,
+        "adapter": AdapterConfig(**adapter), "backbone": BackboneConfig(**language), "task": TaskConfig(**task),
+        "optim": OptimConfig(lr=RATES), **changes,
+    })  # fmt: skip

@@ -1,6 +1,28 @@
 """Frozen language models behind one small interface; only embeddings enter them."""
 
-from dept_vl.backbones.frozen import Backbone, UnsupportedPrecision
+from dept_vl.backbones.build import load_backbone
+from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose
+from dept_vl.backbones.causal import CausalBackbone, NothingToContinue, TooManyPositions, load_causal
+from dept_vl.backbones.frozen import Backbone, TokenFacts
+from dept_vl.backbones.loading import MissingBackbone, UnsupportedPrecision, WrongKind
+from dept_vl.backbones.prompt_cache import MixedPrompts
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone, load_seq2seq
 
-__all__ = ["Backbone", "Seq2SeqBackbone", "UnsupportedPrecision", "load_seq2seq"]
+__all__ = [
+    "Backbone",
+    "BadCandidates",
+    "CandidateTree",
+    "CausalBackbone",
+    "MissingBackbone",
+    "MixedPrompts",
+    "NothingToContinue",
+    "Seq2SeqBackbone",
+    "TokenFacts",
+    "TooManyPositions",
+    "UnsupportedPrecision",
+    "WrongKind",
+    "choose",
+    "load_backbone",
+    "load_causal",
+    "load_seq2seq",
+]

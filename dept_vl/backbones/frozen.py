@@ -2,22 +2,32 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 _SAMPLE = 1 << 18  # values of each tensor that enter the hash: 0.5 MiB as bf16
 
 
-class UnsupportedPrecision(ValueError):
-    """A compute type in which the backbone is known to fail."""
+TokenFacts = dict[str, int | list[int] | None]
 
 
 class Backbone(nn.Module, ABC):
-    """A frozen language model. Its weights never train; `training` only switches its dropout."""
+    """A frozen language model. Its weights never train; `training` only switches its dropout.
 
+    What it reads are `embeds` and their mask: a prompt, then text and visual tokens. `prompt_length` says that the
+    first so many columns are one and the same prompt in every row, so a causal model may compute it once; 0 says
+    nothing. Pads may stand on either side of what is behind the prompt where the model allows it (see the classes).
+    """
+
+    kind: ClassVar[Literal["seq2seq", "causal"]]
+    task_type: ClassVar[str]  # as PEFT names it
     d_model: int
+    max_positions: int | None  # how many tokens a row may have, prompt and answer included; None: no limit
 
     @abstractmethod
     def embed(self, ids: Integer[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
@@ -45,12 +55,32 @@ class Backbone(nn.Module, ABC):
         *,
         max_new_tokens: int,
         num_beams: int,
+        prompt_length: int = 0,
     ) -> Integer[Tensor, "batch target"]:
         """Token ids of the answers, special tokens included."""
 
     @abstractmethod
+    def next_token_logits(
+        self,
+        embeds: Float[Tensor, "batch out d_model"],
+        mask: Integer[Tensor, "batch out"],
+        prefixes: Integer[Tensor, "path prefix"],
+        *,
+        prompt_length: int = 0,
+    ) -> Float[Tensor, "batch path prefix_and_next vocabulary"]:
+        """What follows the first 0, 1, .. `prefix` tokens of each path as the beginning of the answer. No gradient.
+
+        A path shorter than the longest is padded behind its tokens with any id; the columns past its end say nothing.
+        """
+
+    @abstractmethod
     def identity(self) -> dict[str, str | None]:
         """base_model_name_or_path, revision and backbone_sha256."""
+
+    @abstractmethod
+    def token_facts(self) -> TokenFacts:
+        """What a tokenizer must fit: "vocabulary" (rows of the table), and the model's own "bos_token_id",
+        "eos_token_id" (a list where it has several) and "pad_token_id", None where it has none."""
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -72,3 +102,26 @@ def content_hash(model: nn.Module) -> str:
             values = values.to(torch.bfloat16).view(torch.int16)
         digest.update(values.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def count_targets(labels: Integer[Tensor, "batch target"]) -> Integer[Tensor, " batch"]:
+    """The tokens of each row's target. Raises: ValueError for a row without any: its mean would be 0 / 0."""
+    targets = (labels != -100).sum(1)
+    if not targets.all():
+        raise ValueError(f"wanted at least one target token in every row, given none in {int((targets == 0).sum())}")
+    return targets
+
+
+def mean_nats(
+    logits: Float[Tensor, "batch target vocabulary"], labels: Integer[Tensor, "batch target"]
+) -> Float[Tensor, " batch"]:
+    """Cross-entropy in fp32, averaged over each row's own target tokens."""
+    targets = count_targets(labels)
+    nats = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")  # [batch, target], 0 at -100
+    return nats.sum(1) / targets
+
+
+def token_facts(model: PreTrainedModel) -> TokenFacts:
+    config, table = model.config, model.get_input_embeddings().weight
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {"vocabulary": table.shape[0]} | {name: getattr(config, name, None) for name in names}

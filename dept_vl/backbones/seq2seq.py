@@ -1,23 +1,17 @@
 """A frozen encoder-decoder: T5 of any size, by name or folder."""
 
 import functools
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
-from dept_vl.assets import embedded
-from dept_vl.backbones.frozen import Backbone, UnsupportedPrecision, content_hash, freeze
+from dept_vl.backbones.frozen import Backbone, TokenFacts, content_hash, freeze, mean_nats, token_facts
+from dept_vl.backbones.loading import MissingBackbone, load_pretrained
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class MissingBackbone(ValueError):
-    """A backbone that is neither a folder here, nor in the cache, nor to be had."""
+__all__ = ["MissingBackbone", "Seq2SeqBackbone", "load_seq2seq"]
 
 
 def load_seq2seq(
@@ -33,43 +27,22 @@ def load_seq2seq(
 
     Raises:
         UnsupportedPrecision: float16: T5's feed-forward activations overflow it.
-        MissingBackbone: the name cannot be resolved, or its files cannot be read; the message says where it was sought.
+        MissingBackbone, WrongKind: as `load_pretrained`.
     """
-    check_dtype(dtype)
-    path = embedded(model_name_or_path) or model_name_or_path
-    try:
-        config = AutoConfig.from_pretrained(path, revision=revision)
-        if not config.is_encoder_decoder:
-            raise MissingBackbone(
-                f"{model_name_or_path}: wanted an encoder-decoder (T5), given a {config.model_type} model"
-            )
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            path, revision=revision, dtype=DTYPES[dtype], attn_implementation=attn_implementation
-        )
-    except MissingBackbone:
-        raise
-    except (OSError, ValueError, SafetensorError) as error:  # a folder without config.json is a ValueError
-        raise MissingBackbone(
-            f"{model_name_or_path}: wanted a folder with config.json and weights, or a model name that the hub or the "
-            f"local cache has (HF_HUB_OFFLINE=1 asks the cache alone). {str(error).splitlines()[0]}"
-        ) from error
-    name = str(model_name_or_path)
-    return Seq2SeqBackbone(model, name=name if not Path(name).is_dir() else Path(name).name, revision=revision)
-
-
-def check_dtype(dtype: str) -> None:
-    """Raises: UnsupportedPrecision unless the type is one that a frozen T5 computes well in."""
-    if dtype in ("float16", "fp16"):
-        raise UnsupportedPrecision(
-            "float16 with T5: its feed-forward activations pass 65,504 and turn into infinities; wanted float32 or "
-            "bfloat16 (--bf16)"
-        )
-    if dtype not in DTYPES:
-        raise UnsupportedPrecision(f"wanted a dtype of {', '.join(DTYPES)}, given {dtype!r}")
+    model, name = load_pretrained(
+        model_name_or_path, kind="seq2seq", revision=revision, dtype=dtype, attn_implementation=attn_implementation
+    )
+    return Seq2SeqBackbone(model, name=name, revision=revision)
 
 
 class Seq2SeqBackbone(Backbone):
-    """T5 behind `Backbone`: the encoder reads embeddings, the decoder its labels."""
+    """T5 behind `Backbone`: the encoder reads embeddings, the decoder its labels.
+
+    Its relative bias counts columns, so pads stand behind everything (`Network` sees to it).
+    """
+
+    kind, task_type = "seq2seq", "SEQ_2_SEQ_LM"
+    max_positions = None
 
     def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
         super().__init__()
@@ -96,14 +69,7 @@ class Seq2SeqBackbone(Backbone):
         mask: Integer[Tensor, "batch out"],
         labels: Integer[Tensor, "batch target"],
     ) -> Float[Tensor, " batch"]:
-        targets = (labels != -100).sum(1)
-        if not targets.all():
-            raise ValueError(
-                f"wanted at least one target token in every row, given none in {int((targets == 0).sum())}"
-            )
-        logits = self.logits(embeds, mask, labels)
-        nats = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")  # [batch, target]
-        return nats.sum(1) / targets
+        return mean_nats(self.logits(embeds, mask, labels), labels)
 
     def logits(
         self,
@@ -123,6 +89,7 @@ class Seq2SeqBackbone(Backbone):
         *,
         max_new_tokens: int,
         num_beams: int = 1,
+        prompt_length: int = 0,  # an encoder's prompt sees the text, so there is nothing to keep
     ) -> Integer[Tensor, "batch target"]:
         return self.model.generate(
             inputs_embeds=embeds,
@@ -132,12 +99,38 @@ class Seq2SeqBackbone(Backbone):
             do_sample=False,
         )
 
+    @torch.no_grad()
+    def next_token_logits(
+        self,
+        embeds: Float[Tensor, "batch out d_model"],
+        mask: Integer[Tensor, "batch out"],
+        prefixes: Integer[Tensor, "path prefix"],
+        *,
+        prompt_length: int = 0,
+    ) -> Float[Tensor, "batch path prefix_and_next vocabulary"]:
+        encoded = self.model.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
+        start = self.model.generation_config.decoder_start_token_id
+        given = F.pad(prefixes.to(embeds.device), (1, 0), value=start)  # [path, prefix + 1]
+        said = [  # path by path: all at once would repeat the encoder's states for each
+            self.model(
+                encoder_outputs=encoded,
+                attention_mask=mask,
+                decoder_input_ids=path.expand(len(embeds), -1),
+                use_cache=False,
+            ).logits
+            for path in given
+        ]
+        return torch.stack(said, dim=1)
+
     def identity(self) -> dict[str, str | None]:
         return {
             "base_model_name_or_path": self.name,
             "revision": self.revision,
             "backbone_sha256": self._sha256,
         }
+
+    def token_facts(self) -> TokenFacts:
+        return token_facts(self.model)
 
     @functools.cached_property
     def _sha256(self) -> str:

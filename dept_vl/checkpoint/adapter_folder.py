@@ -38,11 +38,12 @@ PROJECTION_PREFIX = "visual_projection."
 SIZES = ("num_virtual_tokens", "r", "max_length", "bottleneck", "token_dim")
 ADAPTER_FIELDS = (*SIZES, "lora_alpha", "trained_length")
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
-TASK_FIELDS = ("name", "template", "protocol", *TASK_SIZES)
-_FIXED = {"library_name": LIBRARY, "task_type": "SEQ_2_SEQ_LM", "inference_mode": True, "num_transformer_submodules": 1}
+TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZES)
+TASK_TYPES = ("SEQ_2_SEQ_LM", "CAUSAL_LM")  # PEFT's names for an encoder-decoder and a decoder-only model
+_FIXED = {"library_name": LIBRARY, "inference_mode": True, "num_transformer_submodules": 1}
 PROJECTION_FIELDS = ("vision_width", "vision_num_patches")
 KNOWN_FIELDS = {*_FIXED, *ADAPTER_FIELDS, *BACKBONE_FIELDS, *VISION_FIELDS, *PROJECTION_FIELDS, "peft_type"} | {
-    "dept_vl_version", "projection_type", "task",
+    "dept_vl_version", "projection_type", "task", "task_type",
 }  # fmt: skip
 
 
@@ -75,6 +76,7 @@ def save_adapter(
     *,
     backbone_identity: Mapping[str, Any],
     vision_identity: Mapping[str, Any] | None = None,
+    task_type: str = TASK_TYPES[0],
     task: Mapping[str, Any] | None = None,
     card: ModelFacts,
 ) -> SavedAdapter:
@@ -83,15 +85,22 @@ def save_adapter(
     Args:
         backbone_identity, vision_identity: `Backbone.identity()` and `FrozenClip.identity()`; the second comes
             with a projection and not without one.
-        task: name, template, protocol, max_source_length, max_target_length, num_beams: how to ask it. None for
-            an adapter whose task is not known.
+        task_type: one of TASK_TYPES, the backbone's kind.
+        task: how to ask it: name, template, protocol, max_source_length, max_target_length, num_beams; labels: what
+            each answer string means, {} for free answers; pad_token: for a tokenizer that has none. None for an
+            adapter whose task is not known.
 
     Raises:
         UnsavableAdapter: weights that are no finite numbers, a task or an identity with fields missing.
         OSError: the disk is full.
     """
     config = describe_adapter(
-        adapter, projection, backbone_identity=backbone_identity, vision_identity=vision_identity, task=task
+        adapter,
+        projection,
+        backbone_identity=backbone_identity,
+        vision_identity=vision_identity,
+        task_type=task_type,
+        task=task,
     )
     saved = SavedAdapter(adapter, projection, config, model_card(config, card))
     write_adapter(folder, saved)
@@ -119,6 +128,7 @@ def describe_adapter(
     backbone_identity: Mapping[str, Any],
     vision_identity: Mapping[str, Any] | None,
     task: Mapping[str, Any] | None,
+    task_type: str = TASK_TYPES[0],
 ) -> dict[str, Any]:
     """adapter_config.json as a dict. Raises: UnsavableAdapter."""
     if (projection is None) != (vision_identity is None):
@@ -127,6 +137,7 @@ def describe_adapter(
     _check_fields("backbone_identity", backbone_identity, BACKBONE_FIELDS)
     config = {
         **_FIXED,
+        "task_type": task_type,
         "dept_vl_version": version(LIBRARY),
         "peft_type": PEFT_TYPES[name_of(adapter)],
         **adapter.config(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Any
 
 import yaml
@@ -9,8 +10,10 @@ import yaml
 _HUB_TASKS = {"vqa": "visual-question-answering", "caption": "image-to-text"}
 
 _USE = {
-    "vqa": 'model.answer(["photo.jpg"], ["what color is the train?"])',
-    "caption": 'model.caption(["photo.jpg"])',
+    "visual-question-answering": 'model.answer(["photo.jpg"], ["what color is the train?"])',
+    "image-to-text": 'model.caption(["photo.jpg"])',
+    "text-classification": "model.classify([{row}])",
+    "text-generation": "model.generate([{row}])",
 }
 
 
@@ -33,7 +36,7 @@ class ModelFacts:
 
 def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
     """README.md for an adapter of this config."""
-    task = (config.get("task") or {}).get("name")
+    task, kind = (config.get("task") or {}).get("name"), _hub_task(config)
     bases = [config["base_model_name_or_path"]]
     if config.get("projection_type"):
         bases.append(vision_hub_name(config))
@@ -43,14 +46,14 @@ def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
         "license": "apache-2.0",
         "tags": ["dept_vl", config["peft_type"].lower(), *([task] if task else [])],
     }
-    if task in _HUB_TASKS:
-        header["pipeline_tag"] = _HUB_TASKS[task]
+    if kind is not None:
+        header["pipeline_tag"] = kind
     if facts.metrics:
         header["metrics"] = sorted(facts.metrics)
-        header["model-index"] = [_model_index(task, facts)]
+        header["model-index"] = [_model_index(kind, facts)]
     if facts.protocol:
         header["protocol"] = facts.protocol
-    parts = (_summary(config, bases), _scores(facts), _training(facts), facts.notes.strip(), _usage(task))
+    parts = (_summary(config, bases), _scores(facts), _training(facts), facts.notes.strip(), _usage(config))
     body = [f"# {facts.name}", *parts]
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n\n" + "\n\n".join(part for part in body if part) + "\n"
@@ -66,13 +69,13 @@ def vision_hub_name(config: Mapping[str, Any]) -> str:
     return f"{name.replace('/', '-')}/{tag}" if tag and "/" not in tag else name.replace("/", "-")
 
 
-def _model_index(task: str | None, facts: ModelFacts) -> dict[str, Any]:
+def _model_index(kind: str | None, facts: ModelFacts) -> dict[str, Any]:
     dataset = facts.dataset or "unnamed"
     told = {"type": dataset, "name": dataset, **({"split": facts.split} if facts.split else {})}
     scores = [{"type": name, "value": float(value)} for name, value in sorted(facts.metrics.items())]
     return {
         "name": facts.name,
-        "results": [{"task": {"type": _HUB_TASKS.get(task or "", "other")}, "dataset": told, "metrics": scores}],
+        "results": [{"task": {"type": kind or "other"}, "dataset": told, "metrics": scores}],
     }
 
 
@@ -82,10 +85,12 @@ def _summary(config: Mapping[str, Any], bases: list[str]) -> str:
         for name in ("num_virtual_tokens", "r", "max_length", "lora_alpha", "bottleneck")
         if config.get(name) is not None
     ]
+    beside = "both frozen models are" if len(bases) > 1 else "the frozen model is"
     return (
         f"An adapter ({config['peft_type']}{': ' if sizes else ''}{', '.join(sizes)}) for the frozen "
-        f"{' and '.join(bases)}. It holds trained weights only; both frozen models are loaded beside it, and "
-        "loading refuses others than those whose hashes stand in adapter_config.json."
+        f"{' and '.join(bases)}. It holds trained weights only; "
+        f"{beside} loaded beside it, and loading refuses "
+        "others than those whose hashes stand in adapter_config.json."
     )
 
 
@@ -105,9 +110,18 @@ def _training(facts: ModelFacts) -> str:
     return "\n".join(["| training | |", "|---|---|", *rows])
 
 
-def _usage(task: str | None) -> str:
-    load = ['model = AdaptedModel.from_pretrained("this/folder")', _USE[task]] if task in _USE else [
-        'adapter = load_adapter("this/folder")'
-    ]  # fmt: skip
-    name = "AdaptedModel" if task in _USE else "load_adapter"
+def _usage(config: Mapping[str, Any]) -> str:
+    kind, name, load = _hub_task(config), "load_adapter", ['adapter = load_adapter("this/folder")']
+    if kind in _USE:
+        fields = (name for _, name, _, _ in Formatter().parse(config["task"]["template"]) if name)
+        row = "{" + ", ".join(f'"{each}": "..."' for each in fields) + "}"
+        name, load = "AdaptedModel", ['model = AdaptedModel.from_pretrained("this/folder")', _USE[kind].format(row=row)]
     return "\n".join(["```python", f"from dept_vl import {name}", "", *load, "```"])
+
+
+def _hub_task(config: Mapping[str, Any]) -> str | None:
+    """The hub's word for what the adapter does; None where its task is not known."""
+    task = config.get("task")
+    if task is None or task["name"] in _HUB_TASKS:
+        return None if task is None else _HUB_TASKS[task["name"]]
+    return "text-classification" if task["labels"] else "text-generation"

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from dept_vl.adapters import Adapter
 from dept_vl.checkpoint.adapter_files import CONFIG, WEIGHTS
-from dept_vl.checkpoint.adapter_folder import SavedAdapter
+from dept_vl.checkpoint.adapter_folder import TASK_TYPES, SavedAdapter
 from dept_vl.checkpoint.foreign import PEFT_PROMPT_TUNING, read_any
 from dept_vl.checkpoint.whole_files import write_files_whole
 
@@ -40,9 +40,11 @@ def export_peft(
         UnexportableAdapter: a shift that is not zero, or no virtual token.
         OSError: the disk is full; older files are kept.
     """
+    task_type = TASK_TYPES[0]
     if isinstance(source, Path | str):
         source = read_any(source)
     if isinstance(source, SavedAdapter):
+        task_type = source.config["task_type"]
         base_model_name_or_path = base_model_name_or_path or source.config["base_model_name_or_path"]
         revision = revision or source.config["revision"]
         if source.projection is not None:
@@ -68,7 +70,7 @@ def export_peft(
         "peft_type": PEFT_PROMPT_TUNING,
         "prompt_tuning_init": "RANDOM",
         "revision": revision,
-        "task_type": "SEQ_2_SEQ_LM",
+        "task_type": task_type,
         "token_dim": token_dim,
     }
     weights = {"prompt_embeddings": folded.prompt.cpu().contiguous()}

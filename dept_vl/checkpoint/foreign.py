@@ -25,7 +25,7 @@ from dept_vl.checkpoint.adapter_files import (
     read_safetensors,
     read_torch_weights,
 )
-from dept_vl.checkpoint.adapter_folder import LIBRARY, SavedAdapter, describe_adapter
+from dept_vl.checkpoint.adapter_folder import LIBRARY, TASK_TYPES, SavedAdapter, describe_adapter
 from dept_vl.checkpoint.read_folder import build_checked, read_adapter
 
 PEFT_PROMPT_TUNING, DEPT_RELEASED = "PROMPT_TUNING", "PROMPT_TUNING_LORA"
@@ -63,7 +63,10 @@ def read_any(folder: Path | str) -> SavedAdapter:
         "revision": config.get("revision"),
         "backbone_sha256": None,
     }
-    described = describe_adapter(adapter, None, backbone_identity=identity, vision_identity=None, task=None)
+    kind = config.get("task_type") if config.get("task_type") in TASK_TYPES else TASK_TYPES[0]
+    described = describe_adapter(
+        adapter, None, backbone_identity=identity, vision_identity=None, task=None, task_type=kind
+    )
     card = folder / "README.md"
     return SavedAdapter(adapter, None, described, card.read_text("utf-8") if card.is_file() else "")
 

@@ -29,6 +29,7 @@ from dept_vl.checkpoint.adapter_folder import (
     PROJECTION_TYPE,
     SIZES,
     TASK_SIZES,
+    TASK_TYPES,
     SavedAdapter,
 )
 from dept_vl.checkpoint.identity import BACKBONE_FIELDS, VISION_FIELDS
@@ -48,6 +49,8 @@ def read_adapter(folder: Path | str) -> SavedAdapter:
     if config.get("library_name") != LIBRARY:
         raise BadAdapterFolder(path, f"library_name {LIBRARY!r}", f"{config.get('library_name')!r}")
     method = _read_method(path, config)
+    if config.get("task_type") not in TASK_TYPES:
+        raise BadAdapterFolder(path, f"a task_type of {', '.join(TASK_TYPES)}", f"{config.get('task_type')!r}")
     for name in (*BACKBONE_FIELDS, "projection_type"):
         read_field(path, config, name, type(None) if config.get(name, "") is None else str)
     _read_task(path, config)
@@ -106,6 +109,10 @@ def _read_task(path: Path, config: dict[str, Any]) -> None:
         read_field(path, task, name, str)
     for name in TASK_SIZES:
         read_field(path, task, name, int, minimum=1)
+    task.setdefault("pad_token", None)
+    labels = task.setdefault("labels", {})  # absent in adapters saved before text tasks were there
+    if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
+        raise BadAdapterFolder(path, "task.labels as strings by string", f"{labels!r:.80}")
 
 
 def _read_projection(

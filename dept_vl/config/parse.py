@@ -13,6 +13,16 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from dept_vl.config.schema import BadConfig, Experiment
 from dept_vl.registry import did_you_mean
 
+ALIASES = {
+    "--task": "--task.name",
+    "--generate": "--task.decoding=generate",
+    "--init_from": "--adapter.init_from",
+    "--k_shot": "--task.k_shot",
+    "--k_shot_total": "--task.k_shot_total",
+    "--protocol": "--task.protocol",
+}
+"""Short spellings of flags that are typed often."""
+
 
 class _Parser(ArgumentParser):
     """jsonargparse, with a suggestion behind a flag that it does not know."""
@@ -60,7 +70,8 @@ def parse_experiment(
 
 
 def _spell_out(argv: Sequence[str]) -> list[str]:
-    """`--bf16` alone is `--bf16 true`, as transformers' flags are."""
+    """`--bf16` alone is `--bf16 true`, as transformers' flags are; aliases become what they stand for."""
+    argv = [ALIASES.get(flag, flag) + equals + value for flag, equals, value in (word.partition("=") for word in argv)]
     switches = {"--" + name for name in _switches(Experiment, "")}
     following = [*argv[1:], "--"]
     return [

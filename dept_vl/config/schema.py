@@ -28,6 +28,7 @@ class AdapterConfig:
         bottleneck: hidden width of residual PT's MLP.
         prompt_tuning_init: start rows from frequent vocabulary, a text, the class labels, or at random.
         prompt_tuning_init_text: the text for TEXT; the labels, separated by commas, for LABELS.
+        init_from: a run or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied.
     """
 
     name: str = "dept"
@@ -38,6 +39,7 @@ class AdapterConfig:
     bottleneck: int | None = None
     prompt_tuning_init: Literal["SAMPLE_VOCAB", "TEXT", "LABELS", "RANDOM"] = "SAMPLE_VOCAB"
     prompt_tuning_init_text: str | None = None
+    init_from: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,8 @@ class BackboneConfig:
 
     Args:
         model_name_or_path: "tiny-t5" (embedded), a folder, or a hub name such as google-t5/t5-base.
+        kind: seq2seq (T5) or causal (GPT-2, LLaMA).
+        pad_token: the padding token of a tokenizer that has none, such as <|endoftext|> for GPT-2; null for its own.
         revision: the hub revision, null for the newest.
         dtype: float32 or bfloat16, in which the frozen weights are held.
         attn_implementation: eager or sdpa; null leaves the choice to transformers.
@@ -53,6 +57,8 @@ class BackboneConfig:
     """
 
     model_name_or_path: str = "tiny-t5"
+    kind: Literal["seq2seq", "causal"] = "seq2seq"
+    pad_token: str | None = None
     revision: str | None = None
     dtype: str = "float32"
     attn_implementation: str | None = None
@@ -99,12 +105,16 @@ class TaskConfig:
     """The task, its data and its text.
 
     Args:
-        name: vqa or caption.
-        root: folder of the data set, in the layout of data/README.md; "shapes" generates the embedded set.
-        template: the source text; {question} stands for the question. null is the task's own.
-        protocol: how VQA answers are compared: official-2021, official-2017 or always.
-        max_source_length: tokens of the source text, its end token included; longer ones are cut and counted.
-        max_target_length: tokens of the target, its end token included.
+        name: vqa, caption, or a text task such as cola; --help of train_text.py lists them.
+        root: folder of the data set, in the layout of data/README.md; "shapes" generates the embedded set, "hub"
+            fetches a text set from the hub.
+        template: the source text with the row's fields in braces, {question} for VQA. null is the task's own.
+        protocol: splits and scoring: official-2021, official-2017 or always for VQA; as_published, official_dev or
+            as_published_dpt for text tasks. null is the task's first.
+        label_form: whether a text task's classes are written as digits or words. null is the task's own.
+        decoding: score chooses among the label strings in one forward pass; generate decodes freely.
+        max_source_length: tokens of the source text; longer ones are cut and counted. null is the task's own.
+        max_target_length: tokens of the target, its end token included. null is the task's own.
         num_beams: beams of the decoding; 1 is greedy.
         train_split: split to train on: train, val, test or all.
         eval_split: split that selects the checkpoint.
@@ -112,14 +122,20 @@ class TaskConfig:
         max_train_samples: at most so many training examples (null: all).
         max_eval_samples: at most so many examples of the selecting split (null: all).
         max_test_samples: at most so many examples of the test split (null: all).
+        k_shot: train on so many examples of each class (null: all examples).
+        k_shot_total: train on so many examples in all, drawn without balancing (null: all examples).
+        draw: which of the few-shot draws; a draw is the same for every method.
+        few_shot_val: full keeps the selecting split whole, k draws as many examples of it as there are to train on.
     """
 
     name: str = "vqa"
     root: str = "shapes"
     template: str | None = None
-    protocol: str = "official-2021"
-    max_source_length: int = 20
-    max_target_length: int = 10
+    protocol: str | None = None
+    label_form: Literal["digits", "words"] | None = None
+    decoding: Literal["score", "generate"] = "score"
+    max_source_length: int | None = None
+    max_target_length: int | None = None
     num_beams: int = 1
     train_split: str = "train"
     eval_split: str = "val"
@@ -127,6 +143,10 @@ class TaskConfig:
     max_train_samples: int | None = None
     max_eval_samples: int | None = None
     max_test_samples: int | None = None
+    k_shot: int | None = None
+    k_shot_total: int | None = None
+    draw: int = 0
+    few_shot_val: Literal["full", "k"] = "full"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +235,13 @@ class Experiment:
         )  # fmt: skip
         _check_at_least(0, self, "eval_steps", "save_steps", "dataloader_num_workers")
         _check_at_least(2, self.task, "max_source_length", "max_target_length")
-        _check_at_least(1, self.task, "num_beams", "max_train_samples", "max_eval_samples", "max_test_samples")
+        _check_at_least(
+            1, self.task, "num_beams", "max_train_samples", "max_eval_samples", "max_test_samples", "k_shot",
+            "k_shot_total",
+        )  # fmt: skip
+        _check_at_least(0, self.task, "draw")
+        if self.task.k_shot is not None and self.task.k_shot_total is not None:
+            raise BadConfig("task.k_shot and task.k_shot_total: wanted one of them, given both")
         _check_at_least(1, self.vision, "batch_size", "pool_size")
         if self.num_threads is not None:
             _check_at_least(1, self, "num_threads")

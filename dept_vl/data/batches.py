@@ -13,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dept_vl.data.text import Rows, Tokenizer, TokenTable, tokenise
+from dept_vl.data.text import tokenise, tokenise_targets
+from dept_vl.data.token_table import Rows, TokenTable
+from dept_vl.data.tokenizer import Tokenizer, pad_id
 from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
 
@@ -37,18 +39,25 @@ class EncodedExamples:
         examples: Sequence[Example],
         tokenizer: Tokenizer,
         *,
+        kind: str = "seq2seq",
         max_source_length: int,
         max_target_length: int,
     ) -> None:
+        """`kind` is the backbone's, seq2seq or causal: what stands around a text, and whether a target may be cut.
+
+        Raises: MissingPadToken, SlowTokenizer, WrongTokenizer, NoRoom, TooLongTarget.
+        """
         self.examples = list(examples)
-        self.pad_token_id = tokenizer.pad_token_id
-        texts = sorted({example.source for example in self.examples})
-        place = {text: row for row, text in enumerate(texts)}
-        self.sources = tokenise(tokenizer, texts, max_source_length)
-        self.source_rows = np.array([place[example.source] for example in self.examples], dtype=np.int64)
+        self.pad_token_id = pad_id(tokenizer)
+        asked = [(example.source, example.context) for example in self.examples]
+        sources = sorted(set(asked), key=lambda source: (source[0], source[1] or ()))
+        place = {source: row for row, source in enumerate(sources)}
+        texts, contexts = [text for text, _ in sources], [context for _, context in sources]
+        self.sources = tokenise(tokenizer, texts, max_source_length, kind=kind, contexts=contexts)
+        self.source_rows = np.array([place[source] for source in asked], dtype=np.int64)
         answers = sorted({target for example in self.examples for target in example.targets})
         place = {text: row for row, text in enumerate(answers)}
-        self.targets = tokenise(tokenizer, answers, max_target_length)
+        self.targets = tokenise_targets(tokenizer, answers, max_target_length, kind=kind)
         self._target_rows = TokenTable([place[target] for target in example.targets] for example in self.examples)
         self._edges = [np.cumsum(example.weights) for example in self.examples]
 
@@ -61,8 +70,14 @@ class EncodedExamples:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many different sources and targets were cut to their greatest length."""
-        return {"sources_cut": self.sources.cut, "targets_cut": self.targets.cut}
+        """How many different sources and targets were cut to their greatest length; contexts_cut are the sources that
+        lost tokens of their context only, beyond_context_cut those whose context did not suffice."""
+        return {
+            "sources_cut": self.sources.cut,
+            "contexts_cut": self.sources.context_cut,
+            "beyond_context_cut": self.sources.beyond_context_cut,
+            "targets_cut": self.targets.cut,
+        }
 
     def collate(self, rows: Rows, gather: Gather | None, draws: np.ndarray | None = None) -> Batch:
         """A batch of those examples; `draws` in [0, 1) pick a target each, None leaves labels out."""

@@ -1,63 +1,173 @@
-"""Text to token ids, once: every source and target is tokenised at the start and kept as flat int32."""
+"""Text to token ids, once: every source and target is tokenised at the start and kept as flat int32.
 
-from collections.abc import Iterable, Sequence
+    seq2seq   source: text </s>              target: answer </s>
+    causal    source: <s> text Label :       target: answer </s>     (<s> only where the tokenizer sets one itself)
+
+A source that is too long loses its context first, from the context's end. What the tokenizer sets around a text and
+the causal cue are never cut; a causal model's target is never cut either.
+"""
+
+import collections
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from transformers import AutoTokenizer
-from transformers import PreTrainedTokenizerBase as Tokenizer
+from tokenizers import Encoding
 
-from dept_vl.assets import embedded
+from dept_vl.data.token_table import Rows, TokenTable
+from dept_vl.data.tokenizer import (
+    MissingPadToken,
+    MissingTokenizer,
+    SlowTokenizer,
+    Tokenizer,
+    WrongTokenizer,
+    check_tokenizer,
+    load_tokenizer,
+    pad_id,
+    require_fast,
+)
+from dept_vl.registry import did_you_mean
 
-Rows = Sequence[int] | np.ndarray
+__all__ = [
+    "CUE",
+    "MissingPadToken",
+    "MissingTokenizer",
+    "NoRoom",
+    "Rows",
+    "SlowTokenizer",
+    "Span",
+    "TokenTable",
+    "Tokenizer",
+    "TooLongTarget",
+    "WrongTokenizer",
+    "check_tokenizer",
+    "encode_targets",
+    "load_tokenizer",
+    "pad_id",
+    "tokenise",
+    "tokenise_targets",
+]
 
+Span = tuple[int, int]  # characters [start, end) of a text
 
-class MissingTokenizer(ValueError):
-    """A tokenizer that is neither a folder here, nor in the cache, nor to be had."""
+CUE = " Label :"
+"""What a causal model reads before it answers. The DePT authors' GPT-2 and LLaMA path puts " Label : " behind the
+source; its last space goes to the target here, because BPE joins a space to the word that follows it."""
 
-
-def load_tokenizer(name_or_path: str, revision: str | None = None) -> Tokenizer:
-    """The tokenizer that belongs to a backbone, by the same name. Raises: MissingTokenizer."""
-    try:
-        return AutoTokenizer.from_pretrained(embedded(name_or_path) or name_or_path, revision=revision)
-    except (OSError, ValueError) as error:
-        raise MissingTokenizer(
-            f"{name_or_path}: wanted a folder with tokenizer files, or a model name that the hub or the local cache "
-            f"has. {str(error).splitlines()[0]}"
-        ) from error
-
-
-class TokenTable:
-    """Rows of token ids of any length, in one flat int32 array. `cut` counts rows that were longer than allowed."""
-
-    def __init__(self, rows: Iterable[Sequence[int]], cut: int = 0) -> None:
-        rows = list(rows)
-        self.lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
-        self._ends = np.cumsum(self.lengths, dtype=np.int64)
-        self._flat = (
-            np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]) if rows else np.empty(0, np.int32)
-        )
-        self.cut = cut
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __getitem__(self, row: int | np.integer) -> np.ndarray:
-        end = self._ends[row]
-        return self._flat[end - self.lengths[row] : end]
-
-    def padded(self, rows: Rows, fill: int) -> np.ndarray:
-        """Those rows, right-padded with `fill` to the longest of them: int64 [len(rows), longest]."""
-        out = np.full((len(rows), int(self.lengths[rows].max())), fill, dtype=np.int64)
-        for place, row in enumerate(rows):
-            out[place, : self.lengths[row]] = self[row]
-        return out
+_KINDS = ("seq2seq", "causal")
+_PART = 1000  # texts at a time: the tokenizer's own record of a text is far larger than its ids
 
 
-def tokenise(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> TokenTable:
-    """Token ids of every text, end-of-sequence token included. A text longer than `max_length` tokens keeps its first
-    `max_length - 1` and the end token; `cut` counts those."""
-    if not texts:
-        return TokenTable([])
-    encoded = tokenizer(list(texts), add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
-    cut = sum(len(row) > max_length for row in encoded)
-    return TokenTable((row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in encoded), cut)
+class NoRoom(ValueError):
+    """A greatest length below what is never cut."""
+
+
+class TooLongTarget(ValueError):
+    """A target of a causal model that would have to be cut."""
+
+
+def tokenise(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    max_length: int,
+    *,
+    kind: str = "seq2seq",
+    contexts: Sequence[Span | None] | None = None,
+) -> TokenTable:
+    """Token ids of every source. One with more than `max_length` tokens loses as many as are over: from the end of its
+    context, then from the end of what is left of the text. The table counts those.
+
+    contexts: the characters of each text that go first; None, for one or all, cuts the text's end.
+
+    Raises: SlowTokenizer, NoRoom.
+    """
+    cue = CUE if _is_causal(kind) else ""
+    behind = _specials_behind(tokenizer) if cue else 0
+    contexts = [None] * len(texts) if contexts is None else contexts
+    rows, counts = [], collections.Counter()
+    encodings = _encode(tokenizer, [text + cue for text in texts], special=True)
+    for text, context, encoding in zip(texts, contexts, encodings, strict=True):
+        ids = encoding.ids[: len(encoding.ids) - behind]
+        over = len(ids) - max_length
+        if over > 0:
+            inside, outside = _free_places(encoding, text, context)
+            if over > len(inside) + len(outside):
+                whole = len(ids) - len(inside) - len(outside)
+                held = f"special tokens and the cue {CUE!r}" if cue else "special tokens"
+                raise NoRoom(f"max_source_length: wanted at least {whole}, room for the {held}, given {max_length}")
+            gone = {*inside[::-1][:over], *outside[::-1][: max(over - len(inside), 0)]}
+            ids = [id for place, id in enumerate(ids) if place not in gone]
+            counts["cut"] += 1
+            if context is not None:
+                counts["context_cut" if over <= len(inside) else "beyond_context_cut"] += 1
+        rows.append(np.asarray(ids, dtype=np.int32))
+    return TokenTable(rows, **counts)
+
+
+def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: str) -> list[list[int]]:
+    """Token ids of every target string, the end token last, none cut: as labels and candidates hold them.
+
+    For a causal model these are the string's tokens behind the cue and a space, without special tokens. So LLaMA's
+    sentencepiece tokens begin with one space, not with a second one that it sets before every text.
+
+    Raises: SlowTokenizer, WrongTokenizer.
+    """
+    if not _is_causal(kind):
+        return [encoding.ids for encoding in _encode(tokenizer, strings, special=True)]
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise WrongTokenizer(f"{tokenizer.name_or_path}: wanted an end-of-sequence token, the tokenizer has none")
+    cue = next(_encode(tokenizer, [CUE], special=False)).ids
+    behind = [encoding.ids for encoding in _encode(tokenizer, [f"{CUE} {text}" for text in strings], special=False)]
+    alone = _encode(tokenizer, [f" {text}" for text in strings], special=False)  # where the cue's colon takes the space
+    return [
+        [*(row[len(cue) :] if row[: len(cue)] == cue else other.ids), end]
+        for row, other in zip(behind, alone, strict=True)
+    ]
+
+
+def tokenise_targets(tokenizer: Tokenizer, strings: Sequence[str], max_length: int, *, kind: str) -> TokenTable:
+    """`encode_targets` as a table. One with more than `max_length` tokens is cut before its end token and counted, for
+    seq2seq; for a causal model it is an error.
+
+    Raises: SlowTokenizer, WrongTokenizer, TooLongTarget.
+    """
+    rows = encode_targets(tokenizer, strings, kind)
+    for text, row in zip(strings, rows, strict=True):
+        if _is_causal(kind) and len(row) > max_length:
+            raise TooLongTarget(
+                f"target {text!r}: wanted at most max_target_length={max_length} tokens, the end token included, given "
+                f"{len(row)}; a causal model's targets are not cut"
+            )
+    cut = sum(len(row) > max_length for row in rows)
+    return TokenTable((row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows), cut)
+
+
+def _is_causal(kind: str) -> bool:
+    if kind not in _KINDS:
+        raise ValueError(f"kind: wanted {' or '.join(_KINDS)}, given {kind!r}.{did_you_mean(kind, _KINDS)}")
+    return kind == "causal"
+
+
+def _encode(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool) -> Iterator[Encoding]:
+    require_fast(tokenizer)
+    for start in range(0, len(texts), _PART):
+        part = list(texts[start : start + _PART])
+        yield from tokenizer(part, add_special_tokens=special, truncation=False, verbose=False).encodings
+
+
+def _specials_behind(tokenizer: Tokenizer) -> int:
+    """How many special tokens the tokenizer puts behind a text; a causal model must not read an end and then answer."""
+    mask = next(_encode(tokenizer, [CUE], special=True)).special_tokens_mask
+    return mask[::-1].index(0)
+
+
+def _free_places(encoding: Encoding, text: str, context: Span | None) -> tuple[list[int], list[int]]:
+    """Places of the tokens of `text` that lie in its context, and of its others. Special tokens and cue are neither."""
+    first, last = context or (0, 0)
+    inside, outside = [], []
+    for place, (special, (start, end)) in enumerate(zip(encoding.special_tokens_mask, encoding.offsets, strict=True)):
+        if special or start >= len(text) or end > len(text):
+            continue
+        word = end - len(text[start:end].lstrip())  # a space before a word goes with the word
+        (inside if first <= word < last and end <= last else outside).append(place)
+    return inside, outside

@@ -1,7 +1,8 @@
 """From a typed experiment to a trained network: the wiring that all training scripts share."""
 
 from dept_vl.experiment.assembly import Parts, build, fit, start, start_trackers
-from dept_vl.experiment.components import build_task, check, features, load_clip, load_splits, resume_point
+from dept_vl.experiment.components import build_task, check, load_splits, resolve, resume_point
+from dept_vl.experiment.images import features, load_clip
 
 __all__ = [
     "Parts",
@@ -12,6 +13,7 @@ __all__ = [
     "fit",
     "load_clip",
     "load_splits",
+    "resolve",
     "resume_point",
     "start",
     "start_trackers",

@@ -15,30 +15,28 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, set_seed
 
-from dept_vl.backbones import load_seq2seq
+from dept_vl.adapters import Adapter
+from dept_vl.backbones import Backbone
+from dept_vl.checkpoint import SavedAdapter, check_identity
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.data.batches import EncodedExamples, Gather, TrainingBatches
 from dept_vl.data.sources import Loaded
-from dept_vl.data.text import Tokenizer, load_tokenizer
+from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.evaluate import Decoding, predict
 from dept_vl.experiment.components import (
-    Resident,
     build_task,
-    check,
-    features,
-    load_clip,
+    load_language,
     load_splits,
     resume_point,
     start_adapter,
-    with_features,
+    start_from,
 )
+from dept_vl.experiment.images import Eyes, open_eyes
 from dept_vl.model import Network
 from dept_vl.optim import build_optimizer, build_schedule
-from dept_vl.tasks.caption import CaptionTask
-from dept_vl.tasks.vqa import VqaTask
+from dept_vl.tasks import CaptionTask, Task
 from dept_vl.train import Plan, Trained, flat, train
 from dept_vl.vision import VisualProjection
-from dept_vl.vision.features import FeatureStore
 
 
 @dataclasses.dataclass
@@ -47,21 +45,26 @@ class Parts:
 
     config: Experiment
     accelerator: Accelerator
-    task: VqaTask | CaptionTask
+    task: Task
     tokenizer: Tokenizer
     network: Network
-    identities: dict[str, dict[str, Any]]  # "backbone", "vision"
+    identities: dict[str, dict[str, Any]]  # "backbone" and, where images are read, "vision"
     splits: dict[str, Loaded]
     encoded: dict[str, EncodedExamples]
-    gather: Gather
-    store: FeatureStore
+    gather: Gather | None  # None: text alone
     clip_weights: int  # of the image tower, which is not kept
+    not_copied: tuple[str, ...]  # of the adapter that this one started from
     seconds: dict[str, float]  # by stage
 
-    def decoding(self, **changes: Any) -> Decoding:
+    def decoding(self) -> Decoding:
         task = self.config.task
-        decoding = Decoding(task.max_target_length, task.num_beams, self.config.per_device_eval_batch_size)
-        return dataclasses.replace(decoding, progress=self.config.progress, **changes)
+        return Decoding(
+            max_new_tokens=task.max_target_length,
+            num_beams=task.num_beams,
+            candidates=self.task.candidates if task.decoding == "score" else (),
+            batch_size=self.config.per_device_eval_batch_size,
+            progress=self.config.progress,
+        )
 
     def predict(self, split: str, *, blind: bool = False) -> dict[Any, str]:
         return predict(
@@ -107,56 +110,83 @@ def start_trackers(config: Experiment, accelerator: Accelerator) -> None:
     accelerator.init_trackers("dept_vl", config=flat(config.to_dict(), "."))
 
 
-def build(config: Experiment, accelerator: Accelerator, splits: Mapping[str, tuple[str, int | None]]) -> Parts:
-    """Loads data and frozen models, makes or finds the features, starts adapter and projection.
+def build(
+    config: Experiment,
+    accelerator: Accelerator,
+    splits: Mapping[str, tuple[str, int | None]],
+    *,
+    saved: SavedAdapter | None = None,
+) -> Parts:
+    """Loads data and frozen models, makes or finds the features, starts adapter and projection or takes saved ones.
 
-    `splits` maps a role (train, eval, test) to a split of the data and the greatest number of examples.
+    `splits` maps a role (train, eval, test) to a split of the data and the greatest number of examples. The config is a
+    resolved one.
+
+    Raises: what cannot be loaded, by name; MismatchedBackbone for a saved adapter beside other frozen models.
     """
     clock = _Clock()
-    check(config)
-    if config.vision.resident and accelerator.device.type == "cuda" and config.dataloader_num_workers:
-        raise BadConfig(
-            "vision.resident: features on the GPU cannot be read by worker processes; wanted vision.resident false or "
-            f"dataloader_num_workers 0, given {config.dataloader_num_workers}"
-        )
     task = build_task(config)
     loaded = load_splits(config, task, accelerator, splits)
     clock.stop("read_data")
-    tokenizer = load_tokenizer(config.backbone.model_name_or_path, config.backbone.revision)
-    backbone = load_seq2seq(
-        config.backbone.model_name_or_path,
-        revision=config.backbone.revision,
-        dtype=config.backbone.dtype,
-        attn_implementation=config.backbone.attn_implementation,
-    )
-    clip = load_clip(config)
+    tokenizer, backbone = load_language(config)
     clock.stop("load_models")
-    store = features(config, clip, loaded.values(), accelerator)
-    loaded = {role: with_features(each, store) for role, each in loaded.items()}
+    eyes = open_eyes(config, loaded, accelerator) if task.visual else None
+    loaded = eyes.loaded if eyes else loaded
     clock.stop("features")
-    generator = torch.Generator().manual_seed(config.seed)
-    adapter = start_adapter(config.adapter, backbone, tokenizer, generator)
-    scale = config.vision.projection_scale
-    scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
-    projection = VisualProjection(clip.width, backbone.d_model, clip.num_patches, generator, scale=scale)
+    identities = {"backbone": backbone.identity()} | ({"vision": eyes.identity} if eyes else {})
+    if saved is not None:
+        check_identity(saved.config, identities["backbone"], identities.get("vision"), d_model=backbone.d_model)
+        adapter, projection, not_copied = saved.adapter, saved.projection, ()
+    else:
+        adapter, projection = _new_parts(config, tokenizer, backbone, eyes)
+        not_copied = start_from(config.adapter.init_from, adapter, projection, identities)
     network = Network(backbone, adapter, projection, backbone_dropout=config.backbone.dropout).to(accelerator.device)
     encoded = {
         role: EncodedExamples(
             each.examples,
             tokenizer,
+            kind=backbone.kind,
             max_source_length=config.task.max_source_length,
             max_target_length=config.task.max_target_length,
         )
         for role, each in loaded.items()
     }
-    gather = Resident(store, accelerator.device) if config.vision.resident else store.gather
+    _check_positions(network, encoded)
     clock.stop("tokenise")
-    identities = {"backbone": backbone.identity(), "vision": clip.identity()}
-    clip_weights = sum(weight.numel() for weight in clip.parameters())
     return Parts(
-        config, accelerator, task, tokenizer, network, identities, loaded, encoded, gather, store, clip_weights,
-        clock.seconds,
+        config, accelerator, task, tokenizer, network, identities, loaded, encoded,
+        gather=eyes.gather if eyes else None,
+        clip_weights=eyes.weights if eyes else 0,
+        not_copied=not_copied,
+        seconds=clock.seconds,
     )  # fmt: skip
+
+
+def _new_parts(
+    config: Experiment, tokenizer: Tokenizer, backbone: Backbone, eyes: Eyes | None
+) -> tuple[Adapter, VisualProjection | None]:
+    generator = torch.Generator().manual_seed(config.seed)
+    adapter = start_adapter(config.adapter, backbone, tokenizer, generator)
+    if eyes is None:
+        return adapter, None
+    scale = config.vision.projection_scale
+    scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
+    return adapter, VisualProjection(eyes.width, backbone.d_model, eyes.num_patches, generator, scale=scale)
+
+
+def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples]) -> None:
+    """Raises: BadConfig where a row would have more tokens than the backbone has positions."""
+    most = network.backbone.max_positions
+    for role, each in encoded.items():
+        parts = {
+            "prompt": network.adapter.num_virtual_tokens,
+            "source": int(each.source_lengths.max()),
+            "patches": network.projection.num_patches if network.projection is not None else 0,
+            "target": int(each.targets.lengths.max()),
+        }
+        if most is not None and sum(parts.values()) - 1 > most:  # the last target token is never read
+            told = " + ".join(f"{number} ({name})" for name, number in parts.items() if number)
+            raise BadConfig(f"{role}: wanted at most {most} tokens a row, the backbone's positions, given {told} - 1")
 
 
 def fit(parts: Parts, folder: Path) -> Trained:

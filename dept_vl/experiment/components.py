@@ -1,32 +1,32 @@
 """From the config to each component: the only place where settings become plain arguments."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import Float
-from torch import Tensor
 
 from dept_vl.adapters import Adapter, build_adapter
 from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
-from dept_vl.backbones import Seq2SeqBackbone
+from dept_vl.adapters.transfer import copy_overlap
+from dept_vl.backbones import Backbone, load_backbone
+from dept_vl.checkpoint import check_identity, read_any
+from dept_vl.checkpoint.adapter_files import read_config
 from dept_vl.checkpoint.resumable import BadCheckpoint
 from dept_vl.config import AdapterConfig, BadConfig, Experiment
+from dept_vl.data.few_shot import FewShot
 from dept_vl.data.sources import Loaded, load_caption, load_vqa
-from dept_vl.data.text import Tokenizer
+from dept_vl.data.text_sources import HUB, load_text
+from dept_vl.data.tokenizer import Tokenizer, check_tokenizer, load_tokenizer
 from dept_vl.registry import did_you_mean
-from dept_vl.shapes import write_shapes
-from dept_vl.tasks import TASKS
-from dept_vl.tasks.caption import CaptionTask
-from dept_vl.tasks.vqa import VqaTask
+from dept_vl.shapes import write_shapes, write_text_shapes
+from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
-from dept_vl.vision import FrozenClip, extract
-from dept_vl.vision.features import FeatureStore
+from dept_vl.vision import VisualProjection
 
-SHAPES_ROOT = Path("data/shapes")
-_LOADERS = {"vqa": load_vqa, "caption": load_caption}
+SHAPES_ROOT, SHAPES_TEXT_ROOT = Path("data/shapes"), Path("data/shapes_text")
 
 
 def check(config: Experiment) -> None:
@@ -38,12 +38,14 @@ def check(config: Experiment) -> None:
     resume_point(config)
     rows = max(config.adapter.num_virtual_tokens or 0, 0)
     adapter = build_adapter(config.adapter.name, torch.zeros(rows, 1), adapter_arguments(config.adapter))
-    for group in (*adapter.param_groups(), "projection"):
+    for group in (*adapter.param_groups(), *(["projection"] if task.visual else [])):
         if group not in config.optim.lr:
             raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {config.optim.lr}")
     start = config.adapter.prompt_tuning_init
     if start in ("TEXT", "LABELS") and not config.adapter.prompt_tuning_init_text:
         raise BadConfig(f"adapter.prompt_tuning_init_text: wanted a text for {start}, given none")
+    if config.adapter.init_from is not None:
+        read_config(Path(config.adapter.init_from))
     metric = config.metric_for_best_model
     if metric is not None and metric not in task.selecting:
         hint = did_you_mean(metric, task.selecting)
@@ -62,55 +64,68 @@ def resume_point(config: Experiment) -> Path | None:
     return Path(given)
 
 
-def build_task(config: Experiment) -> VqaTask | CaptionTask:
-    """Raises: UnknownName, ValueError for a template or protocol that the task refuses."""
-    task = config.task
-    words = {"template": task.template} if task.template is not None else {}
-    return TASKS[task.name](**words, **({"protocol": task.protocol} if task.name == "vqa" else {}))
+def build_task(config: Experiment) -> Task:
+    """The task under the config's protocol, in its words.
+
+    Raises: UnknownName, BadConfig, ValueError for a template or protocol that the task refuses.
+    """
+    given = config.task
+    task = TASKS[given.name]
+    if given.protocol is not None and given.protocol != task.protocol:
+        if isinstance(task, CaptionTask):
+            raise BadConfig(f"task.protocol: captions have only {task.protocol}, given {given.protocol!r}")
+        task = task.under(given.protocol)
+    changes = {"template": given.template, "label_form": given.label_form}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not isinstance(task, TextTask):
+        for name in ("label_form", "k_shot", "k_shot_total"):
+            if getattr(given, name) is not None:
+                raise BadConfig(
+                    f"task.{name}: only text tasks have it, given {getattr(given, name)!r} for {given.name}"
+                )
+    return dataclasses.replace(task, **changes)
+
+
+def resolve(config: Experiment) -> Experiment:
+    """The config with what it leaves to the task: protocol, label form and lengths. Raises: as `build_task`."""
+    task, given = build_task(config), config.task
+    facts = {"name": task.name, "protocol": task.protocol}
+    if isinstance(task, TextTask):
+        facts["label_form"] = task.label_form
+    for name in ("max_source_length", "max_target_length"):
+        facts[name] = getattr(task, name) if getattr(given, name) is None else getattr(given, name)
+    return dataclasses.replace(config, task=dataclasses.replace(given, **facts))
 
 
 def load_splits(
     config: Experiment,
-    task: VqaTask | CaptionTask,
+    task: Task,
     accelerator: Accelerator,
     splits: Mapping[str, tuple[str, int | None]],
 ) -> dict[str, Loaded]:
-    root = Path(config.task.root)
-    if config.task.root == "shapes":
-        root = SHAPES_ROOT
-        with accelerator.main_process_first():
-            write_shapes(root)
-    load = _LOADERS[config.task.name]
+    given = config.task
+    root: Path | str = given.root if given.root == HUB else Path(given.root)
+    with accelerator.main_process_first():  # what is generated or fetched, is so once
+        if given.root == "shapes":
+            root = _write_shapes(task)
+        if isinstance(task, TextTask):
+            few = None
+            if given.k_shot is not None or given.k_shot_total is not None:
+                few = FewShot(given.k_shot, given.k_shot_total, given.draw, given.few_shot_val)
+            return {role: load_text(root, split, task, limit, few) for role, (split, limit) in splits.items()}
+    load = load_vqa if isinstance(task, VqaTask) else load_caption
     return {role: load(root, split, task, limit) for role, (split, limit) in splits.items()}
 
 
-def load_clip(config: Experiment) -> FrozenClip:
-    vision = config.vision
-    return FrozenClip.load(
-        vision.model_name,
-        vision.pretrained,
-        layer=vision.layer,
-        pooling=vision.pooling,
-        pool_size=vision.pool_size,
-        resize=vision.resize,
+def _write_shapes(task: Task) -> Path:
+    if not isinstance(task, TextTask):
+        return write_shapes(SHAPES_ROOT)
+    if task.source.hub is None:
+        return write_text_shapes(SHAPES_TEXT_ROOT)
+    raise BadConfig(
+        f"task.root: 'shapes' holds the generated tasks only, not {task.name}: wanted a folder with its official files "
+        f"(from {task.source.home}), or 'hub' to fetch {task.source.hub}"
     )
-
-
-def features(config: Experiment, clip: FrozenClip, loaded: Iterable[Loaded], accelerator: Accelerator) -> FeatureStore:
-    """The features of all images of these splits, extracted by the main process unless they are there."""
-    vision = config.vision
-    images = {key: path for each in loaded for key, path in each.image_paths.items()}
-    with accelerator.main_process_first():
-        return extract(
-            clip.to(accelerator.device),
-            images,
-            Path(vision.feature_dir),
-            dtype=vision.dtype,
-            batch_size=vision.batch_size,
-            num_workers=vision.num_workers,
-            progress=config.progress and accelerator.is_main_process,
-            on_unreadable=vision.on_unreadable,
-        )
 
 
 def adapter_arguments(config: AdapterConfig) -> dict[str, int | float | None]:
@@ -122,7 +137,7 @@ def adapter_arguments(config: AdapterConfig) -> dict[str, int | float | None]:
 
 def start_adapter(
     config: AdapterConfig,
-    backbone: Seq2SeqBackbone,
+    backbone: Backbone,
     tokenizer: Tokenizer,
     generator: torch.Generator,
 ) -> Adapter:
@@ -141,24 +156,48 @@ def start_adapter(
     return build_adapter(config.name, rows, adapter_arguments(config), generator)
 
 
-class Resident:
-    """A store's features in one tensor on the device: a gather of rows, no reading."""
+def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
+    """The frozen language model and its tokenizer, seen to belong together."""
+    given = config.backbone
+    tokenizer = load_tokenizer(given.model_name_or_path, given.revision, given.pad_token)
+    backbone = load_backbone(
+        given.model_name_or_path,
+        kind=given.kind,
+        revision=given.revision,
+        dtype=given.dtype,
+        attn_implementation=given.attn_implementation,
+    )
+    facts = backbone.token_facts()
+    check_tokenizer(
+        tokenizer,
+        rows=facts["vocabulary"],
+        eos_token_id=facts["eos_token_id"],
+        pad_token_id=facts["pad_token_id"] if given.kind == "seq2seq" else None,  # a causal model's is any token
+        name=given.model_name_or_path,
+    )
+    return tokenizer, backbone
 
-    def __init__(self, store: FeatureStore, device: torch.device) -> None:
-        table, self._rows = store.resident()
-        self._table = table.to(device)
 
-    def __call__(self, keys: Sequence[str]) -> Float[Tensor, "batch patch width"]:
-        rows = torch.tensor([self._rows[key] for key in keys], device=self._table.device)
-        return self._table.index_select(0, rows)
+def start_from(
+    folder: str | None,
+    adapter: Adapter,
+    projection: VisualProjection | None,
+    identities: Mapping[str, Mapping[str, Any]],
+) -> tuple[str, ...]:
+    """Puts the weights of a run or adapter folder into the new parts; returns what was not copied, a line each.
 
-
-def with_features(loaded: Loaded, store: FeatureStore) -> Loaded:
-    """Without the examples whose image was unreadable; `counts` says how many."""
-    examples = [example for example in loaded.examples if example.image in store]
-    lost = len(loaded.examples) - len(examples)
-    if not lost:
-        return loaded
-    if not examples:
-        raise BadConfig(f"wanted at least one example with a readable image, given none of {lost}")
-    return dataclasses.replace(loaded, examples=examples, counts={**loaded.counts, "dropped_unreadable_image": lost})
+    Raises: BadAdapterFolder, MismatchedBackbone, WrongSource.
+    """
+    if folder is None:
+        return ()
+    saved = read_any(Path(folder))
+    source = {**saved.config, "projection_type": None}  # a projection may stay behind, whatever CLIP it belongs to
+    check_identity(source, identities["backbone"], d_model=adapter.token_dim)
+    notes = copy_overlap(saved.adapter, adapter)
+    if saved.projection is None:
+        return notes if projection is None else (*notes, "the visual projection starts anew: the source read no images")
+    if projection is None:
+        return (*notes, "the visual projection stays behind: this task reads no images")
+    check_identity(saved.config, identities["backbone"], identities["vision"], d_model=adapter.token_dim)
+    projection.load_state_dict(saved.projection.state_dict())
+    return notes

@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from dept_vl.backbones import Seq2SeqBackbone, load_seq2seq
-from dept_vl.backbones.seq2seq import MissingBackbone
+from dept_vl.backbones import Backbone, CandidateTree, MissingBackbone, choose, load_backbone
 from dept_vl.checkpoint import SavedAdapter, check_identity, read_any, write_adapter
-from dept_vl.data.text import MissingTokenizer, load_tokenizer, tokenise
+from dept_vl.data.text import encode_targets, tokenise
+from dept_vl.data.tokenizer import MissingTokenizer, load_tokenizer
 from dept_vl.predict.mixing import AdapterMix
 from dept_vl.predict.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
 from dept_vl.predict.pictures import Picture, pixels_of
-from dept_vl.predict.rows import Row, WrongRows, plan_rows
+from dept_vl.predict.rows import Decoding, Row, Text, WrongRows, plan_rows, plan_texts
 from dept_vl.vision import FrozenClip
 
 BATCH_SIZE = 32
@@ -36,7 +36,7 @@ class AdaptedModel:
     projection, so an image in a row of it is refused (`WrongRows`), never ignored.
     """
 
-    def __init__(self, backbone: Seq2SeqBackbone, tokenizer: Any, clip: FrozenClip | None = None) -> None:
+    def __init__(self, backbone: Backbone, tokenizer: Any, clip: FrozenClip | None = None) -> None:
         self.backbone, self.tokenizer, self.clip = backbone, tokenizer, clip
         self.adapters = NamedAdapters()
         self._mixed: tuple[int, AdapterMix] | None = None
@@ -66,8 +66,11 @@ class AdaptedModel:
         saved = read_any(folder)
         name = str(backbone or saved.config["base_model_name_or_path"])
         revision = None if backbone else saved.config["revision"]
+        kind = "causal" if saved.config["task_type"] == "CAUSAL_LM" else "seq2seq"
+        pad_token = (saved.config["task"] or {}).get("pad_token")
         try:
-            frozen, tokenizer = load_seq2seq(name, revision=revision, dtype=dtype), load_tokenizer(name, revision)
+            frozen = load_backbone(name, kind=kind, revision=revision, dtype=dtype)
+            tokenizer = load_tokenizer(name, revision, pad_token)
         except (MissingBackbone, MissingTokenizer) as error:
             raise type(error)(f"{error}; backbone= gives its folder where its name is not found") from error
         model = cls(frozen.to(device), tokenizer)
@@ -119,6 +122,24 @@ class AdaptedModel:
     def caption(self, images: Sequence[Picture], adapter_names: Sequence[str] | None = None) -> list[str]:
         """A caption for each image. Raises: as `answer`."""
         return self._generate(plan_rows("caption", images, None, adapter_names, self.adapters))
+
+    def classify(self, texts: Sequence[Text], adapter_names: Sequence[str] | None = None) -> list[str]:
+        """The class of each text, by its name ("entailment"): what greedy decoding among the task's labels would say.
+
+        A text is a row of its adapter's task (as {"premise": ..., "hypothesis": ...}), or a string where the task
+        reads one field.
+
+        Raises: WrongRows, WrongTask, UnknownAdapter.
+        """
+        return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=True))
+
+    def generate(self, texts: Sequence[Text], adapter_names: Sequence[str] | None = None) -> list[str]:
+        """A free answer to each text, as the adapters of question answering and summaries give it. `texts` as in
+        `classify`; an adapter with labels answers with one of them, or with anything else.
+
+        Raises: WrongRows, WrongTask, UnknownAdapter.
+        """
+        return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=False))
 
     def preprocess(self, picture: Picture) -> Float[Tensor, "3 height width"]:
         """The pixels that CLIP reads; `answer` and `caption` take them too.
@@ -175,22 +196,35 @@ class AdaptedModel:
             alike = [row for row in rows if row.decoding == decoding]
             for start in range(0, len(alike), BATCH_SIZE):
                 batch = alike[start : start + BATCH_SIZE]
-                ids = self.backbone.generate(
-                    *self.embed(batch), max_new_tokens=decoding.max_target_length, num_beams=decoding.num_beams
-                )
-                texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-                for row, text in zip(batch, texts, strict=True):
-                    answers[row.place] = text.strip()
+                for row, text in zip(batch, self._say(batch, decoding), strict=True):
+                    answers[row.place] = row.meanings.get(text, text)
         return answers
+
+    def _say(self, batch: Sequence[Row], decoding: Decoding) -> list[str]:
+        embeds, mask = self.embed(batch)
+        if decoding.candidates:
+            tree = CandidateTree(encode_targets(self.tokenizer, decoding.candidates, self.backbone.kind))
+            return [decoding.candidates[place] for place in choose(self.backbone, embeds, mask, tree).tolist()]
+        ids = self.backbone.generate(
+            embeds, mask, max_new_tokens=decoding.max_target_length, num_beams=decoding.num_beams
+        )
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def embed(self, batch: Sequence[Row]) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
         """What the language model reads for rows of equal decoding: prompt, text, visual, pads."""
         max_length = batch[0].decoding.max_source_length
-        table = tokenise(self.tokenizer, [row.source for row in batch], max_length)
+        contexts = [row.context for row in batch]
+        table = tokenise(
+            self.tokenizer,
+            [row.source for row in batch],
+            max_length,
+            kind=self.backbone.kind,
+            contexts=contexts,
+        )
         if table.cut:
             warnings.warn(
                 f"{table.cut} of {len(batch)} texts have more than max_source_length={max_length} tokens: their "
-                "ends were cut off",
+                "contexts, or their ends, were cut",
                 stacklevel=4,
             )
         ids = torch.from_numpy(table.padded(range(len(batch)), self.tokenizer.pad_token_id))  # [batch, seq]

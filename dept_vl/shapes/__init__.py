@@ -5,6 +5,7 @@
 """
 
 from dept_vl.shapes.files import SHAPES_VERSION, write_shapes
+from dept_vl.shapes.text import write_text_shapes
 from dept_vl.shapes.world import Scene, Thing, held_out, sample_scene
 
-__all__ = ["SHAPES_VERSION", "Scene", "Thing", "held_out", "sample_scene", "write_shapes"]
+__all__ = ["SHAPES_VERSION", "Scene", "Thing", "held_out", "sample_scene", "write_shapes", "write_text_shapes"]

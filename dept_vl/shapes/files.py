@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from dept_vl.shapes.language import WORDINGS, annotators, captions, word_question
@@ -31,29 +32,39 @@ def write_shapes(
     """
     sizes = dict(SIZES if sizes is None else sizes)
     stamp = {"version": SHAPES_VERSION, "seed": seed, "sizes": sizes, "questions_per_image": questions_per_image}
-    marker = root / "shapes.json"
+    return write_whole(
+        root, "shapes.json", "Shapes", stamp, lambda half: _write(half, seed, sizes, questions_per_image)
+    )
+
+
+def write_whole(root: Path, marker_name: str, what: str, stamp: dict, write: Callable[[Path], None]) -> Path:
+    """Fills `root` by `write`, whole or not at all, the stamp in its marker file. A set of that stamp is left alone.
+
+    Raises:
+        FileExistsError: `root` holds something else.
+    """
+    marker = root / marker_name
     if marker.is_file() and json.loads(marker.read_text()) == stamp:
         return root
     if root.exists() and any(root.iterdir()):
         found = marker.read_text().strip() if marker.is_file() else "other files"
-        raise FileExistsError(f"{root}: wanted an empty folder for Shapes {json.dumps(stamp)}, found {found}")
+        raise FileExistsError(f"{root}: wanted an empty folder for {what} {json.dumps(stamp)}, found {found}")
     half = root.with_name(f".{root.name}.{os.getpid()}")
     shutil.rmtree(half, ignore_errors=True)
     try:
-        _write(half, seed, sizes, questions_per_image)
-        (half / "shapes.json").write_text(json.dumps(stamp) + "\n")
-        _put_in_place(half, root, stamp)
+        write(half)
+        (half / marker_name).write_text(json.dumps(stamp) + "\n")
+        _put_in_place(half, root, marker, stamp)
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return root
 
 
-def _put_in_place(half: Path, root: Path, stamp: dict) -> None:
+def _put_in_place(half: Path, root: Path, marker: Path, stamp: dict) -> None:
     """Renames the finished set; another process that made the same set meanwhile is as good."""
     try:
         os.replace(half, root)  # an empty `root` gives way, a filled one is an error
     except OSError:
-        marker = root / "shapes.json"
         if not (marker.is_file() and json.loads(marker.read_text()) == stamp):
             raise
 

@@ -9,12 +9,15 @@ in a training epoch. The source text is the same for every image.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dept_vl.metrics.captions import METRICS, score_captions
+from dept_vl.metrics.captions import METRICS, constant_cider, score_captions
 from dept_vl.tasks.example import Example, part_warnings, template_fields
+
+_CANDIDATES = 50  # training captions tried as the constant answer
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,16 @@ class CaptionTask:
 
     template: str = "caption:"
     metrics: tuple[str, ...] = METRICS
+    name: ClassVar[str] = "caption"
+    protocol: ClassVar[str] = "coco-caption"
     headline: ClassVar[str] = "CIDEr"
     selecting: ClassVar[tuple[str, ...]] = ("CIDEr", "Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L")
+    visual: ClassVar[bool] = True
+    hub: ClassVar[None] = None  # read from official files only
+    label_meanings: ClassVar[Mapping[str, str]] = {}
+    candidates: ClassVar[tuple[str, ...]] = ()  # captions are free
+    max_source_length: ClassVar[int] = 20
+    max_target_length: ClassVar[int] = 20  # tokens, as CLIP-T5's scripts have it
 
     def __post_init__(self) -> None:
         if template_fields(self.template):
@@ -62,3 +73,16 @@ class CaptionTask:
         result = score_captions(predictions, references, metrics=self.metrics).as_dict()
         part = part_warnings("images", len(examples), split_size)
         return {**result, "warnings": [*result["warnings"], *part]}
+
+    def constant_answers(
+        self, train: Sequence[Example], val: Sequence[Example], test: Sequence[Example]
+    ) -> dict[str, dict[Any, str]]:
+        """The training caption that as a constant answer to `val` has the highest CIDEr.
+
+        Candidates are the 50 commonest training captions, the first ones in order where counts are equal.
+        """
+        counter = Counter(caption for example in train for caption in example.references)
+        commonest = [caption for caption, _ in counter.most_common(_CANDIDATES)]
+        scores = constant_cider(commonest, {example.id: example.references for example in val})
+        best = commonest[scores.index(max(scores))]
+        return {"constant": {example.id: best for example in test}}

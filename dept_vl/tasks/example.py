@@ -13,6 +13,8 @@ class Example:
     source: the text the model reads. targets, weights: what it may be trained to emit, and the probability
     of drawing each at a visit; they sum to 1. references: what a prediction is scored against. image: the
     image's key in the feature store, its file name, or None for a text task. text: the bare question.
+    context: the characters [start, end) of the source that are cut first when it is too long; None: its end.
+    group: what scores count together, such as all answers to one question of MultiRC.
     """
 
     id: int | str
@@ -25,6 +27,8 @@ class Example:
     answer_type: str | None = None
     text: str = ""
     visits: int = 1  # draws per training epoch
+    context: tuple[int, int] | None = None
+    group: str | None = None
 
 
 def template_fields(template: str) -> set[str]:

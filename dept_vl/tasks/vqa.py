@@ -10,6 +10,7 @@ VL-T5's and VL_adapter's code does: an answer would count with its square.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,15 @@ class VqaTask:
 
     template: str = "vqa: {question}"
     protocol: str = "official-2021"
+    name: ClassVar[str] = "vqa"
     headline: ClassVar[str] = "vqa_accuracy"
     selecting: ClassVar[tuple[str, ...]] = ("vqa_accuracy",)  # the numbers that may choose a checkpoint
+    visual: ClassVar[bool] = True
+    hub: ClassVar[None] = None  # read from official files only
+    label_meanings: ClassVar[Mapping[str, str]] = {}
+    candidates: ClassVar[tuple[str, ...]] = ()  # answers are free
+    max_source_length: ClassVar[int] = 20  # tokens, as CLIP-T5's scripts have it
+    max_target_length: ClassVar[int] = 10
 
     def __post_init__(self) -> None:
         if template_fields(self.template) != {"question"}:
@@ -75,6 +83,22 @@ class VqaTask:
             self.protocol,
         )
         return {**result, "warnings": part_warnings("questions", len(examples), split_size)}
+
+    def under(self, protocol: str) -> VqaTask:
+        """The task under another protocol."""
+        return dataclasses.replace(self, protocol=protocol)
+
+    def constant_answers(
+        self, train: Sequence[Example], val: Sequence[Example], test: Sequence[Example]
+    ) -> dict[str, dict[Any, str]]:
+        """For each example the commonest answer of its question type in training (of all types, if the type is new)."""
+        by_type: dict[str | None, Counter[str]] = {}
+        for example in train:
+            for answer in example.references:
+                for kind in (example.question_type, None):
+                    by_type.setdefault(kind, Counter())[_normalise(answer)] += 1
+        commonest = {kind: counter.most_common(1)[0][0] for kind, counter in by_type.items()}
+        return {"majority": {each.id: commonest.get(each.question_type, commonest[None]) for each in test}}
 
 
 def soft_targets(answers: Sequence[str]) -> dict[str, float]:

@@ -34,9 +34,7 @@ def alone(adapters, embeds, mask, i):
 
 @pytest.mark.parametrize("text_side", ["right", "left"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_padded_right_each_row_starts_with_what_its_adapter_alone_gives(
-    adapters, dtype, text_side, make_batch
-):
+def test_padded_right_each_row_starts_with_what_its_adapter_alone_gives(adapters, dtype, text_side, make_batch):
     embeds, mask = make_batch(LENGTHS, seq=10, side=text_side)
     embeds = embeds.to(dtype)
     out, out_mask = FoldedBank(adapters)(embeds, mask, torch.tensor(ROWS))
@@ -70,9 +68,7 @@ def test_a_bank_of_one_equals_the_adapter(side, adapters, make_batch):
 def test_the_base_model_reads_the_text_as_it_is(adapters, make_batch):
     embeds, mask = make_batch([3, 9])
     out, out_mask = FoldedBank(adapters)(embeds, mask, torch.tensor([BASE, BASE]))
-    assert (
-        torch.equal(out[:, :9], embeds) and torch.equal(out_mask[:, :9], mask) and not out_mask[:, 9:].any()
-    )
+    assert torch.equal(out[:, :9], embeds) and torch.equal(out_mask[:, :9], mask) and not out_mask[:, 9:].any()
 
 
 def test_arguments_are_not_written(adapters, make_batch):
@@ -94,9 +90,7 @@ def test_a_row_outside_the_bank_is_refused(row, adapters, make_batch):
 
 def test_adapters_of_several_widths_are_refused(init):
     narrow = DPT(init[:, :5], num_virtual_tokens=2, r=1).fold()
-    with pytest.raises(
-        ValueError, match=r"wanted one or more adapters of one token_dim, given widths \[8, 5\]"
-    ):
+    with pytest.raises(ValueError, match=r"wanted one or more adapters of one token_dim, given widths \[8, 5\]"):
         FoldedBank([NoAdapter(init).fold(), narrow])
     with pytest.raises(ValueError, match=r"given widths \[\]"):
         FoldedBank([])

@@ -83,9 +83,7 @@ def test_text_of_no_tokens_is_the_prompt_alone(adapter, d_model):
 
 
 def test_embeds_of_another_width_are_refused(adapter, d_model):
-    wanted = (
-        rf"wanted embeds \[batch, seq, {d_model}\] \(the adapter's token_dim\), given \[2, 3, {d_model + 1}\]"
-    )
+    wanted = rf"wanted embeds \[batch, seq, {d_model}\] \(the adapter's token_dim\), given \[2, 3, {d_model + 1}\]"
     for read in (adapter, adapter.fold()):
         with pytest.raises(WrongInputs, match=wanted):
             read(torch.zeros(2, 3, d_model + 1), torch.ones(2, 3, dtype=torch.long))
@@ -154,9 +152,7 @@ def test_too_few_start_vectors_are_refused_where_they_are_used(case, cases, init
     if name in ("dpt", "none") or num == 0:
         build_adapter(name, init[:0], arguments)
         return
-    with pytest.raises(
-        ValueError, match=rf"num_virtual_tokens={num} wants an init of at least {num} rows, given 2"
-    ):
+    with pytest.raises(ValueError, match=rf"num_virtual_tokens={num} wants an init of at least {num} rows, given 2"):
         build_adapter(name, init[:2], arguments)
 
 
@@ -173,9 +169,7 @@ def test_no_size_may_be_negative_or_useless(case, cases, init):
         for value in (-1, 0):
             if (name, key, value) == ("dept", "num_virtual_tokens", 0):
                 continue  # the paper's ablation
-            with pytest.raises(
-                BadAdapterSize, match=rf"wanted {key} to be an integer >= [01], given {value}"
-            ):
+            with pytest.raises(BadAdapterSize, match=rf"wanted {key} to be an integer >= [01], given {value}"):
                 build_adapter(name, init, {**arguments, key: value})
 
 

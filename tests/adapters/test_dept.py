@@ -42,9 +42,7 @@ def test_without_a_prompt_there_is_no_prompt_weight(init):
     assert adapter.fold().prompt.shape == (0, init.shape[1])
 
 
-@pytest.mark.parametrize(
-    "lora_alpha, scale", [(8.0, 8 / math.sqrt(2)), (8, 8 / math.sqrt(2)), (1.5, 1.5 / 2**0.5)]
-)
+@pytest.mark.parametrize("lora_alpha, scale", [(8.0, 8 / math.sqrt(2)), (8, 8 / math.sqrt(2)), (1.5, 1.5 / 2**0.5)])
 def test_the_shift_is_the_scaled_product(lora_alpha, scale, init):
     adapter = DePT(init, num_virtual_tokens=4, r=2, max_length=6, lora_alpha=lora_alpha)
     with torch.no_grad():
@@ -88,10 +86,7 @@ def test_its_state_has_the_released_keys_and_its_groups_the_two_rates(init):
     assert list(adapter.state_dict()) == ["prompt_embeddings", "lora_embedding_A", "lora_embedding_B"]
     groups = adapter.param_groups()
     assert groups["prompt"][0] is adapter.prompt_embeddings
-    assert (
-        groups["low_rank"][0] is adapter.lora_embedding_A
-        and groups["low_rank"][1] is adapter.lora_embedding_B
-    )
+    assert groups["low_rank"][0] is adapter.lora_embedding_A and groups["low_rank"][1] is adapter.lora_embedding_B
 
 
 @pytest.mark.parametrize("lora_alpha", [0, 0.0, -8.0, math.inf, math.nan])

@@ -18,9 +18,7 @@ def test_the_prompt_is_the_product_without_a_scale(init, make_batch):
 
 
 def test_both_factors_start_uniform_within_a_half():
-    adapter = DPT(
-        torch.zeros(0, 768), num_virtual_tokens=100, r=10, generator=torch.Generator().manual_seed(0)
-    )
+    adapter = DPT(torch.zeros(0, 768), num_virtual_tokens=100, r=10, generator=torch.Generator().manual_seed(0))
     for factor in (adapter.prompt_embedding_A, adapter.prompt_embedding_B):
         assert factor.abs().max() <= 0.5 and factor.min() < -0.49 and factor.max() > 0.49
         assert factor.std().item() == pytest.approx(12**-0.5, rel=0.03)

@@ -31,15 +31,11 @@ def test_its_state_has_pefts_key(init):
 
 
 def test_no_tokens_are_nothing_to_train(init):
-    message = (
-        r"PromptTuning: wanted num_virtual_tokens to be an integer >= 1, given 0 \(nothing to train without\)"
-    )
+    message = r"PromptTuning: wanted num_virtual_tokens to be an integer >= 1, given 0 \(nothing to train without\)"
     with pytest.raises(BadAdapterSize, match=message):
         PromptTuning(init, num_virtual_tokens=0)
 
 
 def test_fewer_rows_than_tokens_say_what_to_do(init):
-    with pytest.raises(
-        TooFewInitRows, match="PromptTuning: num_virtual_tokens=21 .* given 20; give more rows"
-    ):
+    with pytest.raises(TooFewInitRows, match="PromptTuning: num_virtual_tokens=21 .* given 20; give more rows"):
         PromptTuning(init, num_virtual_tokens=21)

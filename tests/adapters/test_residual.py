@@ -37,9 +37,7 @@ def test_the_prompt_is_the_mlp_of_p_plus_p(init):
 
 def test_the_mlp_starts_in_torchs_distribution():
     generator = torch.Generator().manual_seed(0)
-    adapter = ResidualPromptTuning(
-        torch.zeros(4, 64), num_virtual_tokens=4, bottleneck=400, generator=generator
-    )
+    adapter = ResidualPromptTuning(torch.zeros(4, 64), num_virtual_tokens=4, bottleneck=400, generator=generator)
     for layer in (adapter.mlp[0], adapter.mlp[2]):
         bound = layer.in_features**-0.5
         for weight in (layer.weight, layer.bias):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import T5ForConditionalGeneration
 
 from dept_vl.backbones import UnsupportedPrecision, load_seq2seq
@@ -65,7 +66,7 @@ def test_weights_cut_short_are_told(tmp_path):
 
 def test_a_decoder_alone_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(MissingBackbone, match="wanted an encoder-decoder .T5., given a gpt2 model"):
+    with pytest.raises(MissingBackbone, match="wanted an encoder-decoder .T5., given a gpt2 model; set kind to causal"):
         load_seq2seq(str(tmp_path))
 
 
@@ -107,3 +108,68 @@ def test_embedding_writes_nothing_and_is_the_table(backbone):
     embeds.add_(1)
     assert torch.equal(backbone.embedding_table, before)
     assert torch.equal(backbone.embed(ids)[0], before[[3, 299]])
+
+
+@pytest.fixture(scope="module")
+def gated(folders):
+    """As T5 v1.1 and the LM-adapted ones are: a gated feed-forward, and a head that is not the table."""
+    return load_seq2seq(str(folders["gated_t5"]))
+
+
+@torch.no_grad()
+def test_a_gated_untied_t5_reads_embeddings_as_it_reads_ids(gated, folders):
+    model = T5ForConditionalGeneration.from_pretrained(folders["gated_t5"]).eval()
+    ids = torch.tensor([[5, 9, 14, 1], [7, 30, 1, 0]])
+    mask, labels = (ids != 0).long(), torch.tensor([[8, 1], [12, 1]])
+    embeds = gated.embed(ids)
+    theirs = model(input_ids=ids, attention_mask=mask, labels=labels)
+    torch.testing.assert_close(gated.logits(embeds, mask, labels), theirs.logits)
+    torch.testing.assert_close(gated.loss(embeds, mask, labels).mean(), theirs.loss)
+    ours = gated.generate(embeds, mask, max_new_tokens=6, num_beams=1)
+    assert torch.equal(ours, model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=6, do_sample=False))
+    assert ours[0].tolist() != ours[1].tolist()
+
+
+@pytest.mark.parametrize(("name", "scale"), [("t5", 32**-0.5), ("gated_t5", 1.0)])
+@torch.no_grad()
+def test_v1_1_has_a_head_of_its_own_that_is_not_scaled(folders, name, scale):
+    backbone, read = load_seq2seq(str(folders[name])), []
+    backbone.model.decoder.register_forward_hook(lambda *call: read.append(call[2].last_hidden_state))
+    embeds, ones, labels = backbone.embed(torch.tensor([[5, 9, 14]])), torch.ones(1, 3).long(), torch.tensor([[8, 1]])
+    logits = backbone.logits(embeds, ones, labels)
+    head = load_file(folders[name] / "model.safetensors").get("lm_head.weight", backbone.embedding_table)
+    torch.testing.assert_close(logits, scale * read[0] @ head.T)
+    assert (name == "t5") == torch.equal(head, backbone.embedding_table)
+
+
+@pytest.mark.parametrize("name", ["t5", "gated_t5"])
+def test_logits_behind_beginnings_are_the_taught_ones(folders, name):
+    backbone, batch = load_seq2seq(str(folders[name])), batch_of([5, 3, 4])
+    ids, prefixes = batch.input_ids % 30, torch.tensor([[4, 8, 15], [16, 23, 0]])
+    embeds = backbone.embed(ids)
+    said = backbone.next_token_logits(embeds, batch.mask, prefixes, prompt_length=2)
+    assert said.shape == (3, 2, 4, len(backbone.embedding_table)) and not said.requires_grad
+    for path, length in enumerate((3, 2)):
+        taught = backbone.logits(
+            embeds, batch.mask, torch.cat([prefixes[path, :length], torch.tensor([1])]).expand(3, -1)
+        )
+        torch.testing.assert_close(said[:, path, : length + 1], taught)
+    first = backbone.next_token_logits(embeds, batch.mask, prefixes[:1, :0])
+    torch.testing.assert_close(first, said[:, :1, :1])
+
+
+@pytest.mark.parametrize("name", ["t5", "gated_t5"])
+def test_bf16_autocast_trains_answers_and_scores(folders, name):
+    backbone = load_seq2seq(str(folders[name]))
+    ids = torch.tensor([[5, 9, 14, 1]])
+    embeds, mask, labels = backbone.embed(ids).requires_grad_(), torch.ones_like(ids), torch.tensor([[8, 1]])
+    full = backbone.loss(embeds, mask, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = backbone.loss(embeds, mask, labels)
+        said = backbone.next_token_logits(embeds, mask, labels[:, :1])
+        assert backbone.generate(embeds, mask, max_new_tokens=3, num_beams=2).shape[0] == 1
+    half.sum().backward()
+    assert embeds.grad.isfinite().all() and half.dtype == torch.float32
+    torch.testing.assert_close(half, full.detach(), rtol=0.05, atol=0.1)
+    exact = backbone.next_token_logits(embeds, mask, labels[:, :1])
+    torch.testing.assert_close(said.float(), exact, rtol=0.05, atol=0.03 * float(exact.abs().max()))

@@ -36,6 +36,8 @@ TASK = {
     "max_source_length": 16,
     "max_target_length": 6,
     "num_beams": 1,
+    "labels": {},
+    "pad_token": None,
 }
 
 

@@ -34,5 +34,19 @@ def test_a_card_of_little_says_little():
 
 
 def test_a_captioner_s_card_shows_how_to_caption():
-    card = model_card(CONFIG | {"task": {"name": "caption"}}, ModelFacts("captioner", notes="Seen: nothing."))
+    task = {"name": "caption", "template": "caption:", "labels": {}}
+    card = model_card(CONFIG | {"task": task}, ModelFacts("captioner", notes="Seen: nothing."))
     assert 'model.caption(["photo.jpg"])' in card and "Seen: nothing." in card
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "use"),
+    [
+        ({"0": "no", "1": "yes"}, "text-classification", 'model.classify([{"question": "...", "passage": "..."}])'),
+        ({}, "text-generation", 'model.generate([{"question": "...", "passage": "..."}])'),
+    ],
+)
+def test_a_text_adapter_s_card_shows_how_to_ask_it(labels, kind, use):
+    task = {"name": "boolq", "template": "question: {question} passage: {passage}", "labels": labels}
+    card = model_card(CONFIG | {"task": task}, ModelFacts("reader"))
+    assert use in card and f"pipeline_tag: {kind}" in card and "the frozen model is loaded beside it" in card

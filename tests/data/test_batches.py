@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dept_vl.data.batches import TooFewExamples, TrainingBatches, evaluation_batches
+from dept_vl.data.batches import EncodedExamples, TooFewExamples, TrainingBatches, evaluation_batches
+from dept_vl.data.text import MissingPadToken, TooLongTarget, encode_targets, load_tokenizer
+from tests.data.tiny_tokenizers import write_llama
 from tests.tiny_runs import PATCHES, WIDTH, ToyFeatures, encode, toy_examples
 
 
@@ -146,6 +148,62 @@ def test_cut_texts_keep_their_end_and_are_counted_once_each(make):
     assert batch.labels.shape == (2, 4) and batch.labels[1, -1] == 1
     sources = len({example.source for example in toy_examples(10)})
     assert 0 < encoded.counts["sources_cut"] < sources and encoded.counts["targets_cut"] >= 1
+
+
+def test_contexts_are_cut_first_and_counted(make, byte_t5):
+    """The question behind the context stays whole as long as the context has tokens to give."""
+    asked, told = " what color is it", "the small red circle above the big blue square"
+    changes = [{"source": told + asked, "context": context} for context in ((0, len(told)), (0, 3), None)]
+    changes += changes[:1]
+    encoded = make(4, changes=changes, lengths={"max_source_length": 20}).encoded
+    tokenizer, _ = encode(byte_t5, toy_examples(1))
+    ids = encoded.collate(range(4), None).input_ids
+    rows = [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    assert rows[0].strip().startswith("the") and rows[0].endswith(asked) and rows[0] == rows[3]
+    assert not rows[1].endswith(asked) and rows[2].strip().startswith("the small")
+    assert len(encoded.sources) == 3  # of equal text, not of equal context
+    assert encoded.counts == {"sources_cut": 3, "contexts_cut": 1, "beyond_context_cut": 1, "targets_cut": 0}
+
+
+@pytest.fixture
+def llama(tmp_path):
+    return load_tokenizer(str(write_llama(tmp_path / "llama")), pad_token="</s>")
+
+
+def test_a_causal_batch_ends_in_the_cue_and_its_labels_in_the_end_token(llama):
+    encoded = EncodedExamples(toy_examples(6), llama, kind="causal", max_source_length=60, max_target_length=8)
+    batch = encoded.collate([0, 4, 2], None, np.zeros(3))
+    lengths = batch.mask.sum(1).tolist()
+    assert len(set(lengths)) == 3  # so that some are padded
+    for row, length in enumerate(lengths):
+        assert batch.mask[row].tolist() == [1] * length + [0] * (batch.mask.shape[1] - length)
+        assert (batch.input_ids[row, length:] == llama.eos_token_id).all()
+    for ids, mask, labels, example in zip(
+        batch.input_ids, batch.mask, batch.labels, [toy_examples(6)[place] for place in (0, 4, 2)], strict=True
+    ):
+        assert ids[mask.bool()].tolist() == llama(f"{example.source} Label :")["input_ids"]
+        assert labels[labels != -100].tolist() == encode_targets(llama, example.targets, "causal")[0]
+
+
+def test_a_label_never_changes_with_the_room_for_its_source(llama):
+    examples, counts = toy_examples(5), []
+    for max_source_length in (9, 12, 20, 60):
+        encoded = EncodedExamples(
+            examples, llama, kind="causal", max_source_length=max_source_length, max_target_length=8
+        )
+        labels = encoded.collate(range(5), None, np.zeros(5)).labels
+        texts = [llama.decode(row[row != -100], skip_special_tokens=True).strip() for row in labels]
+        assert texts == [example.targets[0] for example in examples]
+        counts.append(encoded.counts["sources_cut"])
+    assert counts[0] > counts[-1] == 0
+    with pytest.raises(TooLongTarget, match="target 'blue': wanted at most max_target_length=4 tokens"):
+        EncodedExamples(examples, llama, kind="causal", max_source_length=60, max_target_length=4)
+
+
+def test_examples_need_a_padding_token(llama):
+    llama.pad_token = None
+    with pytest.raises(MissingPadToken, match="set backbone.pad_token .* such as its end-of-sequence token '</s>'"):
+        EncodedExamples(toy_examples(1), llama, kind="causal", max_source_length=60, max_target_length=8)
 
 
 def test_a_collated_row_is_its_example(make, byte_t5):

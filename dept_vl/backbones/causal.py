@@ -1,0 +1,223 @@
+"""A frozen decoder-only model: GPT-2 and LLaMA, by name or folder.
+
+    [prompt; pads; text]  ->  answer
+
+Pads stand between the prompt and the text, or in front where the prompt is not known to be shared, so that every
+row's last column is real and the next token follows it. A token's position is its place among the row's real tokens,
+in training as in generation, so the result depends neither on the padding nor on its side: with GPT-2's learned
+positions as with LLaMA's rotary ones. Tokens of the answer come from the plain table: no prompt, no shift.
+"""
+
+import functools
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+from torch import Tensor, nn
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+
+from dept_vl.backbones.frozen import Backbone, TokenFacts, content_hash, freeze, mean_nats, token_facts
+from dept_vl.backbones.loading import load_pretrained
+from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache
+
+
+class TooManyPositions(ValueError):
+    """A row with more tokens than the model has positions."""
+
+
+class NothingToContinue(ValueError):
+    """A row without any real token: nothing from which a next token could be told."""
+
+
+def load_causal(
+    model_name_or_path: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    attn_implementation: str | None = None,
+) -> "CausalBackbone":
+    """Loads and freezes a GPT-2 or LLaMA. Raises: as `load_pretrained`."""
+    model, name = load_pretrained(
+        model_name_or_path, kind="causal", revision=revision, dtype=dtype, attn_implementation=attn_implementation
+    )
+    return CausalBackbone(model, name=name, revision=revision)
+
+
+class CausalBackbone(Backbone):
+    """`prompt_cache` keeps the keys and values of the prompt that `prompt_length` marks, in evaluation mode."""
+
+    kind, task_type = "causal", "CAUSAL_LM"
+
+    def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
+        super().__init__()
+        self.model = freeze(model)
+        eos, pad = model.generation_config.eos_token_id, model.generation_config.pad_token_id
+        if pad is None:  # GPT-2 and LLaMA have none; behind an answer's end it only fills the row
+            pad = eos[0] if isinstance(eos, list) else eos
+        # a checkpoint's own sampling and penalties would change what greedy means
+        self.model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
+        self.name, self.revision = name, revision
+        self.d_model = model.config.hidden_size
+        self.max_positions = model.config.max_position_embeddings
+        self.prompt_cache = PromptCache()
+
+    def train(self, mode: bool = True) -> "CausalBackbone":
+        self.prompt_cache.drop()
+        return super().train(mode)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
+        self.prompt_cache.drop()  # `to`, `half`, `cuda`: the weights are other ones now
+        return super()._apply(fn, recurse)
+
+    def embed(self, ids: Integer[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
+        return F.embedding(ids, self.embedding_table)
+
+    @property
+    def embedding_table(self) -> Float[Tensor, "vocabulary d_model"]:
+        return self.model.get_input_embeddings().weight
+
+    def loss(
+        self,
+        embeds: Float[Tensor, "batch out d_model"],
+        mask: Integer[Tensor, "batch out"],
+        labels: Integer[Tensor, "batch target"],
+    ) -> Float[Tensor, " batch"]:
+        return mean_nats(self.logits(embeds, mask, labels), labels)
+
+    def logits(
+        self,
+        embeds: Float[Tensor, "batch out d_model"],
+        mask: Integer[Tensor, "batch out"],
+        labels: Integer[Tensor, "batch target"],
+    ) -> Float[Tensor, "batch target vocabulary"]:
+        """What the model says at each target position, given the text and the true tokens before it.
+
+        The first target follows the row's last text token. Only target positions pass the vocabulary projection.
+        """
+        self._check_positions(mask, labels.shape[1])
+        embeds, mask = pads_behind_prompt(embeds, mask)
+        given = labels[:, :-1]  # [batch, target - 1]; right behind every row's text, pads behind them
+        embeds = torch.cat([embeds, self.embed(given.clamp(min=0)).to(embeds.dtype)], dim=1)
+        mask = F.pad(mask, (0, given.shape[1]), value=1)  # no target is told from the pads behind a row's own
+        return self._read(embeds, mask, keep=labels.shape[1], use_cache=False).logits
+
+    @torch.no_grad()
+    def generate(
+        self,
+        embeds: Float[Tensor, "batch out d_model"],
+        mask: Integer[Tensor, "batch out"],
+        *,
+        max_new_tokens: int,
+        num_beams: int = 1,
+        prompt_length: int = 0,
+    ) -> Integer[Tensor, "batch target"]:
+        self._check_positions(mask, max_new_tokens)
+        shared = self._shared(mask, prompt_length)
+        embeds, mask = pads_behind_prompt(embeds, mask, shared)
+        past = self.prompt_cache.expanded(self.model, embeds[:, :shared], repeats=num_beams) if shared else None
+        return self.model.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            past_key_values=past,
+            max_new_tokens=max_new_tokens,
+            num_beams=num_beams,
+            do_sample=False,
+        )
+
+    @torch.no_grad()
+    def next_token_logits(
+        self,
+        embeds: Float[Tensor, "batch out d_model"],
+        mask: Integer[Tensor, "batch out"],
+        prefixes: Integer[Tensor, "path prefix"],
+        *,
+        prompt_length: int = 0,
+    ) -> Float[Tensor, "batch path prefix_and_next vocabulary"]:
+        paths, length = prefixes.shape
+        self._check_positions(mask, length + 1)
+        shared = self._shared(mask, prompt_length)
+        embeds, mask = pads_behind_prompt(embeds, mask, shared)
+        past = self.prompt_cache.expanded(self.model, embeds[:, :shared]) if shared else None
+        read = self._read(embeds[:, shared:], mask, keep=1, use_cache=length > 0, past=past)
+        first = read.logits.unsqueeze(1).expand(-1, paths, -1, -1)  # [batch, path, 1, vocabulary]
+        if not length:
+            return first
+        text, mask = read.past_key_values, F.pad(mask, (0, length), value=1)
+        later = []
+        for path in prefixes.to(embeds.device):  # path by path: all at once would repeat the text's keys and values
+            follows = self.embed(path.expand(len(embeds), -1)).to(embeds.dtype)
+            later.append(self._read(follows, mask, keep=length, use_cache=True, past=text).logits)
+            text.crop(-length)
+        return torch.cat([first, torch.stack(later, dim=1)], dim=2)
+
+    def identity(self) -> dict[str, str | None]:
+        return {
+            "base_model_name_or_path": self.name,
+            "revision": self.revision,
+            "backbone_sha256": self._sha256,
+        }
+
+    def token_facts(self) -> TokenFacts:
+        return token_facts(self.model)
+
+    @functools.cached_property
+    def _sha256(self) -> str:
+        return content_hash(self.model)
+
+    def _read(
+        self,
+        embeds: Float[Tensor, "batch new d_model"],
+        mask: Integer[Tensor, "batch all"],
+        *,
+        keep: int,
+        use_cache: bool,
+        past: DynamicCache | None = None,
+    ) -> Any:
+        """The model over its newest columns; `mask` counts those in `past` too, so positions go on from there."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+        return self.model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=past,
+            use_cache=use_cache,
+            logits_to_keep=keep,
+        )
+
+    def _shared(self, mask: Integer[Tensor, "batch out"], prompt_length: int) -> int:
+        """How many columns the prompt's cache may stand for: 0 in training mode, where dropout acts, and where a row
+        has nothing behind its prompt, so that its last real token is the prompt's own.
+
+        Raises: NothingToContinue, MixedPrompts.
+        """
+        if not mask[:, :prompt_length].all():
+            raise MixedPrompts(
+                f"prompt_length={prompt_length}: wanted a prompt without pads, given masked columns in it"
+            )
+        fewest = int(mask.sum(1).min())
+        if not fewest:
+            raise NothingToContinue("wanted at least one real token in every row, given a row of pads alone")
+        return 0 if self.model.training or fewest <= prompt_length else prompt_length
+
+    def _check_positions(self, mask: Integer[Tensor, "batch out"], new: int) -> None:
+        """The last new token is never read, so it takes no position. Raises: TooManyPositions."""
+        if mask.shape[1] + new - 1 <= self.max_positions:  # asks nothing of the device
+            return
+        longest = int(mask.sum(1).max())
+        if longest + new - 1 > self.max_positions:
+            raise TooManyPositions(
+                f"{self.name}: wanted at most {self.max_positions} positions a row, given {longest} of prompt and text "
+                f"and {new} of answer (its last one takes none); lower max_source_length, max_target_length or "
+                "num_virtual_tokens"
+            )
+
+
+def pads_behind_prompt(
+    embeds: Float[Tensor, "batch out d_model"], mask: Integer[Tensor, "batch out"], prompt_length: int = 0
+) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
+    """Each row's prompt, its pads, then its other real tokens in order: no row ends in a pad."""
+    real = (mask != 0).to(torch.uint8)
+    real[:, :prompt_length] = 0  # sorts in front of everything, in its own order
+    order = real.argsort(dim=1, stable=True)  # [batch, out]
+    return embeds.gather(1, order.unsqueeze(-1).expand_as(embeds)), mask.gather(1, order)

@@ -1,0 +1,171 @@
+"""One file of rows as dicts: tsv, csv, txt, JSON lines, one JSON document or parquet, each also as .gz.
+
+Tab-separated files have no quoting, as GLUE's have none: a quotation mark is a character of the text. A .txt file is
+JSON lines where it starts with a brace (SciTail's are), tab-separated otherwise (MRPC's). Values stay as the file has
+them, in delimited files all strings.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dept_vl.data.annotation_files import BadAnnotation
+from dept_vl.registry import did_you_mean
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """rows: what the file holds. short: the lines of a delimited file with fewer cells than columns, as errors.
+
+    The caller decides about `short`: GLUE's own QQP file has such lines, in any other file they tell of a cut.
+    """
+
+    rows: list[dict[str, Any]]
+    short: tuple[BadAnnotation, ...] = ()
+
+
+def read_rows(path: Path, columns: tuple[str, ...] = ()) -> FileRows:
+    """The rows of one file, in order.
+
+    columns: the names of a delimited file's columns, () where its first line has them. A first line that repeats them
+    is a header too.
+    Raises: BadAnnotation naming the file, and the line where there is one.
+    """
+    ending = Path(path.name.removesuffix(".gz")).suffix
+    if ending not in _READERS:
+        wanted = f"a name that ends in one of {', '.join(_READERS)} (or that and .gz)"
+        raise BadAnnotation(path, wanted, f"{ending or 'no ending'!r}.{did_you_mean(ending, _READERS)}")
+    found = _READERS[ending](path, columns)
+    if not found.rows and not found.short:
+        raise BadAnnotation(path, "at least one row", "an empty file")
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BadAnnotation(path, "a whole gzip file", f"a cut or broken one ({error})") from error
+    except OSError as error:
+        raise BadAnnotation(path, "a readable file", f"{type(error).__name__} ({error.strerror})") from error
+
+
+def _text(path: Path) -> str:
+    """The text without its byte order mark and without the line ends at its end."""
+    data = _bytes(path)
+    try:
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BadAnnotation(path, f"UTF-8 text in line {line:,}", f"bytes that are not ({error.reason})") from error
+
+
+def _tab_separated(path: Path, columns: tuple[str, ...]) -> FileRows:
+    text = _text(path)
+    lines = enumerate(text.split("\n") if text else (), 1)
+    return _table(path, columns, ((number, line.removesuffix("\r").split("\t")) for number, line in lines))
+
+
+def _comma_separated(path: Path, columns: tuple[str, ...]) -> FileRows:
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+
+    def lines() -> Iterator[tuple[int, list[str]]]:
+        try:
+            for cells in reader:
+                yield reader.line_num, cells
+        except csv.Error as error:
+            raise BadAnnotation(path, f"comma-separated cells in line {reader.line_num:,}", f"{error}") from error
+
+    return _table(path, columns, lines())
+
+
+def _table(path: Path, columns: tuple[str, ...], lines: Iterator[tuple[int, list[str]]]) -> FileRows:
+    number, cells = next(lines, (1, []))
+    names = columns or tuple(cells)
+    if len(set(names)) < len(names):
+        raise BadAnnotation(path, "columns of different names in line 1", ", ".join(names))
+    rows, short = [], []
+    if cells and list(names) != cells:
+        lines = _before((number, cells), lines)
+    for number, cells in lines:
+        if len(cells) == len(names):
+            rows.append(dict(zip(names, cells, strict=True)))
+            continue
+        wanted = f"{len(names)} cells in line {number:,} ({', '.join(names)})"
+        wrong = BadAnnotation(path, wanted, f"{len(cells)}: {' | '.join(cells)!r:.80}")
+        if len(cells) > len(names):
+            raise wrong
+        short.append(wrong)
+    return FileRows(rows, tuple(short))
+
+
+def _before(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _tabs_or_json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
+    return (_json_lines if _text(path).startswith("{") else _tab_separated)(path, columns)
+
+
+def _json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
+    text = _text(path)
+    rows = []
+    # Not splitlines: a string of JSON may hold U+2028, which is a line end only to Python.
+    for number, line in enumerate(text.split("\n") if text else (), 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            given = f"one cut or broken at character {error.pos:,} ({error.msg})"
+            raise BadAnnotation(path, f"a whole JSON object in line {number:,}", given) from error
+        rows.append(_object(path, f"line {number:,}", row))
+    return FileRows(rows)
+
+
+def _json_document(path: Path, columns: tuple[str, ...]) -> FileRows:
+    """An array of rows; or the one object that SQuAD's file is, for `Source.unfold`."""
+    text = _text(path)
+    if not text:
+        return FileRows([])
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        given = f"one cut or broken in line {error.lineno:,}, character {error.pos:,} of {len(text):,} ({error.msg})"
+        raise BadAnnotation(path, "a whole JSON file", given) from error
+    rows = value if isinstance(value, list) else [value]
+    return FileRows([_object(path, f"entry {number:,}", row) for number, row in enumerate(rows, 1)])
+
+
+def _object(path: Path, place: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadAnnotation(path, f"a JSON object in {place}", f"{value!r:.80}")
+    return value
+
+
+def _parquet(path: Path, columns: tuple[str, ...]) -> FileRows:
+    import pyarrow.parquet  # here, since no other file needs it and it is slow to import
+
+    try:
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(_bytes(path)) if path.suffix == ".gz" else path)
+        return FileRows([row for batch in file.iter_batches() for row in batch.to_pylist()])
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BadAnnotation(path, "a whole parquet file", f"{error}".splitlines()[0]) from error
+
+
+_READERS: dict[str, Callable[[Path, tuple[str, ...]], FileRows]] = {
+    ".tsv": _tab_separated,
+    ".csv": _comma_separated,
+    ".txt": _tabs_or_json_lines,
+    ".jsonl": _json_lines,
+    ".json": _json_document,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,102 @@
+"""The tokenizer that belongs to a backbone: found by the same name, and checked against its facts."""
+
+from collections.abc import Sequence
+
+from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from dept_vl.assets import embedded
+from dept_vl.registry import did_you_mean
+
+
+class MissingTokenizer(ValueError):
+    """A tokenizer that is neither a folder here, nor in the cache, nor to be had."""
+
+
+class SlowTokenizer(ValueError):
+    """A tokenizer in Python: it does not tell which characters a token stands for."""
+
+
+class MissingPadToken(ValueError):
+    """A tokenizer without padding token, or one asked for that its vocabulary has not."""
+
+
+class WrongTokenizer(ValueError):
+    """A tokenizer that cannot be the backbone's."""
+
+
+def load_tokenizer(name_or_path: str, revision: str | None = None, pad_token: str | None = None) -> Tokenizer:
+    """The tokenizer that belongs to a backbone, by the same name. No token is ever added to it.
+
+    pad_token: a token of its vocabulary to pad with, for a tokenizer that has none of its own.
+
+    Raises: MissingTokenizer, SlowTokenizer, MissingPadToken.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(embedded(name_or_path) or name_or_path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise MissingTokenizer(
+            f"{name_or_path}: wanted a folder with tokenizer files, or a model name that the hub or the local cache "
+            f"has. {str(error).splitlines()[0]}"
+        ) from error
+    require_fast(tokenizer)
+    if pad_token is not None:
+        if pad_token not in tokenizer.get_vocab():
+            hint = did_you_mean(pad_token, tokenizer.all_special_tokens)
+            raise MissingPadToken(
+                f"{name_or_path}: wanted a backbone.pad_token of the tokenizer's {len(tokenizer):,} tokens, "
+                f"given {pad_token!r}.{hint}"
+            )
+        tokenizer.pad_token = pad_token
+    pad_id(tokenizer)
+    return tokenizer
+
+
+def pad_id(tokenizer: Tokenizer) -> int:
+    """The id that fills up a batch. Raises: MissingPadToken."""
+    if tokenizer.pad_token_id is None:
+        eos = tokenizer.eos_token or "<|endoftext|>"
+        raise MissingPadToken(
+            f"{tokenizer.name_or_path}: the tokenizer has no padding token; set backbone.pad_token to one of its "
+            f"tokens, such as its end-of-sequence token {eos!r}, with which the published GPT-2 runs pad"
+        )
+    return tokenizer.pad_token_id
+
+
+def check_tokenizer(
+    tokenizer: Tokenizer, *, rows: int, eos_token_id: int | Sequence[int] | None, pad_token_id: int | None, name: str
+) -> None:
+    """Whether a tokenizer can be that of the backbone `name`.
+
+    rows: of the backbone's embedding table; there may be more than tokens (T5: 32,128 and 32,100). eos_token_id,
+    pad_token_id: the backbone's; several end tokens are all right; None is not compared.
+
+    Raises: WrongTokenizer.
+    """
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id
+    for what, wanted, given, good in (
+        ("tokens", f"at most {rows:,}, the rows of the embedding table", f"{tokens:,}", tokens <= rows),
+        (
+            "end-of-sequence id", f"the backbone's {eos_token_id}", tokenizer.eos_token_id,
+            ends is None or tokenizer.eos_token_id in ends,
+        ),
+        (
+            "padding id", f"the backbone's {pad_token_id}", tokenizer.pad_token_id,
+            pad_token_id in (None, tokenizer.pad_token_id),
+        ),
+    ):  # fmt: skip
+        if not good:
+            raise WrongTokenizer(
+                f"{name}: the tokenizer {tokenizer.name_or_path} is not this backbone's: {what}: wanted {wanted}, "
+                f"given {given}"
+            )
+
+
+def require_fast(tokenizer: Tokenizer) -> None:
+    """Raises: SlowTokenizer."""
+    if not tokenizer.is_fast:
+        raise SlowTokenizer(
+            f"{tokenizer.name_or_path}: wanted a fast tokenizer (tokenizer.json), given {type(tokenizer).__name__}, "
+            "which does not tell which characters a token stands for"
+        )

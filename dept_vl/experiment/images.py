@@ -1,0 +1,95 @@
+"""The image side of a run: CLIP read once, its features kept, their examples found again."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float
+from torch import Tensor
+
+from dept_vl.config import BadConfig, Experiment
+from dept_vl.data.batches import Gather
+from dept_vl.data.sources import Loaded
+from dept_vl.vision import FrozenClip, extract
+from dept_vl.vision.features import FeatureStore
+
+
+@dataclasses.dataclass(frozen=True)
+class Eyes:
+    """What a run keeps of CLIP: the features of its images, and what they are."""
+
+    loaded: dict[str, Loaded]  # without the examples whose image could not be read
+    gather: Gather
+    identity: dict[str, Any]
+    width: int
+    num_patches: int
+    weights: int
+
+
+def open_eyes(config: Experiment, loaded: Mapping[str, Loaded], accelerator: Accelerator) -> Eyes:
+    if config.vision.resident and accelerator.device.type == "cuda" and config.dataloader_num_workers:
+        raise BadConfig(
+            "vision.resident: features on the GPU cannot be read by worker processes; wanted vision.resident false or "
+            f"dataloader_num_workers 0, given {config.dataloader_num_workers}"
+        )
+    clip = load_clip(config)
+    store = features(config, clip, loaded.values(), accelerator)
+    seen = {role: with_features(each, store) for role, each in loaded.items()}
+    gather = Resident(store, accelerator.device) if config.vision.resident else store.gather
+    weights = sum(weight.numel() for weight in clip.parameters())
+    return Eyes(seen, gather, clip.identity(), clip.width, clip.num_patches, weights)
+
+
+def load_clip(config: Experiment) -> FrozenClip:
+    vision = config.vision
+    return FrozenClip.load(
+        vision.model_name,
+        vision.pretrained,
+        layer=vision.layer,
+        pooling=vision.pooling,
+        pool_size=vision.pool_size,
+        resize=vision.resize,
+    )
+
+
+def features(config: Experiment, clip: FrozenClip, loaded: Iterable[Loaded], accelerator: Accelerator) -> FeatureStore:
+    """The features of all images of these splits, extracted by the main process unless they are there."""
+    vision = config.vision
+    images = {key: path for each in loaded for key, path in each.image_paths.items()}
+    with accelerator.main_process_first():
+        return extract(
+            clip.to(accelerator.device),
+            images,
+            Path(vision.feature_dir),
+            dtype=vision.dtype,
+            batch_size=vision.batch_size,
+            num_workers=vision.num_workers,
+            progress=config.progress and accelerator.is_main_process,
+            on_unreadable=vision.on_unreadable,
+        )
+
+
+class Resident:
+    """A store's features in one tensor on the device: a gather of rows, no reading."""
+
+    def __init__(self, store: FeatureStore, device: torch.device) -> None:
+        table, self._rows = store.resident()
+        self._table = table.to(device)
+
+    def __call__(self, keys: Sequence[str]) -> Float[Tensor, "batch patch width"]:
+        rows = torch.tensor([self._rows[key] for key in keys], device=self._table.device)
+        return self._table.index_select(0, rows)
+
+
+def with_features(loaded: Loaded, store: FeatureStore) -> Loaded:
+    """Without the examples whose image was unreadable; `counts` says how many."""
+    examples = [example for example in loaded.examples if example.image in store]
+    lost = len(loaded.examples) - len(examples)
+    if not lost:
+        return loaded
+    if not examples:
+        raise BadConfig(f"wanted at least one example with a readable image, given none of {lost}")
+    return dataclasses.replace(loaded, examples=examples, counts={**loaded.counts, "dropped_unreadable_image": lost})

@@ -1,0 +1,160 @@
+import gzip
+import io
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from dept_vl.data.annotation_files import BadAnnotation
+from dept_vl.data.text_files import read_rows
+
+ROWS = [{"text": 'An "odd" kettle, blue', "label": "1"}, {"text": "Ein Käse", "label": "0"}]
+DOCUMENTS = {
+    "rows.tsv": 'text\tlabel\nAn "odd" kettle, blue\t1\nEin Käse\t0\n',
+    "rows.csv": 'text,label\n"An ""odd"" kettle, blue",1\nEin Käse,0\n',
+    "tabs.txt": 'text\tlabel\nAn "odd" kettle, blue\t1\nEin Käse\t0\n',
+    "lines.txt": "".join(json.dumps(row) + "\n" for row in ROWS),
+    "rows.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS),
+    "rows.json": json.dumps(ROWS, indent=1),
+}
+
+
+def parquet_bytes(rows):
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzipped"])
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_form_of_the_same_rows_reads_alike(tmp_path, name, line_end, before, packed):
+    data = before + DOCUMENTS[name].encode().replace(b"\n", line_end)
+    path = write(tmp_path, name + ".gz" * packed, gzip.compress(data) if packed else data)
+    assert read_rows(path).rows == ROWS
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzipped"])
+def test_parquet_keeps_its_types(tmp_path, packed):
+    rows = [
+        {"text": "a", "label": 1, "answers": {"text": ["x", "y"]}},
+        {"text": "b", "label": 0, "answers": {"text": []}},
+    ]
+    data = parquet_bytes(rows)
+    path = write(tmp_path, "rows.parquet" + ".gz" * packed, gzip.compress(data) if packed else data)
+    assert read_rows(path).rows == rows
+
+
+def test_named_columns_make_the_first_line_a_row(tmp_path):
+    path = write(tmp_path, "x.tsv", "gj1\t1\t\tA kettle.\ngj1\t0\t*\tKettle a.\n")
+    rows = read_rows(path, ("source", "label", "star", "sentence")).rows
+    assert [row["label"] for row in rows] == ["1", "0"] and rows[0]["star"] == "" and rows[1]["sentence"] == "Kettle a."
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv"])
+def test_a_first_line_that_repeats_the_named_columns_is_a_header(tmp_path, name):
+    mark = "\t" if name == "x.tsv" else ","
+    path = write(tmp_path, name, f"text{mark}label\na{mark}1\n")
+    assert read_rows(path, ("text", "label")).rows == [{"text": "a", "label": "1"}]
+    assert len(read_rows(path, ("label", "text")).rows) == 2
+
+
+def test_a_quotation_mark_in_a_tsv_is_text(tmp_path):
+    path = write(tmp_path, "x.tsv", 'text\tlabel\n"open\t1\nclose"\t0\n')
+    assert [row["text"] for row in read_rows(path).rows] == ['"open', 'close"']
+
+
+def test_line_separators_of_unicode_do_not_end_a_line(tmp_path):
+    odd = "one\u2028two\x85three\x0bfour"
+    tabs = write(tmp_path, "x.tsv", f"text\tlabel\n{odd}\t1\n")
+    lines = write(tmp_path, "x.jsonl", json.dumps({"text": odd}, ensure_ascii=False) + "\n")
+    assert read_rows(tabs).rows[0]["text"] == read_rows(lines).rows[0]["text"] == odd
+
+
+def test_a_quoted_csv_cell_may_hold_line_ends(tmp_path):
+    path = write(tmp_path, "x.csv", '"1","first\nsecond, third"\n"2","fourth"\n')
+    rows = read_rows(path, ("label", "text")).rows
+    assert [row["text"] for row in rows] == ["first\nsecond, third", "fourth"]
+
+
+def test_an_empty_last_cell_is_kept(tmp_path):
+    assert read_rows(write(tmp_path, "x.tsv", "text\tnote\na\tb\nc\t\n")).rows[1] == {"text": "c", "note": ""}
+
+
+def test_one_json_object_is_one_row(tmp_path):
+    document = {"version": "v2.0", "data": [{"title": "Kettles"}]}
+    assert read_rows(write(tmp_path, "x.json", json.dumps(document))).rows == [document]
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv"])
+def test_a_row_with_too_many_cells_names_file_and_line(tmp_path, name):
+    mark = "\t" if name == "x.tsv" else ","
+    path = write(tmp_path, name, f"text{mark}label\na{mark}1\nb{mark}0{mark}extra\n")
+    with pytest.raises(
+        BadAnnotation, match=rf"{name}: wanted 2 cells in line 3 \(text, label\), given 3: 'b | 0 | extra'"
+    ):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv"])
+def test_a_row_with_too_few_cells_is_handed_back_as_an_error(tmp_path, name):
+    mark = "\t" if name == "x.tsv" else ","
+    found = read_rows(write(tmp_path, name, f"text{mark}label\na{mark}1\nb\nc{mark}0\n"))
+    assert [row["text"] for row in found.rows] == ["a", "c"] and len(found.short) == 1
+    assert f"{name}: wanted 2 cells in line 3 (text, label), given 1: 'b'" in str(found.short[0])
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv", "x.txt", "x.jsonl", "x.json"])
+@pytest.mark.parametrize("data", [b"", b"\n", b"\xef\xbb\xbf"], ids=["nothing", "line end", "byte order mark"])
+def test_an_empty_file_is_refused(tmp_path, name, data):
+    for columns in ((), ("text", "label")):
+        with pytest.raises(BadAnnotation, match=rf"{name}: wanted at least one row, given an empty file"):
+            read_rows(write(tmp_path, name, data), columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("x.tsv", "text\tlabel\n"), ("x.json", "[]"), ("x.parquet", parquet_bytes([]))]
+)
+def test_a_file_without_rows_is_refused(tmp_path, name, data):
+    with pytest.raises(BadAnnotation, match=rf"{name}: wanted at least one row, given an empty file"):
+        read_rows(write(tmp_path, name, data))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("x.tsv", b"text\tlabel\nok\t1\nb\xff\t0\n", r"x\.tsv: wanted UTF-8 text in line 3, given bytes that are not"),
+        ("x.tsv", b"text\ttext\na\tb\n", r"x\.tsv: wanted columns of different names in line 1, given text, text"),
+        ("x.csv", b'text,label\na,1\n"b,0\n', r"x\.csv: wanted comma-separated cells in line 3, given unexpected end"),
+        ("x.csv", b'text,label\n"a"b,1\n', r"x\.csv: wanted comma-separated cells in line 2, given ',' expected"),
+        ("x.jsonl", b'{"a": 1}\n{"a": \n', r"x\.jsonl: wanted a whole JSON object in line 2, given one cut or broken"),
+        ("x.jsonl", b'{"a": 1}\n\n{"a": 2}\n', r"x\.jsonl: wanted a whole JSON object in line 2"),
+        ("x.jsonl", b'{"a": 1}\n[2]\n', r"x\.jsonl: wanted a JSON object in line 2, given '?\[2\]"),
+        ("x.txt", b'{"a": 1}\n{"a"', r"x\.txt: wanted a whole JSON object in line 2"),
+        ("x.json", b'{"data":\n [', r"x\.json: wanted a whole JSON file, given one cut or broken in line 2, c"),
+        ("x.json", b'[{"a": 1}, 7]', r"x\.json: wanted a JSON object in entry 2, given 7"),
+        ("x.parquet", b"PAR1 not really", r"x\.parquet: wanted a whole parquet file, given"),
+        ("x.parquet", parquet_bytes(ROWS)[:-20], r"x\.parquet: wanted a whole parquet file, given"),
+        ("x.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 50)[:-9], r"x\.jsonl\.gz: wanted a whole gzip file, given a cut"),
+        ("x.tsv.gz", b"text\tlabel\n", r"x\.tsv\.gz: wanted a whole gzip file"),
+        ("x.tvs", b"text\tlabel\n", r"x\.tvs: wanted a name that ends in one of \.tsv, .*, given .*mean .\.tsv"),
+        ("x", b"", r"x: wanted a name that ends in one of .*, given 'no ending'"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_names_itself_and_the_line(tmp_path, name, data, message):
+    with pytest.raises(BadAnnotation, match=message):
+        read_rows(write(tmp_path, name, data))
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.jsonl", "x.parquet"])
+def test_an_absent_file_is_refused(tmp_path, name):
+    with pytest.raises(BadAnnotation, match=rf"{name}: wanted a"):
+        read_rows(tmp_path / name)
