@@ -12,9 +12,11 @@ LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_pr
 # One thread per worker: the workers already use every core, and sums keep one order.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS)
 
+COMMA := ,
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-deepspeed quickstart caption test test-slow lint checks clean
+.PHONY: help setup setup-deepspeed quickstart caption text transfer test test-slow lint checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +47,22 @@ quickstart: $(INSTALLED) ## train DePT for VQA on the embedded default and print
 
 caption: $(INSTALLED) ## the same for captions
 	$(LAUNCH) scripts/train_caption.py
+
+text: $(INSTALLED) ## the same for the generated text tasks
+	$(LAUNCH) scripts/train_text.py
+
+# Each few-shot target starts from each source run and from none; validation picks, the test score is of the pick.
+SOURCES := shapes-qnli,shapes-boolq
+TARGETS := shapes-rte
+K := 16
+TEXT := --config configs/backbones/tiny.yaml --config configs/adapters/dept.yaml --config configs/tasks/text_shapes.yaml
+transfer: $(INSTALLED) ## train SOURCES, pick one by validation for each of TARGETS at K shots, score it
+	$(LAUNCH) scripts/train_text.py --task $(SOURCES) --output_dir runs/transfer/sources
+	set -e; for target in $(subst $(COMMA), ,$(TARGETS)); do \
+	  $(BIN)/python scripts/sweep.py $(TEXT) --task $$target --k_shot $(K) --max_steps 100 --eval_steps 50 \
+	    --output_dir runs/transfer/$$target --study runs/transfer/$$target \
+	    --grid adapter.init_from=null,$(subst $(COMMA),$(COMMA)runs/transfer/sources/,runs/transfer/sources/$(SOURCES)); \
+	done
 
 test: $(INSTALLED) ## run the test suite
 	$(PYTEST)

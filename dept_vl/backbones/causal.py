@@ -95,7 +95,7 @@ class CausalBackbone(Backbone):
 
         The first target follows the row's last text token. Only target positions pass the vocabulary projection.
         """
-        self._check_positions(mask, labels.shape[1])
+        self._check(mask, labels.shape[1])
         embeds, mask = pads_behind_prompt(embeds, mask)
         given = labels[:, :-1]  # [batch, target - 1]; right behind every row's text, pads behind them
         embeds = torch.cat([embeds, self.embed(given.clamp(min=0)).to(embeds.dtype)], dim=1)
@@ -112,7 +112,7 @@ class CausalBackbone(Backbone):
         num_beams: int = 1,
         prompt_length: int = 0,
     ) -> Integer[Tensor, "batch target"]:
-        self._check_positions(mask, max_new_tokens)
+        self._check(mask, max_new_tokens)
         shared = self._shared(mask, prompt_length)
         embeds, mask = pads_behind_prompt(embeds, mask, shared)
         past = self.prompt_cache.expanded(self.model, embeds[:, :shared], repeats=num_beams) if shared else None
@@ -135,7 +135,7 @@ class CausalBackbone(Backbone):
         prompt_length: int = 0,
     ) -> Float[Tensor, "batch path prefix_and_next vocabulary"]:
         paths, length = prefixes.shape
-        self._check_positions(mask, length + 1)
+        self._check(mask, length + 1)
         shared = self._shared(mask, prompt_length)
         embeds, mask = pads_behind_prompt(embeds, mask, shared)
         past = self.prompt_cache.expanded(self.model, embeds[:, :shared]) if shared else None
@@ -189,20 +189,20 @@ class CausalBackbone(Backbone):
         """How many columns the prompt's cache may stand for: 0 in training mode, where dropout acts, and where a row
         has nothing behind its prompt, so that its last real token is the prompt's own.
 
-        Raises: NothingToContinue, MixedPrompts.
+        Raises: MixedPrompts.
         """
         if not mask[:, :prompt_length].all():
             raise MixedPrompts(
                 f"prompt_length={prompt_length}: wanted a prompt without pads, given masked columns in it"
             )
-        fewest = int(mask.sum(1).min())
-        if not fewest:
-            raise NothingToContinue("wanted at least one real token in every row, given a row of pads alone")
-        return 0 if self.model.training or fewest <= prompt_length else prompt_length
+        alone = bool((mask.sum(1) <= prompt_length).any())
+        return 0 if self.model.training or alone else prompt_length
 
-    def _check_positions(self, mask: Integer[Tensor, "batch out"], new: int) -> None:
-        """The last new token is never read, so it takes no position. Raises: TooManyPositions."""
-        if mask.shape[1] + new - 1 <= self.max_positions:  # asks nothing of the device
+    def _check(self, mask: Integer[Tensor, "batch out"], new: int) -> None:
+        """The last new token is never read, so it takes no position. Raises: NothingToContinue, TooManyPositions."""
+        if not mask.any(1).all():
+            raise NothingToContinue("wanted at least one real token in every row, given a row of pads alone")
+        if mask.shape[1] + new - 1 <= self.max_positions:
             return
         longest = int(mask.sum(1).max())
         if longest + new - 1 > self.max_positions:

@@ -1,4 +1,4 @@
-"""Scores of predicted classes and numbers: accuracy, F1, Matthews, Pearson and Spearman correlation.
+"""Scores of predicted classes and numbers, through scikit-learn and scipy: accuracy, F1, Matthews, Pearson, Spearman.
 
 An output that is no label is an error in both directions: of two classes it counts as the other one, of several as a
 class of its own that is never right. An output that is no number counts as -1. A correlation with a constant is 0.0.
@@ -6,10 +6,13 @@ So do the published runs (github.com/ZhengxiangShi/DePT, src/metrics.py).
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from dept_vl.registry import UnknownName, did_you_mean
 
@@ -47,8 +50,7 @@ def numbered(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[
 
 def accuracy(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
     """The share that is right."""
-    truth, given = numbered(labels, golds, predictions)
-    return sum(map(int.__eq__, truth, given)) / len(truth)
+    return float(accuracy_score(*numbered(labels, golds, predictions)))
 
 
 def f1(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
@@ -61,20 +63,20 @@ def f1(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) 
 def f1_macro(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
     """Mean F1 of all classes; one that is neither in the golds nor in the predictions counts as 0, as published."""
     truth, given = numbered(labels, golds, predictions)
-    return sum(class_f1(truth, given, number) for number in range(len(labels))) / len(labels)
+    return float(f1_score(truth, given, labels=range(len(labels)), average="macro", zero_division=0))
 
 
 def class_f1(truth: Sequence[int], given: Sequence[int], number: int) -> float:
     """F1 of one class, 0.0 where it is neither in the truth nor given."""
-    both = sum(a == b == number for a, b in zip(truth, given, strict=True))
-    return 2 * both / max(1, truth.count(number) + given.count(number))
+    return float(f1_score(truth, given, labels=[number], average="macro", zero_division=0))
 
 
 def matthews_correlation(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
-    """Matthews' correlation of two classes, which is Pearson's of their numbers. Raises: ValueError."""
+    """Matthews' correlation of two classes, 0.0 where one side is constant. Raises: ValueError."""
     if len(labels) != 2:
         raise ValueError(f"matthews_correlation: wanted two classes, given {len(labels)} ({', '.join(labels)})")
-    return correlation(*numbered(labels, golds, predictions))
+    truth, given = numbered(labels, golds, predictions)
+    return float(matthews_corrcoef(truth, given)) if len(set(truth)) == len(set(given)) == 2 else 0.0
 
 
 def pearson(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
@@ -83,8 +85,9 @@ def pearson(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[s
 
 
 def spearmanr(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
-    """Spearman's: Pearson's correlation of the ranks, equal numbers sharing the mean of theirs."""
-    return correlation(_ranks([float(gold) for gold in golds]), _ranks([as_number(text) for text in predictions]))
+    """Spearman's correlation of the numbers."""
+    ranks = (stats.rankdata(side) for side in (list(map(float, golds)), list(map(as_number, predictions))))
+    return correlation(*(each.tolist() for each in ranks))
 
 
 def as_number(text: str) -> float:
@@ -98,24 +101,14 @@ def as_number(text: str) -> float:
 
 def correlation(first: Sequence[float | int], second: Sequence[float | int]) -> float:
     """Pearson's correlation, 0.0 where one side is constant."""
-    a, b = _centred(first), _centred(second)
-    norm = math.sqrt(float(a @ a) * float(b @ b))
-    return max(-1.0, min(1.0, float(a @ b) / norm)) if norm else 0.0
-
-
-def _centred(values: Sequence[float | int]) -> np.ndarray:
-    """The deviations from the mean, the largest of them 1, so that no square overflows."""
-    array = np.asarray(values, float)
-    if array.min() == array.max():
-        return np.zeros_like(array)  # a mean of equal numbers need not be the number
-    array = array / np.abs(array).max()
-    array = array - array.mean()
-    return array / np.abs(array).max()
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    _, place, times = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(times) - (times - 1) / 2)[place].tolist()
+    sides = [np.asarray(side, float) for side in (first, second)]
+    if any(side.min() == side.max() for side in sides):
+        return 0.0
+    scaled = [side / np.abs(side).max() for side in sides]  # a prediction may be 1e308: no mean overflows
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+        value = float(stats.pearsonr(*scaled).statistic)
+    return value if math.isfinite(value) else 0.0
 
 
 METRICS: dict[str, Score] = {

@@ -235,6 +235,8 @@ def test_a_row_of_pads_alone_is_refused(backbone):
     embeds, mask = stack(rows_of(backbone, 0, (4, 0)), "right")
     with pytest.raises(NothingToContinue, match="wanted at least one real token in every row"):
         backbone.generate(embeds, mask, max_new_tokens=4, num_beams=1)
+    with pytest.raises(NothingToContinue):
+        backbone.loss(embeds, mask, labels_of(backbone, (2, 1)))
 
 
 def test_a_row_without_a_target_is_refused(backbone):

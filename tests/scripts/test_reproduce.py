@@ -124,7 +124,6 @@ def test_without_arguments_a_dry_run_checks_every_row_and_runs_none(say, script,
     ],
 )
 def test_what_is_not_here_is_told(argv, message, say):
-
     assert re.search(message, refused(say, *argv))
 
 

@@ -145,14 +145,16 @@ def test_items_drawn_again_have_ids_of_their_own_and_both_runs_see_the_same():
 
 
 def test_an_id_and_its_text_are_two_ids():
-    examples = items(["0", "1"])
-    examples[1] = Example(id="0", source="", targets=(), weights=(), references=("1",))
+    """Also where both are drawn twice."""
+    examples = [
+        Example(id=key, source="", targets=(), weights=(), references=(str(key),)) for key in (0, 1, 2, "0", "1", "2")
+    ]
 
     def score(predictions, examples):
-        assert len({example.id for example in examples}) == 2
+        assert len({example.id for example in examples}) == 6
         return accuracy(predictions, examples)
 
-    compare_paired([["0", "1"]], [["1", "1"]], examples, score, resamples=50)
+    compare_paired([["0"] * 6], [["1"] * 6], examples, score, resamples=200)
 
 
 def test_a_group_is_drawn_and_swapped_whole_and_a_second_copy_is_a_group_of_its_own():

@@ -262,6 +262,18 @@ def test_dpt_trains_wsc_on_the_referents_alone_and_asks_for_the_noun():
     assert WSC.splits.trained is None
 
 
+def test_a_file_of_both_kinds_keeps_the_false_rows_out_of_dpts_training_only(tmp_path):
+    (tmp_path / "WSC").mkdir()
+    lines = "\n".join(json.dumps(row) for row in ROWS["superglue-wsc.fixed"])
+    for split in ("train", "val"):
+        (tmp_path / "WSC" / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+    dpt = WSC.under("as_published_dpt")
+    loaded = {split: load_text(tmp_path, split, dpt).examples for split in ("train", "val", "test")}
+    assert [len(examples) for examples in loaded.values()] == [1, 2, 2]
+    assert loaded["train"][0].targets == ("the duck",)
+    assert len(load_text(tmp_path, "train", WSC).examples) == 2
+
+
 # Real rows
 
 
