@@ -143,7 +143,11 @@ def test_a_file_without_rows_is_refused(tmp_path, name, data):
         ("x.json", b'[{"a": 1}, 7]', r"x\.json: wanted a JSON object in entry 2, given 7"),
         ("x.parquet", b"PAR1 not really", r"x\.parquet: wanted a whole parquet file, given"),
         ("x.parquet", parquet_bytes(ROWS)[:-20], r"x\.parquet: wanted a whole parquet file, given"),
-        ("x.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 50, mtime=0)[:-9], r"x\.jsonl\.gz: wanted a whole gzip file, given a cut"),
+        (
+            "x.jsonl.gz",
+            gzip.compress(b'{"a": 1}\n' * 50, mtime=0)[:-9],
+            r"x\.jsonl\.gz: wanted a whole gzip file, given a cut",
+        ),
         ("x.tsv.gz", b"text\tlabel\n", r"x\.tsv\.gz: wanted a whole gzip file"),
         ("x.tvs", b"text\tlabel\n", r"x\.tvs: wanted a name that ends in one of \.tsv, .*, given .*mean .\.tsv"),
         ("x", b"", r"x: wanted a name that ends in one of .*, given 'no ending'"),

@@ -51,7 +51,7 @@ def save(tmp_path, backbone, clip):
                 weight.normal_(generator=generator)
         facts = {
             "name": "vqa", "template": "vqa: {question}", "protocol": "official-2021", "max_source_length": 12,
-            "max_target_length": 6, "num_beams": 1,
+            "max_target_length": 6, "num_beams": 1, "labels": {}, "pad_token": None,
         }  # fmt: skip
         folder = tmp_path / (folder or method)
         save_adapter(

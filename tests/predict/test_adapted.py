@@ -225,7 +225,7 @@ def test_a_backbone_that_is_not_found_says_how_to_name_it(save, monkeypatch):
     def missing(name, **arguments):
         raise MissingBackbone(f"{name}: wanted a folder")
 
-    monkeypatch.setattr("dept_vl.predict.adapted.load_seq2seq", missing)
+    monkeypatch.setattr("dept_vl.predict.adapted.load_backbone", missing)
     with pytest.raises(MissingBackbone, match="tiny_t5: wanted a folder; backbone= gives its folder where its name"):
         AdaptedModel.from_pretrained(save())
 

@@ -45,6 +45,8 @@ def runs(tmp_path_factory):
             task={
                 "name": name, "template": template, "protocol": None, "max_source_length": 12, "max_target_length": 4,
                 "num_beams": 2,
+                "labels": {},
+                "pad_token": None,
             },
             card=ModelFacts(name),
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,33 @@ def test_a_file_of_configs_makes_its_grid(faked, tmp_path):
     assert faked(["--sweep", str(file), "--study", str(tmp_path / "x"), "--seeds", "1"]) == 0
     assert began(tmp_path / "x")[0] == "01_num_virtual_tokens=20_r=60_max_length=256_seed1"
     assert len(began(tmp_path / "x")) == 4
+
+
+def commands(path):
+    """The commands in the head of a sweep file, word by word."""
+    head = path.read_text().replace("\\\n#", "")
+    return [shlex.split(line.removeprefix("#"))[2:] for line in head.splitlines() if "python scripts/sweep.py" in line]
+
+
+FILES = sorted((SCRIPTS.parent / "configs" / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_commands_of_a_sweep_file_are_possible_in_every_cell(script, monkeypatch, path):
+    """Up to the first run: all cells pass the checks that need no weights."""
+    monkeypatch.chdir(SCRIPTS.parent)
+    asked = []
+
+    def stop(config, grid, *rest, **more):
+        asked.append(len(grid.cells) * len(grid.seeds))
+        raise ValueError("as far as this test goes")
+
+    monkeypatch.setattr(script, "run_sweep", stop)
+    for flags in commands(path):
+        with pytest.raises(SystemExit, match="as far as this test goes"):
+            script.main(flags)
+        assert f"--sweep configs/sweeps/{path.name}" in " ".join(flags)
+    assert asked and all(f"= {each} runs" in path.read_text() for each in asked)
 
 
 def test_a_failed_run_shows_in_the_exit_status(script, monkeypatch, tmp_path, capsys):
