@@ -100,7 +100,7 @@ def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout(vqa, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], 'expected "command" to be one of {vqa,caption}'),
+        ([], 'expected "command" to be one of {vqa,caption,adapter}'),
         (["vqa"], "required: vqa.results"),
         (
             ["vqa", "--results", "r", "--questions", "q", "--annotations", "a", "--protocol", "2021"],
