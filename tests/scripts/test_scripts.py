@@ -13,7 +13,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.py"))
-WANTED = {"train_vqa", "train_caption", "evaluate", "extract_features", "predict", "prepare_data", "pretrain_tiny"}
+WANTED = {
+    "train_vqa", "train_caption", "train_text", "evaluate", "extract_features", "predict", "prepare_data",
+    "pretrain_tiny", "sweep", "compare_runs", "reproduce",
+}  # fmt: skip
+IMPLIED = {("evaluate.py", "--adapter"): ["adapter"]}  # a first flag that stands for a sub-command
 PATIENCE = 60  # seconds on a busy machine: importing torch and transformers is most of it
 LAUNCHERS = ("accelerate launch", "python")
 
@@ -70,7 +74,8 @@ def test_the_commands_of_a_docstring_exist(script, command):
     for word in given:
         assert not word.startswith("configs/") or (REPOSITORY / word).is_file(), word
     first_flag = next((index for index, word in enumerate(given) if word.startswith("-")), len(given))
-    said = explained(Path(target).name, *given[:first_flag])
+    first = IMPLIED.get((Path(target).name, given[first_flag] if first_flag < len(given) else ""), [])
+    said = explained(Path(target).name, *given[:first_flag], *first)
     for word in given[first_flag:]:
         flag = re.match(r"--[\w.]+", word)
         assert not flag or re.search(rf"(?<![\w.-]){re.escape(flag[0])}(?![\w.])", said), flag[0]
