@@ -55,11 +55,13 @@ text: $(INSTALLED) ## the same for the generated text tasks
 SOURCES := shapes-qnli,shapes-boolq
 TARGETS := shapes-rte
 K := 16
-TEXT := --config configs/backbones/tiny.yaml --config configs/adapters/dept.yaml --config configs/tasks/text_shapes.yaml
 transfer: $(INSTALLED) ## train SOURCES, pick one by validation for each of TARGETS at K shots, score it
-	$(LAUNCH) scripts/train_text.py --task $(SOURCES) --output_dir runs/transfer/sources
+	set -e; for source in $(subst $(COMMA), ,$(SOURCES)); do \
+	  test -f runs/transfer/sources/$$source/results.json || \
+	    $(LAUNCH) scripts/train_text.py --task $$source --output_dir runs/transfer/sources/$$source; \
+	done
 	set -e; for target in $(subst $(COMMA), ,$(TARGETS)); do \
-	  $(BIN)/python scripts/sweep.py $(TEXT) --task $$target --k_shot $(K) --max_steps 100 --eval_steps 50 \
+	  $(BIN)/python scripts/sweep.py --task $$target --k_shot $(K) --max_steps 100 --eval_steps 50 \
 	    --output_dir runs/transfer/$$target --study runs/transfer/$$target \
 	    --grid adapter.init_from=null,$(subst $(COMMA),$(COMMA)runs/transfer/sources/,runs/transfer/sources/$(SOURCES)); \
 	done

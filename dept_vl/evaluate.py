@@ -24,12 +24,14 @@ class Decoding:
     """How answers are found.
 
     max_new_tokens: of a free answer, its end token included. num_beams: 1 is greedy. candidates: the strings among
-    which one forward pass chooses, as greedy decoding restricted to them would; () decodes freely.
+    which one forward pass chooses, as greedy decoding restricted to them would; () where the answer is free text.
+    free: decode freely all the same; what spells a candidate is that candidate, whatever case the tokenizer keeps.
     """
 
     max_new_tokens: int
     num_beams: int = 1
     candidates: tuple[str, ...] = ()
+    free: bool = False
     batch_size: int = 256
     progress: bool = False
 
@@ -72,15 +74,24 @@ def predict(
 def _answerer(
     network: Network, tokenizer: Tokenizer, decoding: Decoding, blind: bool
 ) -> Callable[[Batch], Sequence[str]]:
-    if decoding.candidates:
-        tree = CandidateTree(encode_targets(tokenizer, decoding.candidates, network.backbone.kind))
+    if decoding.candidates and not decoding.free:
+        tree = candidate_tree(tokenizer, decoding.candidates, network.backbone.kind)
         return lambda batch: [decoding.candidates[place] for place in network.choose(batch, tree).tolist()]
+    targets = encode_targets(tokenizer, decoding.candidates, network.backbone.kind)
+    spelt = tokenizer.batch_decode(targets, skip_special_tokens=True) if targets else []
+    known = {text.strip(): candidate for text, candidate in zip(spelt, decoding.candidates, strict=True)}
 
     def decode(batch: Batch) -> list[str]:
         ids = network.generate(batch, max_new_tokens=decoding.max_new_tokens, num_beams=decoding.num_beams, blind=blind)
-        return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        said = (text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True))
+        return [known.get(text, text) for text in said]
 
     return decode
+
+
+def candidate_tree(tokenizer: Tokenizer, candidates: Sequence[str], kind: str) -> CandidateTree:
+    """Raises: BadCandidates where two candidates have the same tokens."""
+    return CandidateTree(encode_targets(tokenizer, candidates, kind))
 
 
 def histogram(predictions: Mapping[Hashable, str], most: int = 20) -> dict[str, int]:

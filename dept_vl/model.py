@@ -45,7 +45,8 @@ class MismatchedParts(ValueError):
 
 class Network(nn.Module):
     """`backbone` stays frozen; `adapter` and `projection` train. `backbone_dropout`: whether the frozen model's own
-    dropout acts in training (the DePT and DPT recipes have it on, Lester et al. and FPT off)."""
+    dropout acts in training (the DePT and DPT recipes have it on, Lester et al. and FPT off). `shift_visual`: the shift
+    covers the visual tokens behind the text too, as an ablation."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Network(nn.Module):
         projection: VisualProjection | None = None,
         *,
         backbone_dropout: bool = False,
+        shift_visual: bool = False,
     ) -> None:
         super().__init__()
         if adapter.token_dim != backbone.d_model:
@@ -65,7 +67,8 @@ class Network(nn.Module):
                 f"wanted a projection to width {backbone.d_model} (the backbone's d_model), given {projection.d_model}"
             )
         self.backbone, self.adapter, self.projection = backbone, adapter, projection
-        self.backbone_dropout = backbone_dropout
+        self.backbone_dropout, self.shift_visual = backbone_dropout, shift_visual
+        self._read_through: tuple[Backbone, ...] = ()  # in a tuple, so that it is no part of this module
 
     def train(self, mode: bool = True) -> "Network":
         super().train(mode)
@@ -76,22 +79,49 @@ class Network(nn.Module):
         """Nats per target token, a number per row."""
         if batch.labels is None:
             raise MismatchedParts("wanted a batch with labels, given one without")
-        return self.backbone.loss(*self.embed(batch), batch.labels)
+        return self._reading.loss(*self.embed(batch), batch.labels)
+
+    def read_through(self, partial: Backbone | None) -> None:
+        """From now on losses in training mode go through `partial`, a view of the backbone; None: through all of it.
+        Whatever is in evaluation mode never does."""
+        self._read_through = () if partial is None else (partial,)
+
+    @property
+    def _reading(self) -> Backbone:
+        return self._read_through[0] if self.training and self._read_through else self.backbone
+
+    def training_flops(self, batch: Batch) -> tuple[int, int] | None:
+        """Floating-point operations of a training step's frozen model on this batch as padded, forward and backward:
+        as it is read now, and through the whole backbone. None where the backbone has no formula."""
+        rows, seq = batch.input_ids.shape
+        patches = batch.features.shape[1] if batch.features is not None else 0
+        out = self.adapter.num_virtual_tokens + seq + patches
+        sizes = (rows, out, batch.labels.shape[1])
+        now, full = self._reading.training_flops(*sizes), self.backbone.training_flops(*sizes)
+        return None if now is None or full is None else (now, full)
 
     def embed(
         self, batch: Batch, *, blind: bool = False
     ) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
         """What the frozen model reads: prompt, text, visual, and the pads behind them. `blind` zeroes the visual
         tokens: they stand where they stood and say nothing."""
-        embeds, mask = self.adapter(self.backbone.embed(batch.input_ids), batch.mask)  # [batch, prompt + seq, d_model]
-        if batch.features is not None:
-            if self.projection is None:
-                raise MismatchedParts("given a batch with visual features, but the network has no projection")
-            visual = self.projection(batch.features)  # [batch, patch, d_model]
-            visual = torch.zeros_like(visual) if blind else visual
-            embeds = torch.cat([embeds, visual.to(embeds.dtype)], dim=1)
-            mask = torch.cat([mask, mask.new_ones(visual.shape[:2])], dim=1)
-        return pads_last(embeds, mask)
+        embeds, mask = self.backbone.embed(batch.input_ids), batch.mask
+        if self.shift_visual:
+            return self.adapter(*pads_last(*self._with_visual(embeds, mask, batch, blind)))
+        embeds, mask = self.adapter(embeds, mask)  # [batch, prompt + seq, d_model]
+        return pads_last(*self._with_visual(embeds, mask, batch, blind))
+
+    def _with_visual(
+        self, embeds: Float[Tensor, "batch out d_model"], mask: Integer[Tensor, "batch out"], batch: Batch, blind: bool
+    ) -> tuple[Float[Tensor, "batch longer d_model"], Integer[Tensor, "batch longer"]]:
+        if batch.features is None:
+            return embeds, mask
+        if self.projection is None:
+            raise MismatchedParts("given a batch with visual features, but the network has no projection")
+        visual = self.projection(batch.features)  # [batch, patch, d_model]
+        visual = torch.zeros_like(visual) if blind else visual
+        embeds = torch.cat([embeds, visual.to(embeds.dtype)], dim=1)
+        return embeds, torch.cat([mask, mask.new_ones(visual.shape[:2])], dim=1)
 
     def generate(
         self, batch: Batch, *, max_new_tokens: int, num_beams: int = 1, blind: bool = False
@@ -119,6 +149,10 @@ class Network(nn.Module):
             groups["projection"] = list(self.projection.parameters())
         return groups
 
+    def diagnostics(self) -> dict[str, float | int]:
+        """The adapter's; see `Adapter.diagnostics`."""
+        return self.adapter.diagnostics()
+
     @property
     def trained_length(self) -> int | None:
         """Text positions that training reached; see `Adapter.trained_length`."""
@@ -129,8 +163,11 @@ class Network(nn.Module):
         self.adapter.trained_length = length
 
     def note_length(self, batch: Batch) -> None:
-        """Takes note of a training batch (still on the host): its longest text extends `trained_length`."""
+        """Takes note of a training batch (still on the host): its longest text, and what else the shift covers, extends
+        `trained_length`."""
         longest = int(batch.mask.sum(1).max())
+        if self.shift_visual and batch.features is not None:
+            longest += batch.features.shape[1]
         self.trained_length = max(longest, self.trained_length or 0)
 
     def trained_state(self) -> dict[str, Tensor]:

@@ -60,6 +60,10 @@ def assemble(
         "train_info": {
             "accelerator_memory_max": measure.peak_memory(accelerator.device),
             "train_time": round(trained.train_seconds, 3),
+            "flops": trained.flops,
+            "flops_full": trained.flops_full,
+            "scoring_flops": trained.scoring_flops,
+            "stages": trained.stages,
             "steps_per_second": round(trained.steps / max(trained.train_seconds, 1e-9), 3),
             "num_trainable_params": weights["trained"],
             "num_total_params": weights["total"],

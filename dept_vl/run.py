@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dept_vl import measure
-from dept_vl.checkpoint.adapter_folder import save_adapter
+from dept_vl.checkpoint.adapter_folder import SHIFT_VISUAL, save_adapter
 from dept_vl.checkpoint.card import ModelFacts
 from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
@@ -173,7 +173,8 @@ def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> Non
             "num_beams": task.num_beams,
             "labels": parts.task.label_meanings,
             "pad_token": config.backbone.pad_token,
-        },
+        }
+        | ({SHIFT_VISUAL: True} if config.adapter.shift_visual else {}),
         card=ModelFacts(
             name=folder.name,
             dataset="Shapes (generated)" if task.root == "shapes" else parts.task.hub or Path(task.root).name,

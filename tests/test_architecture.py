@@ -18,7 +18,7 @@ PARTS = (
     {"model", "tasks"},
     {"data", "optim", "checkpoint"},
     {"train", "progressive", "evaluate", "measure", "predict", "sweep", "report", "pretraining"}
-    | {"experiment", "results", "run", "reproduction", "statistics"},
+    | {"experiment", "results", "run", "reproduction", "statistics", "studies", "analysis"},
 )
 FLOOR = {part: floor for floor, parts in enumerate(PARTS) for part in parts}
 OPEN_FLOOR = 4  # the only floor whose parts import each other

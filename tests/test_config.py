@@ -72,6 +72,12 @@ def test_flags_come_after_files(write):
     assert (config.max_steps, config.vision.layer, config.bf16, config.task.template) == (6, 2, True, None)
 
 
+def test_flags_win_wherever_they_stand(write):
+    one, two = write("one.yaml", {"max_steps": 5, "seed": 1}), write("two.yaml", {"max_steps": 7})
+    config = parse("--seed", 3, "--config", one, "--max_steps", 9, f"--config={two}")
+    assert (config.seed, config.max_steps) == (3, 9)
+
+
 def test_flags_override_single_learning_rates(write):
     file = write("one.yaml", {"optim": {"lr": {"prompt": 0.5, "low_rank": 0.25, "projection": 0.125}}})
     assert parse("--config", file, "--optim.lr.prompt", 1).optim.lr == {

@@ -1,9 +1,15 @@
 import dataclasses
 
 import pytest
+import torch
 from accelerate import Accelerator
 
-from dept_vl.evaluate import Decoding, IncompleteEvaluation, histogram, predict
+from dept_vl.adapters.none import NoAdapter
+from dept_vl.backbones import load_seq2seq
+from dept_vl.data.text import encode_targets
+from dept_vl.data.tokenizer import load_tokenizer
+from dept_vl.evaluate import Decoding, IncompleteEvaluation, _answerer, histogram, predict
+from dept_vl.model import Batch, Network
 from tests.tiny_runs import ToyFeatures, build_network, encode, randomise, toy_examples
 
 pytestmark = pytest.mark.usefixtures("afresh")
@@ -53,3 +59,14 @@ def test_an_id_that_stands_twice_is_refused(answers):
 def test_the_histogram_shows_a_constant_predictor():
     assert histogram({1: "red", 2: "red", 3: "blue"}) == {"red": 2, "blue": 1}
     assert histogram({number: str(number) for number in range(30)}, most=5) == {str(n): 1 for n in range(5)}
+
+
+def test_free_decoding_knows_a_label_whose_case_the_tokenizer_drops():
+    backbone, tokenizer = load_seq2seq("tiny-t5"), load_tokenizer("tiny-t5")
+    network = Network(backbone, NoAdapter(backbone.embedding_table[:0]))
+    said = encode_targets(tokenizer, ["True", "maybe"], "seq2seq")
+    longest = max(map(len, said))
+    padded = torch.tensor([[*row, *[0] * (longest - len(row))] for row in said])
+    network.generate = lambda batch, **_: padded
+    answer = _answerer(network, tokenizer, Decoding(4, candidates=("False", "True"), free=True), False)
+    assert answer(Batch(torch.zeros(2, 1, dtype=torch.long), torch.ones(2, 1, dtype=torch.long))) == ["True", "maybe"]

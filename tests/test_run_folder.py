@@ -54,7 +54,7 @@ def test_an_empty_folder_is_used_and_a_resumed_one_stays(tmp_path):
 BROKEN = {
     "rank 0": ({"adapter": {"r": 0}}, ValueError, "wanted r to be an integer >= 1, given 0"),
     "negative tokens": ({"adapter": {"num_virtual_tokens": -3}}, ValueError, "num_virtual_tokens.*given -3"),
-    "a lacking size": ({"adapter": {"max_length": None}}, ValueError, "given no max_length"),
+    "a lacking size": ({"adapter": {"r": None}}, ValueError, "given no r"),
     "another adapter": ({"adapter": {"name": "dep"}}, ValueError, "unknown adapter 'dep'.*Did you mean 'dept'"),
     "another task": ({"task": {"name": "vqe"}}, ValueError, "unknown task 'vqe'.*Did you mean 'vqa'"),
     "a template": ({"task": {"template": "vqa"}}, ValueError, "wanted the field {question} and no other"),

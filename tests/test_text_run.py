@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
 
 from dept_vl import AdaptedModel, load_adapter
 from dept_vl.config import BadConfig, load_experiment
+from dept_vl.data.tokenizer import WrongTokenizer
 from dept_vl.experiment.saved import score_adapter
 from dept_vl.predict.rows import WrongRows, WrongTask
 from dept_vl.results import overview, summary
 from dept_vl.run import run, run_each
-from tests.tiny_models import write_tiny_gpt2, write_tiny_llama
+from tests.tiny_models import write_tiny_gpt2, write_tiny_llama, write_tokenizer
 from tests.tiny_runs import forget_accelerate, json_lines, text_experiment, tiny_experiment, write_cola
 
 
@@ -136,6 +138,10 @@ def test_an_adapter_goes_from_text_to_pictures_and_back(finished, data, byte_t5,
     back = text_experiment(byte_t5, data, tmp_path / "back", adapter={"init_from": str(tmp_path / "vqa")}, max_steps=1)
     results = run(dataclasses.replace(back, eval_steps=0, optim=still(back.optim)))
     assert "the visual projection stays behind: this task reads no images" in results["init_from"]["not_copied"]
+    scored = score_adapter(str(tmp_path / "vqa"), "cola", root=str(data), backbone=str(byte_t5))
+    assert scored["not_used"] == ["the visual projection: this task reads no images"] and scored["bf16"] is False
+    with pytest.raises(WrongTask, match="wanted an adapter that reads images for vqa, given one of text alone"):
+        score_adapter(str(finished[0]), "vqa", root=str(place / "shapes"), backbone=str(byte_t5))
     assert "stays behind" in summary(results) and "stays behind" in (tmp_path / "back" / "report.html").read_text()
     assert_same_prompt(tmp_path / "vqa", tmp_path / "back")
 
@@ -162,7 +168,23 @@ def test_a_decoder_only_model_runs_the_same_way(write, end, data, tmp_path):
     rows = json_lines(tmp_path / "run" / "predictions.jsonl")
     names = {"0": "unacceptable", "1": "acceptable"}
     sentences = [row["text"].removeprefix("sentence: ") for row in rows]
-    assert model.classify(sentences) == [names[row["prediction"]] for row in rows]
+    for _ in range(2):  # the prompt's keys and values are computed for the first batch and kept
+        assert model.classify(sentences) == [names[row["prediction"]] for row in rows]
+    assert model.backbone.prompt_cache.computed == 1
+
+
+@pytest.mark.usefixtures("afresh")
+def test_another_models_tokenizer_is_refused_in_prediction_too(finished, byte_t5, tmp_path):
+    folder = shutil.copytree(byte_t5, tmp_path / "mixed")
+    write_tokenizer(folder, ["a", "cat"], eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
+    with pytest.raises(WrongTokenizer, match="the tokenizer .*mixed is not this backbone's"):
+        AdaptedModel.from_pretrained(finished[0], backbone=folder)
+
+
+def test_a_published_split_with_rows_missing_is_told(finished):
+    _, results = finished
+    [warning] = [each for each in results["metrics"]["test"]["warnings"] if "published" in each]
+    assert warning == "validation: 12 of the published 1,043 rows were read: this is not the published split"
 
 
 @pytest.mark.usefixtures("afresh")
@@ -213,6 +235,9 @@ def test_impossible_text_settings_are_told_before_any_weight_loads(data, tmp_pat
 def test_rows_longer_than_the_models_positions_are_refused_at_the_start(data, tmp_path):
     folder = write_tiny_gpt2(tmp_path / "model")
     causal = {"kind": "causal", "attn_implementation": None, "pad_token": "<|endoftext|>"}
+    with pytest.raises(BadConfig, match=r"wanted at most 96 tokens a row.* \+ 94 \(target\)"):  # told before training
+        task = {"decoding": "generate", "max_target_length": 94}
+        run(text_experiment(folder, data, tmp_path / "free", backbone=causal, task=task))
     adapter = {"name": "pt", "num_virtual_tokens": 4096, "r": None, "max_length": None, "prompt_tuning_init": "RANDOM"}
     with pytest.raises(BadConfig, match=r"wanted at most \d+ tokens a row.* given 4096 \(prompt\) \+"):
         run(text_experiment(folder, data, tmp_path / "run", backbone=causal, adapter=adapter))

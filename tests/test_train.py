@@ -7,7 +7,7 @@ import torch
 
 from dept_vl.checkpoint.resumable import load_checkpoint
 from dept_vl.data.batches import TrainingBatches
-from dept_vl.train import LearningWarning, NonFiniteLoss
+from dept_vl.train import LearningWarning, NonFiniteLoss, flat
 from tests.tiny_runs import (
     RATES,
     Poisoned,
@@ -22,7 +22,7 @@ from tests.tiny_runs import (
 pytestmark = pytest.mark.usefixtures("afresh")
 
 
-@pytest.mark.parametrize("name", ["pt", "dpt", "residual_pt", "dept", "none"])
+@pytest.mark.parametrize("name", ["pt", "dpt", "residual_pt", "dept", "rank_probe", "none"])
 def test_the_loss_falls_on_a_toy(byte_t5, fit, tmp_path, name):
     network = build_network(byte_t5, name)
     trained = fit(network, steps=40, batch_size=8)
@@ -148,6 +148,18 @@ def test_the_log_has_rates_and_gradient_norms_of_every_group(fit, tmp_path, netw
     assert first["prompt"] / first["projection"] == pytest.approx(RATES["prompt"] / RATES["projection"])
     seconds = [line["seconds"] for line in lines]
     assert seconds == sorted(seconds)
+    assert not any("diagnostics" in line for line in lines)
+
+
+def test_the_log_has_what_the_adapter_tells_of_itself(byte_t5, fit, tmp_path):
+    """Of the weights after the step, on log lines alone."""
+    network = build_network(byte_t5, "rank_probe")
+    fit(network, steps=5, logging_steps=2, eval_steps=5, evaluate=scripted(0.5))
+    lines = read_log(tmp_path / "run")
+    assert [line["step"] for line in lines if "diagnostics" in line] == [2, 4, 5]
+    assert [line["step"] for line in lines if "evaluation" in line and "diagnostics" not in line] == [5]
+    assert lines[2]["diagnostics"] == network.diagnostics() == network.adapter.diagnostics()
+    assert flat(lines[2]).keys() >= {"diagnostics/positive", "diagnostics/negative", "diagnostics/rank"}
 
 
 def test_a_line_has_the_rates_that_its_step_used(fit, tmp_path, network):

@@ -18,6 +18,7 @@ from dept_vl.data.batches import EncodedExamples, TrainingBatches
 from dept_vl.data.text import Tokenizer, load_tokenizer
 from dept_vl.model import Batch, Network
 from dept_vl.optim import build_optimizer, build_schedule
+from dept_vl.progressive import Progressive
 from dept_vl.tasks.example import Example
 from dept_vl.train import Plan, Trained, train
 from dept_vl.vision import VisualProjection
@@ -32,12 +33,13 @@ ADAPTERS = {
     "dpt": {"num_virtual_tokens": 3, "r": 2},
     "residual_pt": {"num_virtual_tokens": 3, "bottleneck": 4},
     "dept": {"num_virtual_tokens": 3, "r": 2, "max_length": 16},
+    "rank_probe": {"num_virtual_tokens": 3},
     "none": {},
 }
 
 
-def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL) -> Path:
-    """A T5 of one layer with a byte-level tokenizer of 300 pieces; no two inputs give it the same logits."""
+def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers: int = 1, gated: bool = False) -> Path:
+    """A T5 of one layer (or more) with a byte-level tokenizer of 300 pieces; no two inputs give it the same logits."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
@@ -63,7 +65,8 @@ def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL) -> Pat
             d_model=d_model,
             d_kv=8,
             d_ff=32,
-            num_layers=1,
+            num_layers=layers,
+            feed_forward_proj="gated-gelu" if gated else "relu",
             num_heads=2,
             dropout_rate=0.1,
             decoder_start_token_id=0,
@@ -175,7 +178,7 @@ def randomise(network: Network, seed: int = 1) -> Network:
     with torch.no_grad():
         for group in network.param_groups().values():
             for weight in group:
-                weight.normal_(generator=generator)
+                weight.add_(torch.randn(weight.shape, generator=generator))
     return network
 
 
@@ -208,6 +211,7 @@ def fit_toy(
     evaluate: Any = None,
     resume_from: Path | None = None,
     rates: dict[str, float] = RATES,
+    stages: Progressive | None = None,
     **plan: Any,
 ) -> Trained:
     """A run of the training loop over the toy task, in this process unless an accelerator says otherwise."""
@@ -223,7 +227,7 @@ def fit_toy(
     plan = {"max_steps": steps, "logging_steps": 1, "save_total_limit": 100, "metric": "accuracy", **plan}
     return train(
         accelerator, network, optimizer, schedule, share, Plan(**plan), folder,
-        evaluate=evaluate, resume_from=resume_from,
+        evaluate=evaluate, resume_from=resume_from, stages=stages,
     )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from dept_vl.backbones import whole
 from dept_vl.evaluate import Decoding, predict
+from dept_vl.progressive import Progressive, Stage, at_random
 from tests.tiny_runs import ToyFeatures, build_network, encode, fit_toy, toy_examples
 
 STEPS, EVALUATED = 3, 7
@@ -34,10 +36,14 @@ def work(t5: Path, folder: Path, accelerator: Accelerator) -> dict:
         weights.append({name: value.clone() for name, value in network.trained_state().items()})
         return {"accuracy": next(scores)}
 
+    full = whole(network.backbone)  # the first step goes through half of the neurons, as any run's may
+    narrow = dataclasses.replace(full, encoder_neurons=full.encoder_neurons // 2)
+    stages = Progressive(network, [Stage(1, narrow), Stage(2, full)], lambda: at_random(full, 5))
     trained = fit_toy(
         network, t5, folder, examples=examples, steps=STEPS, batch_size=8, eps=1e-3, accelerator=accelerator,
-        eval_steps=1, evaluate=evaluate,
+        eval_steps=1, evaluate=evaluate, stages=stages,
     )  # fmt: skip
+    stages.close()
     handle.remove()
     tokenizer, encoded = encode(t5, toy_examples(EVALUATED))
     answers = predict(accelerator, network, tokenizer, encoded, ToyFeatures(), Decoding(4, batch_size=2))

@@ -8,6 +8,7 @@ from dept_vl.adapters.dept import DePT
 from dept_vl.adapters.dpt import DPT
 from dept_vl.adapters.none import NoAdapter
 from dept_vl.adapters.prompt_tuning import PromptTuning
+from dept_vl.adapters.rank_probe import RankProbe
 from dept_vl.adapters.residual import ResidualPromptTuning
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "FoldedBank",
     "NoAdapter",
     "PromptTuning",
+    "RankProbe",
     "ResidualPromptTuning",
     "budget",
     "budget_tokens",

@@ -144,5 +144,9 @@ class Adapter(nn.Module, ABC):
     def config(self) -> dict[str, int | float | None]:
         """The constructor's arguments, token_dim and trained_length, for JSON; see `from_config`."""
 
+    def diagnostics(self) -> dict[str, float | int]:
+        """Numbers worth a place on the log's lines while it trains; most adapters have none."""
+        return {}
+
 
 ADAPTERS: Registry[type[Adapter]] = Registry("adapter")

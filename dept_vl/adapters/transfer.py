@@ -11,6 +11,7 @@ from dept_vl.adapters.contract import Adapter
 from dept_vl.adapters.dept import DePT
 from dept_vl.adapters.dpt import DPT
 from dept_vl.adapters.prompt_tuning import PromptTuning
+from dept_vl.adapters.rank_probe import RankProbe
 from dept_vl.adapters.residual import ResidualPromptTuning
 
 
@@ -22,18 +23,21 @@ class WrongSource(ValueError):
 def copy_overlap(source: Adapter, target: Adapter) -> tuple[str, ...]:
     """Writes the weights that both have from `source` into `target`; returns what was not copied, a line each.
 
-    PT and DePT start from any source through its folded prompt; DPT and residual PT, whose prompt has factors, from
-    their own kind. DePT's pair keeps the shift although lora_alpha / sqrt(r) differs: the factor goes into B.
+    PT and DePT start from any source through its folded prompt; DPT, residual PT and the rank probe, whose prompt has
+    factors, from their own kind. DePT's pair keeps the shift although lora_alpha / sqrt(r) differs: the factor goes
+    into B.
 
     Raises: WrongSource: another width, another kind where that matters, or nothing in common.
     """
     if source.token_dim != target.token_dim:
         raise WrongSource(f"wanted a source of width {target.token_dim}, given {source.token_dim}: another backbone's")
-    if isinstance(target, DPT | ResidualPromptTuning):
+    if isinstance(target, DPT | RankProbe | ResidualPromptTuning):
         if type(source) is not type(target):
             kind, given = type(target).__name__, type(source).__name__
             raise WrongSource(f"wanted a {kind} source, given {given}: its prompt has no such factors")
-        return _copy_factors(source, target)
+        notes = _copy_factors(source, target)
+        _silence_new_ranks(source, target)
+        return notes
     if not isinstance(target, PromptTuning | DePT):
         raise WrongSource(f"wanted a target with weights of its own, given {type(target).__name__}")
     notes = _copy_prompt(source, target)
@@ -75,6 +79,16 @@ def _copy_factors(source: Adapter, target: Adapter) -> tuple[str, ...]:
         if own.shape != other.shape:
             notes.append(f"{name}: {list(own[overlap].shape)} of {list(other.shape)} went into {list(own.shape)}")
     return tuple(notes)
+
+
+def _silence_new_ranks(source: Adapter, target: Adapter) -> None:
+    """Zero behind what the target has more of, so that it starts as the source's function and can still learn."""
+    if isinstance(target, DPT):
+        target.prompt_embedding_B[source.r :] = 0
+    elif isinstance(target, RankProbe):
+        target.probe_V[len(source.probe_sigma) :] = 0
+    else:
+        target.mlp[2].weight[:, source.bottleneck :] = 0
 
 
 def _unequal(what: str, given: int, wanted: int) -> tuple[str, ...]:

@@ -5,6 +5,16 @@ from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose
 from dept_vl.backbones.causal import CausalBackbone, NothingToContinue, TooManyPositions, load_causal
 from dept_vl.backbones.frozen import Backbone, TokenFacts
 from dept_vl.backbones.loading import MissingBackbone, UnsupportedPrecision, WrongKind
+from dept_vl.backbones.partial import (
+    NoPartialModel,
+    Part,
+    evenly,
+    invert,
+    neuron_scores,
+    partial,
+    sort_neurons,
+    whole,
+)
 from dept_vl.backbones.prompt_cache import MixedPrompts
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone, load_seq2seq
 
@@ -15,14 +25,22 @@ __all__ = [
     "CausalBackbone",
     "MissingBackbone",
     "MixedPrompts",
+    "NoPartialModel",
     "NothingToContinue",
+    "Part",
     "Seq2SeqBackbone",
     "TokenFacts",
     "TooManyPositions",
     "UnsupportedPrecision",
     "WrongKind",
     "choose",
+    "evenly",
+    "invert",
     "load_backbone",
     "load_causal",
     "load_seq2seq",
+    "neuron_scores",
+    "partial",
+    "sort_neurons",
+    "whole",
 ]

@@ -73,6 +73,10 @@ class Backbone(nn.Module, ABC):
         A path shorter than the longest is padded behind its tokens with any id; the columns past its end say nothing.
         """
 
+    def training_flops(self, batch: int, out: int, target: int) -> int | None:
+        """Floating-point operations of one `loss` and its backward pass to `embeds`; None where there is no formula."""
+        return None
+
     @abstractmethod
     def identity(self) -> dict[str, str | None]:
         """base_model_name_or_path, revision and backbone_sha256."""

@@ -5,9 +5,10 @@ import functools
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
+from dept_vl.backbones.flops import T5Shape
 from dept_vl.backbones.frozen import Backbone, TokenFacts, content_hash, freeze, mean_nats, token_facts
 from dept_vl.backbones.loading import MissingBackbone, load_pretrained
 
@@ -122,6 +123,24 @@ class Seq2SeqBackbone(Backbone):
         ]
         return torch.stack(said, dim=1)
 
+    @property
+    def shape(self) -> T5Shape:
+        """Of what this backbone computes with: a partial view has fewer layers or neurons than its config says."""
+        config, model = self.model.config, self.model
+        return T5Shape(
+            d_model=config.d_model,
+            d_inner=config.num_heads * config.d_kv,
+            vocabulary=model.lm_head.out_features,
+            encoder_layers=len(model.encoder.block),
+            decoder_layers=len(model.decoder.block),
+            encoder_neurons=_neurons(model.encoder),
+            decoder_neurons=_neurons(model.decoder),
+            gated=config.is_gated_act,
+        )
+
+    def training_flops(self, batch: int, out: int, target: int) -> int:
+        return self.shape.training_flops(batch, out, target)
+
     def identity(self) -> dict[str, str | None]:
         return {
             "base_model_name_or_path": self.name,
@@ -135,3 +154,8 @@ class Seq2SeqBackbone(Backbone):
     @functools.cached_property
     def _sha256(self) -> str:
         return content_hash(self.model)
+
+
+def _neurons(stack: nn.Module) -> int:
+    feed_forward = stack.block[0].layer[-1].DenseReluDense
+    return getattr(feed_forward, "neurons", None) or feed_forward.wo.in_features

@@ -31,6 +31,7 @@ PEFT_TYPES = {
     "dpt": "DPT",
     "residual_pt": "RESIDUAL_PROMPT_TUNING",
     "dept": "DEPT",
+    "rank_probe": "RANK_PROBE",
     "none": "NONE",
 }
 PROJECTION_TYPE = "linear_rms_norm_positions"
@@ -39,6 +40,7 @@ SIZES = ("num_virtual_tokens", "r", "max_length", "bottleneck", "token_dim")
 ADAPTER_FIELDS = (*SIZES, "lora_alpha", "trained_length")
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
 TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZES)
+SHIFT_VISUAL = "shift_visual"  # beside them, true, where the shift covers visual tokens too
 TASK_TYPES = ("SEQ_2_SEQ_LM", "CAUSAL_LM")  # PEFT's names for an encoder-decoder and a decoder-only model
 _FIXED = {"library_name": LIBRARY, "inference_mode": True, "num_transformer_submodules": 1}
 PROJECTION_FIELDS = ("vision_width", "vision_num_patches")
@@ -150,7 +152,7 @@ def describe_adapter(
         config |= {**vision_identity, "projection_type": PROJECTION_TYPE}
         config |= {"vision_width": projection.in_dim, "vision_num_patches": projection.num_patches}
     if task is not None:
-        _check_fields("task", task, TASK_FIELDS)
+        _check_fields("task", {name: each for name, each in task.items() if name != SHIFT_VISUAL}, TASK_FIELDS)
         config["task"] = dict(task)
     return json.loads(json.dumps(config))  # tuples become lists, as they will be when read
 

@@ -2,7 +2,7 @@
 
     checkpoints/step_<n>/
       adapter_model.safetensors     the trained weights
-      optimizer.pt                  optimizer and schedule
+      optimizer.pt                  optimizer, schedule, and the neurons' order under progressive training
       rng_<rank>.pt                 random states of each process
       progress.json                 step, data cursor and what else the loop carries; lists the files with their sizes
 
@@ -40,8 +40,9 @@ def save_checkpoint(
     schedule: dict[str, Any],
     progress: dict[str, Any],
     rng_states: list[dict[str, Any]],
+    stages: dict[str, Any] | None = None,
 ) -> Path:
-    """Writes `folder/step_<step>`, whole or not at all. `progress` is plain JSON data.
+    """Writes `folder/step_<step>`, whole or not at all. `progress` is plain JSON data, `stages` tensors and numbers.
 
     Raises:
         OSError: the disk is full or read-only; earlier checkpoints are untouched and no half one stays.
@@ -51,7 +52,7 @@ def save_checkpoint(
     try:
         half.mkdir(parents=True)
         save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, half / _WEIGHTS)
-        torch.save({"optimizer": optimizer, "schedule": schedule}, half / _OPTIMIZER)
+        torch.save({"optimizer": optimizer, "schedule": schedule, "stages": stages}, half / _OPTIMIZER)
         for rank, state in enumerate(rng_states):
             torch.save(state, half / f"rng_{rank}.pt")
         sizes = {path.name: path.stat().st_size for path in sorted(half.iterdir())}
@@ -72,8 +73,8 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, rank: int = 0
 ) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any], dict | None]:
-    """Weights, {"optimizer", "schedule"}, progress, and this rank's random states (None where another number of
-    processes wrote the checkpoint).
+    """Weights, {"optimizer", "schedule", "stages"}, progress, and this rank's random states (None where another number
+    of processes wrote the checkpoint).
 
     Raises:
         BadCheckpoint: naming the file, the wanted and the given.

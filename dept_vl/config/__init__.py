@@ -7,6 +7,7 @@ from dept_vl.config.schema import (
     BadConfig,
     Experiment,
     OptimConfig,
+    ProgressiveConfig,
     TaskConfig,
     VisionConfig,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "BadConfig",
     "Experiment",
     "OptimConfig",
+    "ProgressiveConfig",
     "TaskConfig",
     "VisionConfig",
     "load_experiment",

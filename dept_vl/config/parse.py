@@ -56,14 +56,13 @@ def parse_experiment(
             and contradictions; after --help and --print_config.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    files = [Path(value) for flag, value in _config_flags(argv)]
-    if not files:
-        files = list(defaults)
-        argv = [*(word for path in files for word in ("--config", str(path))), *argv]
+    flags, files = _split_config_flags(argv)
+    files = files or [str(path) for path in defaults]
+    argv = [*(word for path in files for word in ("--config", path)), *flags]
     parser = build_parser(description, defaults)
     try:
         for path in files:
-            _check_file(path)
+            _check_file(Path(path))
         return to_experiment(parser, parser.parse_args([*overrides, *_spell_out(argv)]))
     except BadConfig as error:
         parser.error(str(error))
@@ -88,10 +87,20 @@ def _switches(config: type, prefix: str) -> Iterator[str]:
             yield prefix + field.name
 
 
-def _config_flags(argv: Sequence[str]) -> list[tuple[str, str]]:
-    """The --config flags with their values; a flag without a value is left to the parser."""
-    flags = [("--config", each.split("=", 1)[1]) for each in argv if each.startswith("--config=")]
-    return flags + [(flag, value) for flag, value in zip(argv, argv[1:], strict=False) if flag == "--config"]
+def _split_config_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags without --config, which win wherever they stand, and the files that --config names, in their order. A
+    --config without a value is left to the parser."""
+    flags: list[str] = []
+    files: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word.startswith("--config="):
+            files.append(word.partition("=")[2])
+        elif word == "--config" and (value := next(words, None)) is not None:
+            files.append(value)
+        else:
+            flags.append(word)
+    return flags, files
 
 
 def to_experiment(parser: ArgumentParser, parsed: Namespace) -> Experiment:

@@ -20,15 +20,18 @@ class AdapterConfig:
     """The text-side adapter.
 
     Args:
-        name: pt, dpt, residual_pt, dept, or none (only the projection trains).
+        name: pt, dpt, residual_pt, dept, rank_probe, or none (only the projection trains).
         num_virtual_tokens: m, rows of the soft prompt. DePT may have 0.
-        r: rank of DPT's factors or of DePT's shift.
-        max_length: s, text positions that DePT's shift covers; longer texts get no shift beyond it.
+        r: rank of DPT's factors or of DePT's shift; diagonal entries of the rank probe, null for all of them.
+        max_length: s, text positions that DePT's shift covers; longer texts get no shift beyond it. null is the task's
+            max_source_length.
         lora_alpha: DePT's shift is lora_alpha / sqrt(r) * A B, as in the released code; null is the paper's A B.
         bottleneck: hidden width of residual PT's MLP.
         prompt_tuning_init: start rows from frequent vocabulary, a text, the class labels, or at random.
         prompt_tuning_init_text: the text for TEXT; the labels, separated by commas, for LABELS.
         init_from: a run or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied.
+        shift_visual: let the shift cover the visual tokens behind the text too, as an ablation; the saved adapter then
+            serves no prediction.
     """
 
     name: str = "dept"
@@ -40,6 +43,7 @@ class AdapterConfig:
     prompt_tuning_init: Literal["SAMPLE_VOCAB", "TEXT", "LABELS", "RANDOM"] = "SAMPLE_VOCAB"
     prompt_tuning_init_text: str | None = None
     init_from: str | None = None
+    shift_visual: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +154,27 @@ class TaskConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProgressiveConfig:
+    """Fast prompt tuning (FPT): the first steps on partial models of an encoder-decoder. Evaluation is of the full one.
+
+    Args:
+        kind: none, depth (fewer layers), width (fewer feed-forward neurons) or compound (both).
+        shares: of the steps, one for each stage; they add up to 1.
+        fractions: of the layers, the neurons or both that each stage has, growing.
+        parts: which stacks are reduced (the paper: the encoder alone for MNLI and QQP, both for longer targets).
+        neurons: kept first are those with the greatest mean activation, or as drawn at random, or as they stand.
+        score_rows: training rows on which activations are measured, with the adapter as it is when training starts.
+    """
+
+    kind: Literal["none", "depth", "width", "compound"] = "none"
+    shares: tuple[float, ...] = (0.2, 0.2, 0.2, 0.4)
+    fractions: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    parts: Literal["encoder", "encoder_decoder"] = "encoder_decoder"
+    neurons: Literal["activation", "random", "first"] = "activation"
+    score_rows: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """AdamW, its groups and its schedule.
 
@@ -202,6 +227,7 @@ class Experiment:
         vision: the frozen CLIP.
         task: the task and its data.
         optim: the optimizer.
+        progressive: partial models for the first steps.
     """
 
     output_dir: str = "runs/default"
@@ -227,6 +253,7 @@ class Experiment:
     vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    progressive: ProgressiveConfig = dataclasses.field(default_factory=ProgressiveConfig)
 
     def __post_init__(self) -> None:
         _check_at_least(
@@ -246,6 +273,7 @@ class Experiment:
         if self.num_threads is not None:
             _check_at_least(1, self, "num_threads")
         _check_optimizer(self.optim, self.max_steps)
+        _check_progressive(self.progressive, self.backbone.kind)
         if self.fp16:
             raise BadConfig(
                 "fp16: T5's feed-forward activations pass 65,504, the greatest float16, and turn into infinities; "
@@ -278,6 +306,25 @@ def _check_optimizer(optim: OptimConfig, max_steps: int) -> None:
     ):
         if not good:
             raise BadConfig(f"optim.{name}: wanted {wanted}, given {getattr(optim, name)}")
+
+
+def _check_progressive(progressive: ProgressiveConfig, kind: str) -> None:
+    _check_at_least(1, progressive, "score_rows")
+    shares, fractions = progressive.shares, progressive.fractions
+    for name, good, wanted in (
+        ("shares", len(shares) > 0 and all(share > 0 for share in shares), "shares above 0"),
+        ("shares", abs(sum(shares) - 1) < 1e-6, "shares that add up to 1"),
+        ("fractions", len(fractions) == len(shares), f"as many as shares, {len(shares)}"),
+        ("fractions", all(0 < each <= 1 for each in fractions), "numbers above 0 and at most 1"),
+        ("fractions", list(fractions) == sorted(fractions), "growing numbers"),
+    ):
+        if not good:
+            raise BadConfig(f"progressive.{name}: wanted {wanted}, given {getattr(progressive, name)}")
+    if progressive.kind != "none" and kind != "seq2seq":
+        raise BadConfig(
+            f"progressive.kind: wanted none for a {kind} backbone, given {progressive.kind!r}: only T5 has partial "
+            "models"
+        )
 
 
 def _check_learning_rates(rates: dict[str, float]) -> None:

@@ -42,8 +42,10 @@ class EncodedExamples:
         kind: str = "seq2seq",
         max_source_length: int,
         max_target_length: int,
+        trained: bool = True,
     ) -> None:
         """`kind` is the backbone's, seq2seq or causal: what stands around a text, and whether a target may be cut.
+        Those of examples that are not `trained` on always may: they enter no loss.
 
         Raises: MissingPadToken, SlowTokenizer, WrongTokenizer, NoRoom, TooLongTarget.
         """
@@ -57,7 +59,9 @@ class EncodedExamples:
         self.source_rows = np.array([place[source] for source in asked], dtype=np.int64)
         answers = sorted({target for example in self.examples for target in example.targets})
         place = {text: row for row, text in enumerate(answers)}
-        self.targets = tokenise_targets(tokenizer, answers, max_target_length, kind=kind)
+        self.targets = tokenise_targets(
+            tokenizer, answers, max_target_length, kind=kind, may_cut=kind == "seq2seq" or not trained
+        )
         self._target_rows = TokenTable([place[target] for target in example.targets] for example in self.examples)
         self._edges = [np.cumsum(example.weights) for example in self.examples]
 

@@ -125,18 +125,21 @@ def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: str) -> l
     ]
 
 
-def tokenise_targets(tokenizer: Tokenizer, strings: Sequence[str], max_length: int, *, kind: str) -> TokenTable:
-    """`encode_targets` as a table. One with more than `max_length` tokens is cut before its end token and counted, for
-    seq2seq; for a causal model it is an error.
+def tokenise_targets(
+    tokenizer: Tokenizer, strings: Sequence[str], max_length: int, *, kind: str, may_cut: bool | None = None
+) -> TokenTable:
+    """`encode_targets` as a table. One with more than `max_length` tokens is cut before its end token and counted where
+    it `may_cut` (None: for seq2seq); elsewhere it is an error.
 
     Raises: SlowTokenizer, WrongTokenizer, TooLongTarget.
     """
     rows = encode_targets(tokenizer, strings, kind)
+    may_cut = not _is_causal(kind) if may_cut is None else may_cut
     for text, row in zip(strings, rows, strict=True):
-        if _is_causal(kind) and len(row) > max_length:
+        if not may_cut and len(row) > max_length:
             raise TooLongTarget(
                 f"target {text!r}: wanted at most max_target_length={max_length} tokens, the end token included, given "
-                f"{len(row)}; a causal model's targets are not cut"
+                f"{len(row)}; a causal model's targets are not cut: raise task.max_target_length"
             )
     cut = sum(len(row) > max_length for row in rows)
     return TokenTable((row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows), cut)

@@ -48,7 +48,13 @@ def load_text(
     if limit is not None and limit < 1:
         raise ValueError(f"limit: wanted at least 1 or None for everything, given {limit}")
     where, rows, counts = _published_rows(root, task, published)
-    numbers = split_rows(task.splits, split, len(rows))
+    try:
+        together = task.splits.together
+        numbers = split_rows(task.splits, split, len(rows), [together(row) for row in rows] if together else None)
+    except (KeyError, TypeError) as error:
+        raise BadRow(
+            f"{where}: {task.name}: wanted rows that tell what stays together, given none ({error})"
+        ) from error
     try:
         keep = task.splits.trained if split == "train" else None
         chosen = [each for number in numbers for each in _made_of(task, f"{published}-{number}", rows[number], keep)]
@@ -87,12 +93,14 @@ def _made_of(task: TextTask, name: str, row: Row, keep: Callable[[Row], bool] | 
     """What the split and the protocol make of a row: nothing, itself or several, each with its id."""
     if keep is None and task.expand is None:
         return [(name, row)]
-    row = {**row, "id": name}
+    row = {column: value for column, value in row.items() if value is not None} | {"id": name}
     try:
         rows = task.rows(row) if keep is None or keep(row) else ()
     except KeyError as error:
         given = ", ".join(map(str, row))
         raise BadRow(f"{task.name}: row {name!r}: wanted the field {error.args[0]!r}, given {given}") from error
+    except (TypeError, AttributeError, IndexError) as error:
+        raise BadRow(f"{task.name}: row {name!r}: wanted the set's own types of value, given {error}") from error
     return [(f"{name}-{number}" if len(rows) > 1 else name, each) for number, each in enumerate(rows)]
 
 

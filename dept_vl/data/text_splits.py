@@ -11,7 +11,7 @@ never more than a tenth, so that a small part of a set keeps most of its rows to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -40,8 +40,10 @@ def published_split(splits: Splits, role: str) -> str:
     return {"train": "train", "val": splits.val, "test": splits.test}[role]
 
 
-def split_rows(splits: Splits, role: str, rows: int) -> Rows:
+def split_rows(splits: Splits, role: str, rows: int, groups: Sequence[Hashable] | None = None) -> Rows:
     """Which of the `rows` rows of its published split make train, val or test, in the published order.
+
+    groups: of each row, where what is held out must not cut a group in two.
 
     Raises: BadSplit.
     """
@@ -58,8 +60,26 @@ def split_rows(splits: Splits, role: str, rows: int) -> Rows:
         if held_out < 1:
             raise BadSplit(f"{published}: wanted at least 10 rows, a tenth of which can be held out, given {rows}")
         permuted = permutation(rows)
+        if groups is not None:
+            permuted, held_out = _grouped(permuted, groups, held_out)
         return permuted[:held_out] if role == "val" else permuted[held_out:][: splits.most_train]
     return np.arange(rows)
+
+
+def _grouped(permuted: Rows, groups: Sequence[Hashable], least: int) -> tuple[Rows, int]:
+    """The rows with those of a group beside each other, groups as they first come; and how many the first groups with
+    `least` rows between them have.
+
+    Raises: BadSplit where that is all of them.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for row in permuted.tolist():
+        members.setdefault(groups[row], []).append(row)
+    ends = np.cumsum([len(each) for each in members.values()])
+    held_out = int(ends[np.searchsorted(ends, least)])
+    if held_out == len(permuted):
+        raise BadSplit(f"wanted at least 2 groups, one of them to hold out, given {len(members)} of {held_out} rows")
+    return np.array([row for each in members.values() for row in each]), held_out
 
 
 def split_sizes(splits: Splits, published: Mapping[str, int]) -> tuple[int, int, int]:

@@ -1,12 +1,15 @@
 """The tokenizer that belongs to a backbone: found by the same name, and checked against its facts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from dept_vl.assets import embedded
 from dept_vl.registry import did_you_mean
+
+_SPARE_ROWS = 1024  # of an embedding table that no token uses; CodeGen has 905, T5 28
 
 
 class MissingTokenizer(ValueError):
@@ -68,7 +71,7 @@ def check_tokenizer(
 ) -> None:
     """Whether a tokenizer can be that of the backbone `name`.
 
-    rows: of the backbone's embedding table; there may be more than tokens (T5: 32,128 and 32,100). eos_token_id,
+    rows: of the backbone's embedding table; there may be some more than tokens (T5: 32,128 and 32,100). eos_token_id,
     pad_token_id: the backbone's; several end tokens are all right; None is not compared.
 
     Raises: WrongTokenizer.
@@ -77,6 +80,7 @@ def check_tokenizer(
     ends = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id
     for what, wanted, given, good in (
         ("tokens", f"at most {rows:,}, the rows of the embedding table", f"{tokens:,}", tokens <= rows),
+        ("tokens", f"about {rows:,}, the rows of the embedding table", f"{tokens:,}", tokens >= rows - _SPARE_ROWS),
         (
             "end-of-sequence id", f"the backbone's {eos_token_id}", tokenizer.eos_token_id,
             ends is None or tokenizer.eos_token_id in ends,
@@ -91,6 +95,24 @@ def check_tokenizer(
                 f"{name}: the tokenizer {tokenizer.name_or_path} is not this backbone's: {what}: wanted {wanted}, "
                 f"given {given}"
             )
+
+
+def load_fitting(
+    name_or_path: str, facts: Mapping[str, Any], *, kind: str, revision: str | None = None, pad_token: str | None = None
+) -> Tokenizer:
+    """The tokenizer of that name, seen to belong to a backbone with these `token_facts`.
+
+    Raises: as `load_tokenizer` and `check_tokenizer`.
+    """
+    tokenizer = load_tokenizer(name_or_path, revision, pad_token)
+    check_tokenizer(
+        tokenizer,
+        rows=facts["vocabulary"],
+        eos_token_id=facts["eos_token_id"],
+        pad_token_id=facts["pad_token_id"] if kind == "seq2seq" else None,  # a causal model's is any token
+        name=name_or_path,
+    )
+    return tokenizer
 
 
 def require_fast(tokenizer: Tokenizer) -> None:

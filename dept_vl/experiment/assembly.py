@@ -3,7 +3,6 @@
 It alone reads `Experiment` and hands plain arguments to the components. Scripts import it; nothing below does.
 """
 
-import dataclasses
 import os
 import sys
 import time
@@ -19,10 +18,9 @@ from dept_vl.adapters import Adapter
 from dept_vl.backbones import Backbone
 from dept_vl.checkpoint import SavedAdapter, check_identity
 from dept_vl.config import BadConfig, Experiment
-from dept_vl.data.batches import EncodedExamples, Gather, TrainingBatches
-from dept_vl.data.sources import Loaded
+from dept_vl.data.batches import EncodedExamples, TrainingBatches
 from dept_vl.data.tokenizer import Tokenizer
-from dept_vl.evaluate import Decoding, predict
+from dept_vl.evaluate import candidate_tree
 from dept_vl.experiment.components import (
     build_task,
     load_language,
@@ -32,52 +30,12 @@ from dept_vl.experiment.components import (
     start_from,
 )
 from dept_vl.experiment.images import Eyes, open_eyes
+from dept_vl.experiment.parts import Parts
+from dept_vl.experiment.stages import start_stages
 from dept_vl.model import Network
 from dept_vl.optim import build_optimizer, build_schedule
-from dept_vl.tasks import CaptionTask, Task
 from dept_vl.train import Plan, Trained, flat, train
 from dept_vl.vision import VisualProjection
-
-
-@dataclasses.dataclass
-class Parts:
-    """Everything a run is made of, built and fitting together."""
-
-    config: Experiment
-    accelerator: Accelerator
-    task: Task
-    tokenizer: Tokenizer
-    network: Network
-    identities: dict[str, dict[str, Any]]  # "backbone" and, where images are read, "vision"
-    splits: dict[str, Loaded]
-    encoded: dict[str, EncodedExamples]
-    gather: Gather | None  # None: text alone
-    clip_weights: int  # of the image tower, which is not kept
-    not_copied: tuple[str, ...]  # of the adapter that this one started from
-    seconds: dict[str, float]  # by stage
-
-    def decoding(self) -> Decoding:
-        task = self.config.task
-        return Decoding(
-            max_new_tokens=task.max_target_length,
-            num_beams=task.num_beams,
-            candidates=self.task.candidates if task.decoding == "score" else (),
-            batch_size=self.config.per_device_eval_batch_size,
-            progress=self.config.progress,
-        )
-
-    def predict(self, split: str, *, blind: bool = False) -> dict[Any, str]:
-        return predict(
-            self.accelerator, self.network, self.tokenizer, self.encoded[split], self.gather, self.decoding(),
-            blind=blind,
-        )  # fmt: skip
-
-    def score(self, split: str, predictions: Mapping[Any, str], *, quick: bool = False) -> dict[str, Any]:
-        """`quick`: captions by CIDEr alone, since METEOR starts java for seconds each time."""
-        loaded, task = self.splits[split], self.task
-        if quick and isinstance(task, CaptionTask):
-            task = dataclasses.replace(task, metrics=(task.headline,))
-        return task.score(predictions, loaded.examples, split_size=loaded.counts["in_split"])
 
 
 def start(config: Experiment) -> Accelerator:
@@ -140,7 +98,13 @@ def build(
     else:
         adapter, projection = _new_parts(config, tokenizer, backbone, eyes)
         not_copied = start_from(config.adapter.init_from, adapter, projection, identities)
-    network = Network(backbone, adapter, projection, backbone_dropout=config.backbone.dropout).to(accelerator.device)
+    network = Network(
+        backbone,
+        adapter,
+        projection,
+        backbone_dropout=config.backbone.dropout,
+        shift_visual=config.adapter.shift_visual,
+    ).to(accelerator.device)
     encoded = {
         role: EncodedExamples(
             each.examples,
@@ -148,10 +112,14 @@ def build(
             kind=backbone.kind,
             max_source_length=config.task.max_source_length,
             max_target_length=config.task.max_target_length,
+            trained=role == "train",
         )
         for role, each in loaded.items()
     }
-    _check_positions(network, encoded)
+    said = config.task.max_target_length
+    if task.candidates and config.task.decoding == "score":  # labels that cannot be told apart are told now
+        said = max(map(len, candidate_tree(tokenizer, task.candidates, backbone.kind).rows))
+    _check_positions(network, encoded, said)
     clock.stop("tokenise")
     return Parts(
         config, accelerator, task, tokenizer, network, identities, loaded, encoded,
@@ -174,15 +142,18 @@ def _new_parts(
     return adapter, VisualProjection(eyes.width, backbone.d_model, eyes.num_patches, generator, scale=scale)
 
 
-def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples]) -> None:
-    """Raises: BadConfig where a row would have more tokens than the backbone has positions."""
+def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], said: int) -> None:
+    """`said`: tokens of the longest answer that evaluation may give.
+
+    Raises: BadConfig where a row would have more tokens than the backbone has positions.
+    """
     most = network.backbone.max_positions
     for role, each in encoded.items():
         parts = {
             "prompt": network.adapter.num_virtual_tokens,
             "source": int(each.source_lengths.max()),
             "patches": network.projection.num_patches if network.projection is not None else 0,
-            "target": int(each.targets.lengths.max()),
+            "target": int(each.targets.lengths.max()) if role == "train" else said,
         }
         if most is not None and sum(parts.values()) - 1 > most:  # the last target token is never read
             told = " + ".join(f"{number} ({name})" for name, number in parts.items() if number)
@@ -228,17 +199,19 @@ def fit(parts: Parts, folder: Path) -> Trained:
             raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(_numbers(scores))}, given {metric!r}")
         return _numbers(scores)
 
-    return train(
-        parts.accelerator,
-        parts.network,
-        optimizer,
-        schedule,
-        batches,
-        plan,
-        folder,
-        evaluate=evaluate if config.eval_steps else None,
-        resume_from=resume_point(config),
-    )
+    with start_stages(config, parts) as stages:
+        return train(
+            parts.accelerator,
+            parts.network,
+            optimizer,
+            schedule,
+            batches,
+            plan,
+            folder,
+            evaluate=evaluate if config.eval_steps else None,
+            resume_from=resume_point(config),
+            stages=stages,
+        )
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from dept_vl.config import AdapterConfig, BadConfig, Experiment
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.sources import Loaded, load_caption, load_vqa
 from dept_vl.data.text_sources import HUB, load_text
-from dept_vl.data.tokenizer import Tokenizer, check_tokenizer, load_tokenizer
+from dept_vl.data.tokenizer import Tokenizer, load_fitting
 from dept_vl.registry import did_you_mean
 from dept_vl.shapes import write_shapes, write_text_shapes
 from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
@@ -34,7 +34,7 @@ def check(config: Experiment) -> None:
 
     Raises: ValueError naming the wanted and the given.
     """
-    task = build_task(config)
+    task, config = build_task(config), resolve(config)
     resume_point(config)
     rows = max(config.adapter.num_virtual_tokens or 0, 0)
     adapter = build_adapter(config.adapter.name, torch.zeros(rows, 1), adapter_arguments(config.adapter))
@@ -87,14 +87,20 @@ def build_task(config: Experiment) -> Task:
 
 
 def resolve(config: Experiment) -> Experiment:
-    """The config with what it leaves to the task: protocol, label form and lengths. Raises: as `build_task`."""
+    """The config with what it leaves to the task: protocol, label form, lengths, and the text that DePT's shift covers.
+
+    Raises: as `build_task`.
+    """
     task, given = build_task(config), config.task
     facts = {"name": task.name, "protocol": task.protocol}
     if isinstance(task, TextTask):
         facts["label_form"] = task.label_form
     for name in ("max_source_length", "max_target_length"):
         facts[name] = getattr(task, name) if getattr(given, name) is None else getattr(given, name)
-    return dataclasses.replace(config, task=dataclasses.replace(given, **facts))
+    adapter = config.adapter
+    if adapter.name == "dept" and adapter.max_length is None:
+        adapter = dataclasses.replace(adapter, max_length=facts["max_source_length"])
+    return dataclasses.replace(config, adapter=adapter, task=dataclasses.replace(given, **facts))
 
 
 def load_splits(
@@ -159,7 +165,6 @@ def start_adapter(
 def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
     """The frozen language model and its tokenizer, seen to belong together."""
     given = config.backbone
-    tokenizer = load_tokenizer(given.model_name_or_path, given.revision, given.pad_token)
     backbone = load_backbone(
         given.model_name_or_path,
         kind=given.kind,
@@ -167,13 +172,12 @@ def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
         dtype=given.dtype,
         attn_implementation=given.attn_implementation,
     )
-    facts = backbone.token_facts()
-    check_tokenizer(
-        tokenizer,
-        rows=facts["vocabulary"],
-        eos_token_id=facts["eos_token_id"],
-        pad_token_id=facts["pad_token_id"] if given.kind == "seq2seq" else None,  # a causal model's is any token
-        name=given.model_name_or_path,
+    tokenizer = load_fitting(
+        given.model_name_or_path,
+        backbone.token_facts(),
+        kind=given.kind,
+        revision=given.revision,
+        pad_token=given.pad_token,
     )
     return tokenizer, backbone
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dept_vl.checkpoint import SavedAdapter, read_any
+from dept_vl.checkpoint.adapter_folder import SHIFT_VISUAL
 from dept_vl.checkpoint.whole_files import write_files_whole
-from dept_vl.config import BackboneConfig, Experiment, TaskConfig, VisionConfig
+from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, TaskConfig, VisionConfig, load_experiment
 from dept_vl.evaluate import histogram
 from dept_vl.experiment.assembly import build, start
 from dept_vl.experiment.components import build_task, resolve
+from dept_vl.predict.rows import WrongTask
 from dept_vl.tasks import TASKS, TextTask
 
 
@@ -24,8 +26,8 @@ def score_adapter(
     decoding: Literal["score", "generate"] = "score",
     backbone: str | None = None,
     limit: int | None = None,
-    batch_size: int = 64,
-    bf16: bool = False,
+    batch_size: int = 256,
+    bf16: bool | None = None,
     predictions: str | None = None,
 ) -> dict[str, Any]:
     """Scores a saved adapter on a task.
@@ -41,12 +43,19 @@ def score_adapter(
         backbone: a folder or name of the frozen language model, in place of the recorded name.
         limit: at most so many examples.
         batch_size: rows at once.
-        bf16: compute in bfloat16 under autocast.
+        bf16: compute in bfloat16 under autocast; null is as the run in this folder did, false where there is none.
         predictions: a JSONL file to write, a line per example.
 
-    Raises: BadAdapterFolder, MismatchedBackbone, MissingFile, UnknownName and what their like raise.
+    Raises: WrongTask, BadAdapterFolder, MismatchedBackbone, MissingFile, UnknownName and what their like raise.
     """
     saved = read_any(Path(adapter))
+    visual = TASKS[task].visual
+    if visual and saved.projection is None:
+        raise WrongTask(f"{adapter}: wanted an adapter that reads images for {task}, given one of text alone")
+    left = [] if visual or saved.projection is None else ["the visual projection: this task reads no images"]
+    if left:
+        saved = dataclasses.replace(saved, projection=None, config={**saved.config, "projection_type": None})
+    bf16 = _precision(Path(adapter)) if bf16 is None else bf16
     config = _experiment(saved, task, root, split, protocol, label_form, decoding, backbone)
     config = resolve(dataclasses.replace(config, per_device_eval_batch_size=batch_size, bf16=bf16, progress=False))
     parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
@@ -66,8 +75,15 @@ def score_adapter(
         "counts": parts.splits["test"].counts | parts.encoded["test"].counts,
         "answers": histogram(answers),
         "adapter": adapter,
+        "not_used": left,
+        "bf16": bf16,
         "backbone": parts.identities["backbone"],
     }
+
+
+def _precision(folder: Path) -> bool:
+    path = folder / "config.yaml"
+    return path.is_file() and load_experiment(path).bf16
 
 
 def _experiment(
@@ -103,7 +119,8 @@ def _experiment(
         kind="causal" if config["task_type"] == "CAUSAL_LM" else "seq2seq",
         pad_token=own.get("pad_token"),
     )
-    experiment = Experiment(task=given, backbone=language)
+    covers = AdapterConfig(shift_visual=bool(facts.get(SHIFT_VISUAL)))
+    experiment = Experiment(task=given, backbone=language, adapter=covers)
     build_task(experiment)  # a protocol that the task has not, before any weight loads
     if config["projection_type"] is None:
         return experiment

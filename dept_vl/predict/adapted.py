@@ -17,12 +17,13 @@ from torch import Tensor
 
 from dept_vl.backbones import Backbone, CandidateTree, MissingBackbone, choose, load_backbone
 from dept_vl.checkpoint import SavedAdapter, check_identity, read_any, write_adapter
+from dept_vl.checkpoint.adapter_folder import SHIFT_VISUAL
 from dept_vl.data.text import encode_targets, tokenise
-from dept_vl.data.tokenizer import MissingTokenizer, load_tokenizer
+from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
 from dept_vl.predict.mixing import AdapterMix
 from dept_vl.predict.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
 from dept_vl.predict.pictures import Picture, pixels_of
-from dept_vl.predict.rows import Decoding, Row, Text, WrongRows, plan_rows, plan_texts
+from dept_vl.predict.rows import Decoding, Row, Text, WrongRows, WrongTask, plan_rows, plan_texts
 from dept_vl.vision import FrozenClip
 
 BATCH_SIZE = 32
@@ -60,8 +61,8 @@ class AdaptedModel:
             dtype: in which the language model computes, float32 or bfloat16.
 
         Raises:
-            BadAdapterFolder, MismatchedBackbone; MissingBackbone, MissingTokenizer or UnloadableClip where a
-            frozen model is not found.
+            BadAdapterFolder, MismatchedBackbone, WrongTokenizer; MissingBackbone, MissingTokenizer or UnloadableClip
+            where a frozen model is not found.
         """
         saved = read_any(folder)
         name = str(backbone or saved.config["base_model_name_or_path"])
@@ -70,7 +71,8 @@ class AdaptedModel:
         pad_token = (saved.config["task"] or {}).get("pad_token")
         try:
             frozen = load_backbone(name, kind=kind, revision=revision, dtype=dtype)
-            tokenizer = load_tokenizer(name, revision, pad_token)
+            facts = frozen.token_facts()
+            tokenizer = load_fitting(name, facts, kind=kind, revision=revision, pad_token=pad_token)
         except (MissingBackbone, MissingTokenizer) as error:
             raise type(error)(f"{error}; backbone= gives its folder where its name is not found") from error
         model = cls(frozen.to(device), tokenizer)
@@ -177,6 +179,11 @@ class AdaptedModel:
 
     def _add(self, saved: SavedAdapter, name: str, vision: Path | str | None = None) -> None:
         self.adapters.check_free(name)
+        if (saved.config["task"] or {}).get(SHIFT_VISUAL):
+            raise WrongTask(
+                f"{name}: wanted an adapter whose shift covers text alone, given one trained with "
+                "adapter.shift_visual; scripts/evaluate.py --adapter scores it"
+            )
         clip = self.clip
         if saved.projection is not None and clip is None:
             clip = _load_clip(saved.config, vision).to(self.device)
@@ -202,13 +209,25 @@ class AdaptedModel:
 
     def _say(self, batch: Sequence[Row], decoding: Decoding) -> list[str]:
         embeds, mask = self.embed(batch)
+        prompt_length = self._shared_prompt(batch)
         if decoding.candidates:
             tree = CandidateTree(encode_targets(self.tokenizer, decoding.candidates, self.backbone.kind))
-            return [decoding.candidates[place] for place in choose(self.backbone, embeds, mask, tree).tolist()]
+            chosen = choose(self.backbone, embeds, mask, tree, prompt_length=prompt_length)
+            return [decoding.candidates[place] for place in chosen.tolist()]
         ids = self.backbone.generate(
-            embeds, mask, max_new_tokens=decoding.max_target_length, num_beams=decoding.num_beams
+            embeds,
+            mask,
+            max_new_tokens=decoding.max_target_length,
+            num_beams=decoding.num_beams,
+            prompt_length=prompt_length,
         )
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def _shared_prompt(self, batch: Sequence[Row]) -> int:
+        """How many prompt columns all rows have in common, which a causal model then computes once for all batches."""
+        names = {row.adapter for row in batch}
+        saved = self.adapters.loaded.get(names.pop()) if len(names) == 1 else None
+        return 0 if saved is None else saved.adapter.num_virtual_tokens
 
     def embed(self, batch: Sequence[Row]) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
         """What the language model reads for rows of equal decoding: prompt, text, visual, pads."""

@@ -6,11 +6,13 @@ do. A run folder with a results.json is done, whoever wrote it. A process that f
 others still run; the last one to leave writes the full summary.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from dept_vl.checkpoint.resumable import find_checkpoints
 from dept_vl.config import Experiment
 from dept_vl.registry import did_you_mean
 from dept_vl.sweep.grid import BadSweep, Grid, PlannedRun, describe, planned_runs
@@ -61,7 +63,7 @@ def run_sweep(
         trial, planned = taken
         say(f"run {1 + queue.runs.index(planned)} of {len(queue.runs)}: {planned.name}")
         try:
-            results = _finished(folder / planned.name) or run(planned.config)
+            results = _finished(folder / planned.name) or run(_going_on(planned.config))
             test = _number(results, "test", headline)
             val = _number(results, "val", selecting) if "val" in results["metrics"] or len(grid.cells) > 1 else None
         except Exception as error:
@@ -71,6 +73,12 @@ def run_sweep(
         else:
             queue.finish(trial, val, test)
     return queue.close(grid, selecting, headline)
+
+
+def _going_on(config: Experiment) -> Experiment:
+    """From the last checkpoint of a run that a kill cut off."""
+    begun = bool(find_checkpoints(Path(config.output_dir) / "checkpoints"))
+    return dataclasses.replace(config, resume_from_checkpoint="last") if begun else config
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:

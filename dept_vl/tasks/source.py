@@ -47,15 +47,17 @@ class Splits:
     rule: "own": `val` and `test` are published splits. "halve": the published split `val` is permuted (torch.randperm,
     seed 42), its first half is val, the rest test. "from_train": train is permuted likewise, its first `held_out`
     rows (never more than a tenth) are val, `test` is a published split.
-    most_train: so many of the remaining permuted training rows are kept. trained: which training rows are kept; None
-    keeps all. sizes: examples of train, val and test that a whole set must come to (DePT's Table 9), or None where no
-    paper states them.
+    together: what a row belongs to that "from_train" must not cut in two; whole ones are held out until there are
+    `held_out` rows. most_train: so many of the remaining permuted training rows are kept. trained: which training rows
+    are kept; None keeps all. sizes: examples of train, val and test that a whole set must come to (DePT's Table 9), or
+    None where no paper states them.
     """
 
     rule: Literal["own", "halve", "from_train"]
     val: str = "validation"
     test: str = "validation"
     held_out: int = 1000
+    together: Callable[[Row], str] | None = None
     most_train: int | None = None
     trained: Callable[[Row], bool] | None = None
     sizes: tuple[int, int, int] | None = None

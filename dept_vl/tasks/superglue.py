@@ -100,6 +100,10 @@ def _asked(row: Row) -> str:
     return f"{row['idx']['paragraph']}-{row['idx']['question']}"
 
 
+def _passage(row: Row) -> str:
+    return str(row["idx"]["paragraph"])
+
+
 SUPERGLUE = (
     _task(
         "boolq",
@@ -138,7 +142,11 @@ SUPERGLUE = (
         "paragraph",
         ("f1", "accuracy"),
         unfold=_unfold_multirc,
-        official={"scores": multirc_scores, "selecting": ("f1", "f1_a", "f1_m", "exact_match")},
+        official={
+            "scores": multirc_scores,
+            "selecting": ("f1", "f1_a", "f1_m", "exact_match"),
+            "splits": Splits("from_train", together=_passage),  # a question's answers are scored together
+        },
         fields=_without_markup,
         group=_asked,
         max_source_length=348,

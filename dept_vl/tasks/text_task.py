@@ -120,13 +120,16 @@ class TextTask:
         Raises: BadRow.
         """
         name = row.get("id", row.get("idx", ""))
+        row = {column: value for column, value in row.items() if value is not None}
         try:
             source, context = self.fill(row)
             answer = self._class_of(row) if self.answers is None else self.answers(self, row)
             group = None if self.group is None else self.group(row)
         except KeyError as error:
-            given = ", ".join(str(column) for column, value in row.items() if value is not None)
+            given = ", ".join(map(str, row))
             raise BadRow(f"{self.name}: row {name!r}: wanted the field {error.args[0]!r}, given {given}") from error
+        except (TypeError, AttributeError, IndexError) as error:
+            raise BadRow(f"{self.name}: row {name!r}: wanted the set's own types of value, given {error}") from error
         if not answer.targets:
             return None
         return Example(

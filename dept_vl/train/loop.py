@@ -8,6 +8,7 @@ resumed ends like one that was not; a number that is not finite stops it before 
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from dept_vl.data.batches import TrainingBatches
 from dept_vl.model import Network
+from dept_vl.progressive import Progressive
 from dept_vl.train.log import RunLog
 from dept_vl.train.state import Evaluate, Plan, RunState, Scores
 
@@ -29,6 +31,10 @@ class Trained:
     evaluations: list[Scores]
     train_seconds: float  # of all steps, those before a resume included; no evaluation, no saving
     first_step: int
+    flops: int | None  # of the frozen model in all steps, forward and backward, over all processes; None: no formula
+    flops_full: int | None  # what the same batches would have come to without partial models
+    scoring_flops: int  # of measuring activations
+    stages: list[dict[str, Any]]  # partial models by the step from which each acted; empty: none
 
 
 def train(
@@ -42,11 +48,13 @@ def train(
     *,
     evaluate: Evaluate | None = None,
     resume_from: Path | None = None,
+    stages: Progressive | None = None,
 ) -> Trained:
     """Trains, and leaves the best weights (the last ones without evaluations) in the network.
 
     `batches` holds this process's share; with accumulation, step n reads the batches n k to n k + k - 1.
-    Checkpoints go to folder/checkpoints, the log to folder/metrics.jsonl.
+    Checkpoints go to folder/checkpoints, the log to folder/metrics.jsonl. `stages` say through which partial model each
+    step goes; the caller closes them.
 
     Raises:
         NonFiniteLoss: naming the step and the groups; the state before that step is saved.
@@ -55,7 +63,11 @@ def train(
     """
     rates = {group["name"]: group.get("initial_lr", group["lr"]) for group in optimizer.param_groups}
     settings = {**batches.settings, "accumulation": accelerator.gradient_accumulation_steps, "lr": rates}
-    run = RunState(accelerator, network, optimizer, schedule, plan, folder, RunLog(folder, accelerator), settings)
+    if stages is not None:
+        settings["stages"] = [stage.facts() for stage in stages.stages]
+    run = RunState(
+        accelerator, network, optimizer, schedule, plan, folder, RunLog(folder, accelerator), settings, stages
+    )
     first = run.resume(resume_from) if resume_from else 0
     run.log.start(first)
     wrapped, stepper = accelerator.prepare(network, optimizer)
@@ -76,10 +88,13 @@ def train(
     for step in range(first + 1, plan.max_steps + 1):
         started = time.perf_counter()
         run.note_start()
+        if stages is not None:
+            stages.enter(step)
         loss = torch.zeros((), device=accelerator.device)
         for _ in range(accumulation):
             batch = next(numbered)
             network.note_length(batch)
+            run.count_flops(batch)
             with accelerator.accumulate(wrapped):
                 with accelerator.autocast():
                     part = wrapped(batch.to(accelerator.device)).mean()
@@ -103,4 +118,15 @@ def train(
     if best != plan.max_steps:
         run.load_best(best)
     network.eval()
-    return Trained(plan.max_steps, best, run.evaluations, run.seconds, first)
+    flops, flops_full = run.all_flops() or (None, None)
+    return Trained(
+        plan.max_steps,
+        best,
+        run.evaluations,
+        run.seconds,
+        first,
+        flops,
+        flops_full,
+        scoring_flops=stages.scoring_flops if stages is not None else 0,
+        stages=settings.get("stages", []),
+    )

@@ -21,7 +21,8 @@ from dept_vl.checkpoint.resumable import (
     save_checkpoint,
     set_rng_states,
 )
-from dept_vl.model import Network
+from dept_vl.model import Batch, Network
+from dept_vl.progressive import Progressive
 from dept_vl.train.log import RunLog
 
 _PATIENCE = 3  # evaluations or log lines without any change before the loop says so
@@ -65,6 +66,7 @@ class RunState:
         folder: Path,
         log: RunLog,
         settings: dict[str, Any],
+        stages: Progressive | None = None,
     ) -> None:
         self.accelerator, self.network, self.plan, self.log = accelerator, network, plan, log
         self.optimizer, self.schedule = optimizer, schedule
@@ -75,6 +77,24 @@ class RunState:
         self.best: Scores | None = None
         self.still = dict.fromkeys(self.groups, 0)  # log lines in a row on which a group's gradient was zero
         self.seconds = 0.0
+        self.stages = stages
+        self._flops: tuple[int, int] | None = (0, 0)  # as read and as the whole, of this process since it started
+        self._flops_before: list[int] = [0, 0]  # of all processes, before a resume
+
+    def count_flops(self, batch: Batch) -> None:
+        more = self.network.training_flops(batch)
+        if more is None or self._flops is None:
+            self._flops = None
+        else:
+            self._flops = self._flops[0] + more[0], self._flops[1] + more[1]
+
+    def all_flops(self) -> tuple[int, int] | None:
+        """Of all processes and of the steps before a resume; every process has to ask."""
+        counted = gather_object([self._flops])
+        if None in counted:
+            return None
+        now, full = (before + sum(each) for before, *each in zip(self._flops_before, *counted, strict=True))
+        return now, full
 
     def note_start(self) -> None:
         """Keeps what a step changes before it can be refused: random states and the trained length."""
@@ -109,7 +129,9 @@ class RunState:
     def report(self, step: int, loss: torch.Tensor, norms: dict[str, float], rates: dict[str, float]) -> float:
         """Writes a log line; returns the loss averaged over the processes."""
         mean = float(self.accelerator.reduce(loss, "mean"))
-        self.log.write(step, loss=mean, lr=rates, grad_norm=norms, seconds=round(self.seconds, 3))
+        found = self.network.diagnostics()
+        more = {"diagnostics": found} if found else {}
+        self.log.write(step, loss=mean, lr=rates, grad_norm=norms, seconds=round(self.seconds, 3), **more)
         for name, norm in norms.items():
             self.still[name] = self.still[name] + 1 if norm == 0 else 0
             if self.still[name] == _PATIENCE:
@@ -145,7 +167,7 @@ class RunState:
 
     def save(self, step: int, rng: dict[str, Any] | None = None) -> None:
         self.agree_on_length()
-        states = gather_object([rng_states() if rng is None else rng])
+        states, flops = gather_object([rng_states() if rng is None else rng]), self.all_flops()
         if self.accelerator.is_main_process and not (self.folder / f"step_{step}").exists():
             save_checkpoint(
                 self.folder,
@@ -160,7 +182,9 @@ class RunState:
                     "seconds": self.seconds,
                     "trained_length": self.network.trained_length,
                     "settings": self.settings,
+                    "flops": list(flops) if flops else None,
                 },
+                stages=self.stages.state() if self.stages is not None else None,
                 rng_states=states,
             )
             spare = {self.folder / f"step_{self.best['step']}"} if self.best else set()
@@ -187,6 +211,9 @@ class RunState:
             self.best, self.evaluations = progress["best"], progress["evaluations"]
             self.still, self.seconds = progress["still"], progress["seconds"]
             self.network.trained_length = progress["trained_length"]
+            self._flops_before = progress["flops"] or [0, 0]
+            if self.stages is not None:
+                self.stages.load_state(states["stages"])
         except (KeyError, ValueError, TypeError) as error:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted the state of a run with these groups of weights ({error})"

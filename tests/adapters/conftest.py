@@ -16,6 +16,8 @@ CASES = {
     "dept": ("dept", {"num_virtual_tokens": 3, "r": 2, "max_length": 6}),
     "dept-unscaled": ("dept", {"num_virtual_tokens": 3, "r": 2, "max_length": 6, "lora_alpha": None}),
     "dept-promptless": ("dept", {"num_virtual_tokens": 0, "r": 2, "max_length": 6}),
+    "rank_probe": ("rank_probe", {"num_virtual_tokens": 4}),
+    "rank_probe-narrow": ("rank_probe", {"num_virtual_tokens": 4, "r": 2}),
     "none": ("none", {}),
 }
 
@@ -47,7 +49,7 @@ def adapter(fresh: Callable[..., Adapter]) -> Adapter:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in adapter.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator))
+            weight.add_(torch.randn(weight.shape, generator=generator))
     return adapter.eval()
 
 

@@ -16,7 +16,7 @@ def test_an_adapter_by_name_is_the_constructors(init):
 
 
 def test_an_unknown_adapter_gets_a_suggestion(init):
-    message = "unknown adapter 'dep': wanted one of dept, dpt, none, pt, residual_pt. Did you mean 'dept'?"
+    message = "unknown adapter 'dep': wanted one of dept, dpt, none, pt, rank_probe, residual_pt. Did you mean 'dept'?"
     with pytest.raises(UnknownName) as error:
         build_adapter("dep", init, {})
     assert str(error.value) == message

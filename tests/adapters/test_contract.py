@@ -149,7 +149,7 @@ def test_one_seed_draws_one_adapter_and_leaves_the_global_generator(fresh, case)
 def test_too_few_start_vectors_are_refused_where_they_are_used(case, cases, init):
     name, arguments = cases[case]
     num = arguments.get("num_virtual_tokens", 0)
-    if name in ("dpt", "none") or num == 0:
+    if name in ("dpt", "none", "rank_probe") or num == 0:
         build_adapter(name, init[:0], arguments)
         return
     with pytest.raises(ValueError, match=rf"num_virtual_tokens={num} wants an init of at least {num} rows, given 2"):
@@ -171,6 +171,14 @@ def test_no_size_may_be_negative_or_useless(case, cases, init):
                 continue  # the paper's ablation
             with pytest.raises(BadAdapterSize, match=rf"wanted {key} to be an integer >= [01], given {value}"):
                 build_adapter(name, init, {**arguments, key: value})
+
+
+def test_diagnostics_are_numbers_that_change_nothing(adapter, case):
+    before = {name: weight.clone() for name, weight in adapter.state_dict().items()}
+    found = adapter.train().diagnostics()
+    assert bool(found) == case.startswith("rank_probe") and json.loads(json.dumps(found)) == found
+    assert all(type(value) in (int, float) for value in found.values()) and adapter.training
+    assert all(torch.equal(weight, before[name]) for name, weight in adapter.state_dict().items())
 
 
 # Folding and rebuilding

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dept_vl.adapters import DPT, DePT, NoAdapter, PromptTuning, ResidualPromptTuning
+from dept_vl.adapters import DPT, DePT, NoAdapter, PromptTuning, RankProbe, ResidualPromptTuning
 from dept_vl.adapters.transfer import WrongSource, copy_overlap
 
 WIDTH = 6
@@ -80,6 +80,7 @@ def test_the_source_keeps_its_weights():
     [
         lambda: DPT(rows(3), num_virtual_tokens=3, r=2),
         lambda: ResidualPromptTuning(rows(3), num_virtual_tokens=3, bottleneck=2),
+        lambda: RankProbe(rows(3), num_virtual_tokens=3),
     ],
 )
 def test_prompt_tuning_starts_from_any_folded_prompt(make):
@@ -96,6 +97,31 @@ def test_factors_are_copied_where_they_overlap():
     assert notes[0] == "prompt_embedding_A: [4, 2] of [4, 3] went into [6, 2]"
     one, other = (ResidualPromptTuning(rows(3, n), num_virtual_tokens=3, bottleneck=2) for n in (1, 2))
     assert copy_overlap(one, other) == () and torch.equal(one.fold().prompt, other.fold().prompt)
+    one, other = (RankProbe(rows(0), num_virtual_tokens=number) for number in (3, 4))
+    one.probe_sigma.data[1] = -1.0
+    copy_overlap(one, other)
+    assert torch.equal(other.probe_sigma, torch.tensor([1.0, -1.0, 1.0, 1.0]))
+    assert torch.equal(other.fold().prompt[:3], one.fold().prompt)
+    assert torch.equal(other.probe_U[:3, :3], one.probe_U)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda more: DPT(rows(4), num_virtual_tokens=4, r=2 + more, generator=torch.Generator().manual_seed(more)),
+        lambda more: ResidualPromptTuning(rows(4, more), num_virtual_tokens=4, bottleneck=3 + more),
+        lambda more: RankProbe(rows(4), num_virtual_tokens=4, r=2 + more),
+    ],
+    ids=["dpt", "residual_pt", "rank_probe"],
+)
+def test_a_target_with_more_ranks_starts_as_the_source_and_all_of_it_can_learn(make):
+    source, target = make(0), make(2)
+    copy_overlap(source, target)
+    assert torch.allclose(source.fold().prompt, target.fold().prompt, atol=1e-6)
+    embeds, _ = target(torch.zeros(1, 1, 6), torch.ones(1, 1, dtype=torch.long))
+    embeds.square().sum().backward()
+    reached = [weight.grad.abs().sum() for weight in target.parameters()]
+    assert all(reached), reached
 
 
 @pytest.mark.parametrize(
@@ -110,6 +136,11 @@ def test_factors_are_copied_where_they_overlap():
             dept(2, 2, 2),
             DPT(rows(2), num_virtual_tokens=2, r=1),
             "wanted a DPT source, given DePT: its prompt has no such factors",
+        ),
+        (
+            DPT(rows(2), num_virtual_tokens=2, r=1),
+            RankProbe(rows(2), num_virtual_tokens=2),
+            "wanted a RankProbe source, given DPT: its prompt has no such factors",
         ),
         (dept(2, 2, 2), NoAdapter(rows(0)), "wanted a target with weights of its own, given NoAdapter"),
         (

@@ -14,6 +14,7 @@ ARGUMENTS = {
     "dpt": {"num_virtual_tokens": 3, "r": 2},
     "residual_pt": {"num_virtual_tokens": 3, "bottleneck": 6},
     "dept": {"num_virtual_tokens": 3, "r": 2, "max_length": 7, "lora_alpha": None},
+    "rank_probe": {"num_virtual_tokens": 3, "r": 2},
     "none": {},
 }
 BACKBONE = {"base_model_name_or_path": "google-t5/t5-base", "revision": "main", "backbone_sha256": "a" * 64}

@@ -18,7 +18,7 @@ def _with_zero_shift(adapter):
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft 0.21 asks for it
-@pytest.mark.parametrize("method", ["pt", "dpt", "residual_pt", "dept"])
+@pytest.mark.parametrize("method", ["pt", "dpt", "residual_pt", "dept", "rank_probe"])
 def test_peft_loads_the_export_and_gives_the_same_logits(method, make_adapter, tiny_t5, tmp_path):
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForSeq2SeqLM

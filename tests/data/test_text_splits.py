@@ -122,3 +122,14 @@ def test_too_few_rows_are_refused():
             split_rows(Splits("from_train"), role, 9)
         with pytest.raises(BadSplit, match="held_out: wanted at least 1 row of train for val, given 0"):
             split_rows(Splits("from_train", held_out=0), role, 100)
+
+
+def test_what_belongs_together_is_held_out_together():
+    splits = Splits("from_train", held_out=4)
+    groups = [number // 5 for number in range(60)]  # 12 passages of 5 rows
+    val, train = (split_rows(splits, role, 60, groups).tolist() for role in ("val", "train"))
+    assert sorted(val + train) == list(range(60)) and len(val) == 5
+    assert not {groups[row] for row in val} & {groups[row] for row in train}
+    assert val[0] == permutation(60)[0]
+    with pytest.raises(BadSplit, match="wanted at least 2 groups, one of them to hold out, given 1 of 60 rows"):
+        split_rows(splits, "val", 60, ["one"] * 60)

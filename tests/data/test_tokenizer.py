@@ -71,6 +71,7 @@ def test_a_backbone_may_have_more_rows_than_its_tokenizer_tokens(t5):
     [
         ({"rows": 500}, "tokens: wanted at most 500, the rows of the embedding table, given 32,100"),
         ({"rows": 32_099}, "tokens: wanted at most 32,099, .*, given 32,100"),
+        ({"rows": 50_000}, "tokens: wanted about 50,000, the rows of the embedding table, given 32,100"),
         ({"eos_token_id": 2}, "end-of-sequence id: wanted the backbone's 2, given 1"),
         ({"eos_token_id": [2, 3]}, r"end-of-sequence id: wanted the backbone's \[2, 3\], given 1"),
         ({"pad_token_id": 5}, "padding id: wanted the backbone's 5, given 0"),

@@ -15,6 +15,7 @@ ARGUMENTS = {
     "dpt": {"num_virtual_tokens": 2, "r": 2},
     "residual_pt": {"num_virtual_tokens": 3, "bottleneck": 6},
     "dept": {"num_virtual_tokens": 3, "r": 2, "max_length": 4},
+    "rank_probe": {"num_virtual_tokens": 3},
     "none": {},
 }
 
@@ -48,7 +49,7 @@ def save(tmp_path, backbone, clip):
         adapter = build_adapter(method, torch.randn(9, 32, generator=generator), ARGUMENTS[method], generator)
         with torch.no_grad():
             for weight in adapter.parameters():
-                weight.normal_(generator=generator)
+                weight.add_(torch.randn(weight.shape, generator=generator))
         facts = {
             "name": "vqa", "template": "vqa: {question}", "protocol": "official-2021", "max_source_length": 12,
             "max_target_length": 6, "num_beams": 1, "labels": {}, "pad_token": None,

@@ -297,3 +297,16 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path, start):
     holder.kill()
     with FileLock(tmp_path / "lock"):
         assert finish(holder) == -signal.SIGKILL
+
+
+def test_a_run_that_a_kill_cut_off_goes_on_from_its_last_checkpoint(tmp_path):
+    seen = []
+
+    def run(config):
+        seen.append(config.resume_from_checkpoint)
+        return write_run(lambda _: 0.5)(config)
+
+    first = planned_runs(config(), grid(), tmp_path)[0]
+    (tmp_path / first.name / "checkpoints" / "step_4").mkdir(parents=True)
+    sweep(tmp_path, run)
+    assert seen == ["last"] + [None] * 5

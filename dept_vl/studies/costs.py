@@ -1,0 +1,89 @@
+"""Time and memory of cells side by side: one process, the same rows, turn by turn, so that load hits all alike.
+
+Memory is what one training step keeps for its backward pass, weights left out: counted from the tensors that autograd
+saves, so it is the same on every machine. A process's resident size, most of it Python and torch, would hide it.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dept_vl.checkpoint.whole_files import write_files_whole
+from dept_vl.config import Experiment
+from dept_vl.data.batches import TrainingBatches
+from dept_vl.experiment import Parts, build, resolve, start
+from dept_vl.model import Batch, Network
+
+Costs = dict[str, dict[str, list[float]]]  # by cell: train_ms, eval_ms (by round), memory_mb
+
+
+def measure_costs(configs: Mapping[str, Experiment], path: Path, *, rounds: int, rows: int) -> None:
+    """Writes {cell: {"train_ms": [...], "eval_ms": [...], "memory_mb": [...]}} to `path`.
+
+    train_ms: of one step's forward and backward pass in each round. eval_ms: of answering a validation row, timed over
+    `rows` of them. memory_mb: in millions of bytes, one number.
+    """
+    accelerator = start(resolve(next(iter(configs.values()))))
+    splits = {"train": ("train", None), "eval": ("val", rows)}
+    parts = {name: build(resolve(config), accelerator, splits) for name, config in configs.items()}
+    batches = {name: _batches(each) for name, each in parts.items()}
+    costs: Costs = {
+        name: {"train_ms": [], "eval_ms": [], "memory_mb": [saved_bytes(each.network, batches[name][0]) / 1e6]}
+        for name, each in parts.items()
+    }
+    order = list(parts)
+    for number in range(rounds + 1):  # the first one warms up
+        for name in order[number % len(order) :] + order[: number % len(order)]:
+            step, answer = _seconds(parts[name], batches[name][number])
+            if number:
+                costs[name]["train_ms"].append(1000 * step)
+                costs[name]["eval_ms"].append(1000 * answer / rows)
+    write_files_whole(path.parent, {path.name: (json.dumps(costs) + "\n").encode()})
+
+
+def read_costs(path: Path) -> Costs | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def saved_bytes(network: Network, batch: Batch) -> int:
+    """What the forward pass of a training step keeps for the backward pass, each storage once, weights left out."""
+    weights = {each.untyped_storage().data_ptr() for each in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    network.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = network(batch).mean()
+    del loss
+    return sum(kept.values())
+
+
+def _batches(parts: Parts) -> Sequence[Any]:
+    config = parts.config
+    return TrainingBatches(
+        parts.encoded["train"], parts.gather, batch_size=config.per_device_train_batch_size, seed=config.seed
+    )
+
+
+def _seconds(parts: Parts, batch: Batch) -> tuple[float, float]:
+    """Of a step, the best of three, and of answering the validation rows."""
+    parts.network.train()
+    steps = []
+    for _ in range(3):
+        began = time.perf_counter()
+        parts.network(batch).mean().backward()
+        steps.append(time.perf_counter() - began)
+        parts.network.zero_grad(set_to_none=True)
+    parts.network.eval()
+    began = time.perf_counter()
+    parts.predict("eval")
+    return min(steps), time.perf_counter() - began

@@ -1,0 +1,81 @@
+"""What is read of a run: measures, and how far its training had come when it reached another's score."""
+
+import dataclasses
+import json
+
+import pytest
+
+from dept_vl.studies.files import BadStudy
+from dept_vl.studies.outcomes import OtherRun, reach, read_outcomes, spent, values
+from dept_vl.studies.plan import make_plan
+from tests.studies.conftest import leave_run
+
+
+@pytest.fixture
+def two(studies, tmp_path):
+    """two(fast score, **facts): an outcome that gets to `fast score`, and one that gets to 0.5."""
+    plan = make_plan([studies["first"]], tmp_path)
+
+    def two(score, **info):
+        for run in plan.runs.values():
+            is_fast = run.config.adapter.num_virtual_tokens == 8
+            leave_run(run.config, (lambda _: score) if is_fast else (lambda _: 0.5), **(info if is_fast else {}))
+        found = read_outcomes(studies["first"], plan)
+        return found.of("long", "shapes-qnli")[0], found.of("short", "shapes-qnli")[0]
+
+    return two
+
+
+def test_a_run_that_learns_twice_as_fast_reaches_the_score_with_half_the_flops(two):
+    fast, slow = two(1.0)
+    assert reach(slow, slow, "reach_flops") == pytest.approx(100.0)
+    assert reach(fast, slow, "reach_flops") == pytest.approx(50.0)
+    assert reach(fast, slow, "reach_seconds") == pytest.approx(50.0)
+
+
+def test_a_score_that_is_never_reached_has_no_cost(two):
+    fast, slow = two(0.4)
+    assert reach(fast, slow, "reach_flops") is None
+
+
+def test_stages_cost_less_until_the_last_one_and_add_up_to_what_was_counted(two):
+    """20 of 40 steps at half price, and 2,000 operations of scoring: 30,000 + 2,000."""
+    stages = [{"from_step": 1}, {"from_step": 21}]
+    fast, _ = two(1.0, flops=30_000, flops_full=40_000, scoring_flops=2_000, stages=stages)
+    assert [each.flops for each in spent(fast)] == pytest.approx([7_000, 12_000, 22_000, 32_000])
+
+
+def test_without_counted_flops_there_is_no_share_of_them(two):
+    fast, slow = two(1.0, flops=None, flops_full=None)
+    assert reach(fast, slow, "reach_flops") is None and reach(fast, slow, "reach_seconds") == pytest.approx(50.0)
+
+
+def test_measures_of_a_run(done):
+    assert values(done, "score", ["short"]) == pytest.approx({(seed, 0): 10 * seed + 4 for seed in (1, 2, 3)})
+    assert set(values(done, "weights", ["long"]).values()) == {750.0}
+    assert set(values(done, "flops_share", ["long"]).values()) == {100.0}
+    assert set(values(done, "train_seconds", ["long", "short"]).values()) == {40.0}
+    assert values(done, "positive_last", ["short"]) == {}
+
+
+def test_diagnostics_are_read_from_the_log(done):
+    for number, outcome in enumerate(done.of("short")):
+        path = outcome.folder / "metrics.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        told = [{**line, "diagnostics": {"positive": 20 - line["step"] // 10 - number}} for line in lines]
+        path.write_text("".join(json.dumps(line) + "\n" for line in told))
+    first, last = (values(done, name, ["short"], tasks=["shapes-qnli"]) for name in ("positive_first", "positive_last"))
+    assert {each: first[each] - last[each] for each in first} == {(seed, 0): 3.0 for seed in (1, 2, 3)}
+
+
+def test_an_unknown_measure_is_refused_with_the_nearest(done):
+    with pytest.raises(BadStudy, match=r"given 'scores'.* Did you mean 'score'"):
+        values(done, "scores", ["short"])
+
+
+def test_a_folder_with_another_run_is_refused(studies, tmp_path):
+    plan = make_plan([studies["first"]], tmp_path)
+    first, *_ = plan.runs.values()
+    leave_run(dataclasses.replace(first.config, max_steps=50))
+    with pytest.raises(OtherRun, match="wanted a run with max_steps 40, given 50"):
+        read_outcomes(studies["first"], plan)
