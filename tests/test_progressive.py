@@ -6,12 +6,14 @@ import json
 import pytest
 import torch
 
+from dept_vl import AdaptedModel
 from dept_vl.backbones import Part, load_seq2seq, whole
 from dept_vl.config import BadConfig, ProgressiveConfig
+from dept_vl.experiment.saved import score_adapter
 from dept_vl.model import Batch, Network
 from dept_vl.progressive import Progressive, as_they_stand, at_random, by_activation, plan_stages
 from dept_vl.run import run
-from tests.tiny_runs import build_network, text_experiment, trained_bytes, write_byte_t5, write_cola
+from tests.tiny_runs import build_network, text_experiment, tiny_experiment, trained_bytes, write_byte_t5, write_cola
 
 LARGE = Part(tuple(range(24)), tuple(range(24)), 2816, 2816)
 PRESET = {"shares": (0.2, 0.2, 0.2, 0.4), "fractions": (0.25, 0.5, 0.75, 1.0)}
@@ -196,3 +198,33 @@ def test_a_decoder_only_model_is_refused(data, tmp_path):
     causal = {"kind": "causal", "pad_token": "</s>"}
     with pytest.raises(BadConfig, match="progressive.kind: wanted none for a causal backbone, given 'width'"):
         text_experiment("gpt2", data, tmp_path, backbone=causal, progressive=ProgressiveConfig(kind="width"))
+
+
+def test_a_vision_language_run_goes_through_stages_too(deep_t5, place, tmp_path):
+    vision = {"feature_dir": str(place / "features")}
+    config = tiny_experiment(
+        deep_t5, place / "clip", place / "shapes", tmp_path / "vqa", vision=vision, max_steps=5, eval_steps=5
+    )
+    results = run(dataclasses.replace(config, progressive=ProgressiveConfig(kind="compound", score_rows=8)))
+    assert len(results["train_info"]["stages"]) == 4 and 0 <= results["metrics"]["test"]["vqa_accuracy"] <= 1
+    assert results["train_info"]["flops"] < results["train_info"]["flops_full"]
+
+
+def test_the_shift_may_cover_visual_tokens_as_an_ablation(byte_t5, place, tmp_path):
+    vision = {"feature_dir": str(place / "features")}
+    config = tiny_experiment(byte_t5, place / "clip", place / "shapes", tmp_path / "vqa", vision=vision)
+    config = dataclasses.replace(config, adapter=dataclasses.replace(config.adapter, shift_visual=True, max_length=40))
+    results = run(config)
+    run(
+        dataclasses.replace(
+            config, adapter=dataclasses.replace(config.adapter, shift_visual=False), output_dir=str(tmp_path / "text")
+        )
+    )
+    with_visual, text = (json.loads((tmp_path / name / "adapter_config.json").read_text()) for name in ("vqa", "text"))
+    assert with_visual["trained_length"] == text["trained_length"] + text["vision_num_patches"]
+    with pytest.raises(ValueError, match="wanted an adapter whose shift covers text alone, given one trained with"):
+        AdaptedModel.from_pretrained(tmp_path / "vqa", backbone=byte_t5, vision=place / "clip")
+    scored = score_adapter(
+        str(tmp_path / "vqa"), "vqa", root=str(place / "shapes"), backbone=str(byte_t5), batch_size=8
+    )
+    assert scored["vqa_accuracy"] == results["metrics"]["test"]["vqa_accuracy"]
