@@ -131,7 +131,14 @@ def summary(results: Mapping[str, Any]) -> str:
     weights = results["weights"]
     share = f"{100 * weights['share']:.2f} %, CLIP not counted"
     lines.append(f"trained {weights['trained']:,} of {weights['total']:,} weights ({share})")
-    lines.append(f"trained for {results['train_info']['train_time']:.0f} s")
+    info = results["train_info"]
+    lines.append(f"trained for {info['train_time']:.0f} s")
+    if info.get("stages"):
+        share, scoring = (100 * each / info["flops_full"] for each in (info["flops"], info["scoring_flops"]))
+        count = len(info["stages"])
+        lines.append(
+            f"{count} stages: {share:.1f} % of the whole model's operations, and {scoring:.1f} % to score neurons"
+        )
     return "\n".join(lines)
 
 

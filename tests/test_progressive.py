@@ -12,6 +12,7 @@ from dept_vl.config import BadConfig, ProgressiveConfig
 from dept_vl.experiment.saved import score_adapter
 from dept_vl.model import Batch, Network
 from dept_vl.progressive import Progressive, as_they_stand, at_random, by_activation, plan_stages
+from dept_vl.results import summary
 from dept_vl.run import run
 from tests.tiny_runs import build_network, text_experiment, tiny_experiment, trained_bytes, write_byte_t5, write_cola
 
@@ -133,7 +134,9 @@ def progressive(model, data, output, *, steps=10, **changes):
 @pytest.mark.parametrize("kind", ["depth", "width", "compound"])
 def test_a_run_tells_its_stages_and_what_they_saved(deep_t5, data, tmp_path, kind):
     fpt = ProgressiveConfig(kind=kind, score_rows=8)
-    info = run(progressive(deep_t5, data, tmp_path / kind, progressive=fpt))["train_info"]
+    results = run(progressive(deep_t5, data, tmp_path / kind, progressive=fpt))
+    info = results["train_info"]
+    assert f"4 stages: {100 * info['flops'] / info['flops_full']:.1f} % of the whole" in summary(results)
     assert [stage["from_step"] for stage in info["stages"]] == [1, 3, 5, 7]
     assert 0.4 < info["flops"] / info["flops_full"] < 0.95
     assert (info["scoring_flops"] > 0) == (kind != "depth")
