@@ -79,9 +79,12 @@ class Progressive:
     order from its checkpoint.
     """
 
-    def __init__(self, network: Network, stages: Sequence[Stage], order: Callable[[], tuple[Orders, int]]) -> None:
+    def __init__(
+        self, network: Network, stages: Sequence[Stage], order: Callable[[], tuple[Orders, int]], *, rule: str = ""
+    ) -> None:
         """`order` gives each layer's neurons, the most important first, and the floating-point operations that finding
-        out took; it is asked only where a stage is narrow."""
+        out took; it is asked only where a stage is narrow. `rule` tells how it orders."""
+        self.rule = rule
         self.network, self.stages, self.scoring_flops = network, tuple(stages), 0
         self._order = order
         self._orders: Orders | None = None

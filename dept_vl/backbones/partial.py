@@ -54,9 +54,10 @@ def evenly(layers: int, keep: int) -> tuple[int, ...]:
 
 def whole(backbone: Backbone) -> Part:
     """The part that is all of it. Raises: NoPartialModel for a backbone that is no T5."""
-    if not isinstance(backbone, Seq2SeqBackbone):
-        raise NoPartialModel(f"wanted an encoder-decoder (T5), given a {backbone.kind} backbone")
-    shape = backbone.shape
+    shape = backbone.shape if isinstance(backbone, Seq2SeqBackbone) else None
+    if shape is None:
+        given = backbone.model.config.model_type
+        raise NoPartialModel(f"wanted an encoder-decoder of T5's kind, given a {given} model")
     return Part(
         tuple(range(shape.encoder_layers)),
         tuple(range(shape.decoder_layers)),
@@ -168,11 +169,9 @@ def neuron_scores(backbone: Seq2SeqBackbone, batches: Iterable[Rows]) -> list[Fl
     encoder_layers, rows = backbone.shape.encoder_layers, 0
     for embeds, mask, labels in batches:
         weights = [_shares(mask != 0), _shares(labels != -100)]  # [batch, token], each row's sum is 1
-        with _inner_states(layers) as states:
+        with _inner_sums(layers, [weights[number >= encoder_layers] for number in range(len(layers))]) as found:
             backbone.logits(embeds, mask, labels)
-        for number, inner in enumerate(states):
-            share = weights[number >= encoder_layers]
-            sums[number] = sums[number] + torch.einsum("btn,bt->n", inner.float().abs(), share)
+        sums = [total + more for total, more in zip(sums, found, strict=True)]
         rows += len(embeds)
     if not rows:
         raise ValueError("wanted rows to score the neurons on, given none")
@@ -184,12 +183,17 @@ def _shares(tokens: Tensor) -> Float[Tensor, "batch token"]:
 
 
 @contextmanager
-def _inner_states(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """What enters the second matrix of each layer, filled by the next forward pass."""
-    states: list[Tensor] = []
-    hooks = [layer.wo.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])) for layer in layers]
+def _inner_sums(layers: Sequence[nn.Module], shares: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The next forward pass's |activations| of each layer, summed by `shares` as they come: none is kept."""
+    sums: list[Tensor] = []
+    hooks = [
+        layer.wo.register_forward_pre_hook(
+            lambda _, inputs, share=share: sums.append(torch.einsum("btn,bt->n", inputs[0].float().abs(), share))
+        )
+        for layer, share in zip(layers, shares, strict=True)
+    ]
     try:
-        yield states
+        yield sums
     finally:
         for hook in hooks:
             hook.remove()

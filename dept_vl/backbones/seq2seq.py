@@ -15,6 +15,9 @@ from dept_vl.backbones.loading import MissingBackbone, load_pretrained
 __all__ = ["MissingBackbone", "Seq2SeqBackbone", "load_seq2seq"]
 
 
+T5_TYPES = ("t5", "mt5", "umt5")  # built alike
+
+
 def load_seq2seq(
     model_name_or_path: str,
     *,
@@ -124,9 +127,12 @@ class Seq2SeqBackbone(Backbone):
         return torch.stack(said, dim=1)
 
     @property
-    def shape(self) -> T5Shape:
-        """Of what this backbone computes with: a partial view has fewer layers or neurons than its config says."""
+    def shape(self) -> T5Shape | None:
+        """Of what this backbone computes with: a partial view has fewer layers or neurons than its config says. None
+        for an encoder-decoder that is not built as T5 is."""
         config, model = self.model.config, self.model
+        if config.model_type not in T5_TYPES:
+            return None
         return T5Shape(
             d_model=config.d_model,
             d_inner=config.num_heads * config.d_kv,
@@ -138,8 +144,9 @@ class Seq2SeqBackbone(Backbone):
             gated=config.is_gated_act,
         )
 
-    def training_flops(self, batch: int, out: int, target: int) -> int:
-        return self.shape.training_flops(batch, out, target)
+    def training_flops(self, batch: int, out: int, target: int) -> int | None:
+        shape = self.shape
+        return None if shape is None else shape.training_flops(batch, out, target)
 
     def identity(self) -> dict[str, str | None]:
         return {

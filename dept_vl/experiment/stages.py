@@ -43,7 +43,9 @@ def start_stages(config: Experiment, parts: Parts) -> AbstractContextManager[Pro
             parts.encoded["train"], parts.gather, rows=given.score_rows, seed=config.seed, device=device
         )
         with parts.accelerator.autocast():
-            found = by_activation(parts.network, batches)
-        return broadcast_object_list([found])[0]  # equal scores may fall either way on another device
+            orders, flops = by_activation(parts.network, batches)
+        [orders] = broadcast_object_list([orders])  # equal scores may fall either way on another device
+        return orders, flops * parts.accelerator.num_processes
 
-    return Progressive(parts.network, stages, order)
+    rule = f"{given.neurons}, {given.score_rows} rows" if given.neurons == "activation" else given.neurons
+    return Progressive(parts.network, stages, order, rule=rule)

@@ -69,11 +69,15 @@ def judge(done: Done, claim: Claim) -> Judged:
     if ratio and any(b == 0 for _, b in pairs):
         return Judged(claim, OPEN, reason="a ratio to zero")
     compared = [a / b if ratio else a - b for a, b in pairs]
-    limit = float(claim.margin) if ratio else -float(claim.margin) if claim.kind == "no_worse" else 0.0
+    noise = _noise(done, claim) if claim.kind == "within_noise" else None
+    limit = float(claim.margin) if ratio else -float(noise or claim.margin or 0.0)
     exact = claim.measure in EXACT and second_measure in EXACT
     found = spread(compared)
     interval = (found.mean, found.mean) if exact else found.interval
     missing = max(len(first), len(second)) - len(pairs)
+    notes = [f"{missing} more without a pair"] if missing else []
+    if noise is not None:
+        notes.append(f"standard deviation of {', '.join(claim.second)} over seeds {noise:.1f}")
     return Judged(
         claim,
         verdict(interval, limit, upwards=claim.kind != "below"),
@@ -83,19 +87,20 @@ def judge(done: Done, claim: Claim) -> Judged:
         math.fsum(b for _, b in pairs) / len(pairs),
         () if exact else tuple(compared),
         UNITS.get(claim.measure, ""),
-        f"{missing} more without a pair" if missing else "",
+        "; ".join(notes),
     )
 
 
 def verdict(interval: tuple[float, float] | None, limit: float, *, upwards: bool) -> str:
-    """`upwards`: the claim is that the value lies above `limit`. None: too few repeats for an interval."""
+    """`upwards`: the claim is that the value lies above `limit`, else below; at it is neither. None: too few repeats
+    for an interval."""
     if interval is None:
         return OPEN
     low, high = interval
-    if low > limit:
-        return HOLDS if upwards else FAILS
-    if high < limit:
-        return FAILS if upwards else HOLDS
+    if low > limit if upwards else high < limit:
+        return HOLDS
+    if high <= limit if upwards else low >= limit:
+        return FAILS
     return OPEN
 
 
@@ -109,21 +114,30 @@ def _why_none(done: Done, claim: Claim) -> str:
     return "not run yet" if left else f"the runs do not tell {claim.measure}"
 
 
+def _noise(done: Done, claim: Claim) -> float:
+    """The second side's standard deviation over seeds, within each cell and task."""
+    return pooled_sd(_groups(done, claim, claim.second))[0]
+
+
+def _groups(done: Done, claim: Claim, cells: Sequence[str]) -> list[list[float]]:
+    """By cell and task, the values of its repeats, where there are two or more."""
+    groups = [
+        list(values(done, claim.measure, [cell], tasks=[task]).values())
+        for cell in cells
+        for task in done.study.cell(cell).tasks
+        if not claim.tasks or task in claim.tasks
+    ]
+    return [each for each in groups if len(each) > 1]
+
+
 def _steadier(done: Done, claim: Claim) -> Judged:
     """The ratio of two standard deviations over seeds, pooled over cells and tasks; its interval is the F
     distribution's, which takes the scores of a setting for normal."""
-    sides: list[tuple[float, int]] = []
-    for cells in (claim.first, claim.second):
-        groups = [
-            list(values(done, claim.measure, [cell], tasks=[task]).values())
-            for cell in cells
-            for task in done.study.cell(cell).tasks
-            if not claim.tasks or task in claim.tasks
-        ]
-        sides.append(pooled_sd([each for each in groups if len(each) > 1]))
-    (first, free), (second, others) = sides
-    if min(free, others) < FEWEST - 1 or second == 0:
-        return Judged(claim, OPEN, reason="too few seeds for a standard deviation" if second else "a ratio to zero")
+    (first, free), (second, others) = (pooled_sd(_groups(done, claim, each)) for each in (claim.first, claim.second))
+    if min(free, others) < FEWEST - 1:
+        return Judged(claim, OPEN, reason="too few seeds for a standard deviation")
+    if not first or not second:
+        return Judged(claim, OPEN, reason="a ratio to zero")
     low, high = (1 / math.sqrt(f_distribution.ppf(each, free, others)) for each in (0.975, 0.025))
     interval = (first / second * low, first / second * high)
     told = verdict(interval, 1.0, upwards=False)

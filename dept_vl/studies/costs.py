@@ -16,6 +16,7 @@ from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
 from dept_vl.data.batches import TrainingBatches
 from dept_vl.experiment import Parts, build, resolve, start
+from dept_vl.experiment.stages import start_stages
 from dept_vl.model import Batch, Network
 
 Costs = dict[str, dict[str, list[float]]]  # by cell: train_ms, eval_ms (by round), memory_mb
@@ -75,15 +76,31 @@ def _batches(parts: Parts) -> Sequence[Any]:
 
 
 def _seconds(parts: Parts, batch: Batch) -> tuple[float, float]:
-    """Of a step, the best of three, and of answering the validation rows."""
+    """Of a step and of answering the validation rows. With stages: of the mean step of a run, scoring included."""
     parts.network.train()
-    steps = []
-    for _ in range(3):
-        began = time.perf_counter()
-        parts.network(batch).mean().backward()
-        steps.append(time.perf_counter() - began)
-        parts.network.zero_grad(set_to_none=True)
+    with start_stages(parts.config, parts) as stages:
+        if stages is None:
+            step = _step_seconds(parts, batch)
+        else:
+            began = time.perf_counter()
+            stages.enter(1)
+            step, steps = (time.perf_counter() - began) / parts.config.max_steps, parts.config.max_steps
+            starts = [stage.from_step for stage in stages.stages]
+            for start, end in zip(starts, [*starts[1:], steps + 1], strict=True):
+                stages.enter(start)
+                step += (end - start) / steps * _step_seconds(parts, batch)
     parts.network.eval()
     began = time.perf_counter()
     parts.predict("eval")
-    return min(steps), time.perf_counter() - began
+    return step, time.perf_counter() - began
+
+
+def _step_seconds(parts: Parts, batch: Batch) -> float:
+    """Forward and backward pass, the best of three."""
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        parts.network(batch).mean().backward()
+        seconds.append(time.perf_counter() - began)
+        parts.network.zero_grad(set_to_none=True)
+    return min(seconds)

@@ -15,7 +15,7 @@ from dept_vl.reproduction.files import merge
 from dept_vl.reproduction.typed import BadTableFile, Settings, build, read
 
 CONTENTS = "contents.yaml"  # beside the studies: what the papers hold, for --list
-CLAIM_KINDS = ("more", "no_worse", "below", "above", "steadier", "cannot")
+CLAIM_KINDS = ("more", "no_worse", "within_noise", "below", "above", "steadier", "cannot")
 PLOT_KINDS = ("bars", "line", "scatter", "curves", "heat")
 
 
@@ -48,7 +48,8 @@ class Cell:
 class Claim:
     """name: what is claimed. published: the number behind it. first and second: cells, averaged, pair by pair.
 
-    kind: more (first - second above 0), no_worse (first - second above -margin), below and above (first / second
+    kind: more (first - second above 0), no_worse (first - second above -margin), within_noise (no worse, with the
+    second's own standard deviation over seeds as margin), below and above (first / second
     below or above `margin`), steadier (the standard deviation over seeds is smaller), cannot (not to be judged here;
     `why` says it). second_measure: where the second group is measured by something else. target: the cell whose last
     validation score is to be reached, for the measures that start with reach_. tasks: those of the runs that count.

@@ -12,6 +12,7 @@ from dept_vl.run import RESULTS
 from dept_vl.studies.costs import Costs
 from dept_vl.studies.files import BadStudy, Study
 from dept_vl.studies.plan import Place, Plan, flat
+from dept_vl.studies.similarity import cosine_of
 
 LOG = "metrics.jsonl"
 
@@ -108,7 +109,8 @@ MEASURES: dict[str, Callable[[Outcome], float | None]] = {
 
 COST_MEASURES = ("cost_train_ms", "cost_eval_ms", "cost_memory_mb")
 REACH_MEASURES = ("reach_flops", "reach_seconds")
-EXACT = ("weights", "cost_memory_mb", "flops_share")  # no seed and no clock moves them
+SIMILARITY = "cosine"  # of the folded prompt with that of the target's run of the same seed
+EXACT = ("weights", "cost_memory_mb")  # no seed and no clock moves them
 UNITS = {
     "score": "points",
     "train_seconds": "s",
@@ -124,7 +126,7 @@ UNITS = {
 
 def check_measure(where: str, name: str) -> None:
     """Raises: BadStudy for a measure that there is not."""
-    known = (*MEASURES, *COST_MEASURES, *REACH_MEASURES)
+    known = (*MEASURES, *COST_MEASURES, *REACH_MEASURES, SIMILARITY)
     if name not in known:
         raise BadStudy(f"{where}: wanted a measure of {', '.join(known)}, given {name!r}.{did_you_mean(name, known)}")
 
@@ -161,13 +163,16 @@ def _reach(done: Done, outcome: Outcome, measure: str, target: str) -> float | N
         return None
     if measure == "score":
         return _score(outcome)
+    if measure == SIMILARITY:
+        return cosine_of(outcome.folder, same[0].folder)
     return reach(outcome, same[0], measure)
 
 
 def reach(outcome: Outcome, target: Outcome, measure: str) -> float | None:
-    """How much of the target's whole training the run needs until its validation score is the target's last one, in
+    """How much of the target's whole training the run needs until its validation score is the target's best one, in
     percent of the target's FLOPs or seconds; None where it never gets there."""
-    goal, whole = spent(target)[-1].score, spent(target)[-1]
+    course = spent(target)
+    goal, whole = max(each.score for each in course), course[-1]
     for each in spent(outcome):
         if each.score >= goal - 1e-12:
             part, of = (each.flops, whole.flops) if measure == "reach_flops" else (each.seconds, whole.seconds)
@@ -187,28 +192,30 @@ class Spent(NamedTuple):
 def spent(outcome: Outcome) -> list[Spent]:
     info, metric = outcome.results["train_info"], outcome.results["selection"]["metric"]
     steps = outcome.results["run_info"]["train_config"]["max_steps"]
-    seconds = {line["step"]: line["seconds"] for line in log(outcome) if "seconds" in line}
+    lines = log(outcome)
+    seconds = {line["step"]: line["seconds"] for line in lines if "seconds" in line}
+    flops = {line["step"]: line["flops"] for line in lines if "flops" in line}
+    scoring = info.get("scoring_flops") or 0
     return [
         Spent(
             each["step"],
             each[metric],
-            _flops_until(info, each["step"], steps),
+            _flops_until(info, flops, each["step"], steps, scoring),
             seconds.get(each["step"], info["train_time"] * each["step"] / steps),
         )
         for each in info["metrics"]
     ]
 
 
-def _flops_until(info: Mapping[str, Any], step: int, steps: int) -> float | None:
-    """Of the steps so far, each of the last stage's taken as the mean full one, those before it as alike."""
-    if info.get("flops") is None:
+def _flops_until(
+    info: Mapping[str, Any], logged: Mapping[int, int], step: int, steps: int, scoring: int
+) -> float | None:
+    """As the log has it; in proportion to the steps for a run without stages whose log has none."""
+    if step in logged:
+        return float(logged[step] + scoring)
+    if info.get("flops") is None or info.get("stages"):
         return None
-    stages = info.get("stages") or [{"from_step": 1}]
-    before = stages[-1]["from_step"] - 1
-    last = info["flops_full"] / steps if before else info["flops"] / steps
-    until_last = info["flops"] - last * (steps - before)
-    scoring = info.get("scoring_flops") or 0
-    return scoring + (until_last * min(step, before) / before if before else 0) + last * max(0, step - before)
+    return info["flops"] * step / steps
 
 
 def log(outcome: Outcome) -> list[dict[str, Any]]:

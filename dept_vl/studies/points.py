@@ -107,7 +107,7 @@ def _spent(done: Done, outcome: Outcome, plot: Plot) -> list[tuple[float, float]
 
 
 def _heat(done: Done, cells: Sequence[str], task: str) -> list[Point]:
-    found = similarities(done, cells, task)
+    found = similarities({cell: {each.place.seed: each.folder for each in done.of(cell, task)} for cell in cells})
     return [Point(("cosine", task), a, b, None, tuple(values)) for (a, b), values in found.items() if values]
 
 

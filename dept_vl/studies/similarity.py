@@ -1,7 +1,7 @@
 """How alike the prompts of two settings are: the cosine of the folded prompts, row by row, for runs of one seed."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dept_vl.checkpoint import read_any
-from dept_vl.studies.outcomes import Done
 
 
 def cosine(first: Float[Tensor, "prompt d_model"], second: Float[Tensor, "prompt d_model"]) -> float:
@@ -17,12 +16,20 @@ def cosine(first: Float[Tensor, "prompt d_model"], second: Float[Tensor, "prompt
     return float(F.cosine_similarity(first, second, dim=1).mean())
 
 
-def similarities(done: Done, cells: Sequence[str], task: str) -> dict[tuple[str, str], list[float]]:
-    """By pair of cells: a cosine for each seed that both have. Prompts of one seed start from the same rows, so beside
-    it stands, as the pair of a cell with itself, what prompts of two seeds of that cell have in common."""
-    prompts = {cell: {each.place.seed: _prompt(each.folder) for each in done.of(cell, task)} for cell in cells}
+def cosine_of(first: Path, second: Path) -> float:
+    """Of the prompts in two adapter folders."""
+    return cosine(_prompt(first), _prompt(second))
+
+
+def similarities(folders: Mapping[str, Mapping[int, Path]]) -> dict[tuple[str, str], list[float]]:
+    """`folders`: by cell, by seed. By pair of cells: a cosine for each seed that both have.
+
+    Prompts of one seed start from the same rows, so beside it stands, as the pair of a cell with itself, what prompts
+    of two seeds of that cell have in common.
+    """
+    prompts = {cell: {seed: _prompt(path) for seed, path in each.items()} for cell, each in folders.items()}
     found: dict[tuple[str, str], list[float]] = {}
-    for a, b in itertools.product(cells, repeat=2):
+    for a, b in itertools.product(folders, repeat=2):
         if a == b:
             pairs = list(itertools.combinations(prompts[a].values(), 2))
         else:

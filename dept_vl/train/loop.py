@@ -64,7 +64,7 @@ def train(
     rates = {group["name"]: group.get("initial_lr", group["lr"]) for group in optimizer.param_groups}
     settings = {**batches.settings, "accumulation": accelerator.gradient_accumulation_steps, "lr": rates}
     if stages is not None:
-        settings["stages"] = [stage.facts() for stage in stages.stages]
+        settings |= {"stages": [stage.facts() for stage in stages.stages], "neurons": stages.rule}
     run = RunState(
         accelerator, network, optimizer, schedule, plan, folder, RunLog(folder, accelerator), settings, stages
     )

@@ -151,7 +151,8 @@ class RunState:
         if not math.isfinite(scores[self.plan.metric]):
             raise NonFiniteLoss(f"step {step}: wanted a finite {self.plan.metric}, given {scores[self.plan.metric]}")
         self.evaluations.append({"step": step, **scores})
-        self.log.write(step, evaluation=scores)
+        flops = self.all_flops()
+        self.log.write(step, evaluation=scores, **({"flops": flops[0]} if flops else {}))
         recent = [each[self.plan.metric] for each in self.evaluations[-_PATIENCE:]]
         if len(recent) == _PATIENCE and len(set(recent)) == 1:
             warnings.warn(

@@ -21,6 +21,8 @@ def claim(**settings):
         ((-2.0, -0.1), 0.0, True, FAILS),
         ((-0.1, 2.0), 0.0, True, OPEN),
         ((0.0, 2.0), 0.0, True, OPEN),
+        ((0.0, 0.0), 0.0, True, FAILS),  # no more than a tie in any repeat
+        ((1.0, 1.2), 1.0, False, FAILS),
         ((-0.5, 0.2), -1.0, True, HOLDS),
         ((-1.5, 0.2), -1.0, True, OPEN),
         ((-1.5, -1.2), -1.0, True, FAILS),
@@ -54,6 +56,19 @@ def test_no_worse_allows_its_margin(done):
     worse = {"kind": "no_worse", "first": ("short",), "second": ("long",)}
     assert judge(done, claim(**worse, margin=5)).verdict == HOLDS
     assert judge(done, claim(**worse, margin=3)).verdict == FAILS
+
+
+def test_within_noise_allows_the_seconds_own_spread(done):
+    """The seeds are 10 points apart, so a standard deviation of 10; the difference is 4."""
+    worse = judge(done, claim(kind="within_noise", first=("short",), second=("long",)))
+    assert worse.verdict == HOLDS and worse.ours.endswith("(standard deviation of long over seeds 10.0)")
+    still = [dataclasses.replace(each, place=each.place) for each in done.outcomes]
+    for each in still:
+        each.results["metrics"]["test"]["accuracy"] = (
+            0.2 if each.place.cell == "short" else 0.3 + each.place.seed / 1000
+        )
+    flat = dataclasses.replace(done, outcomes=tuple(still))
+    assert judge(flat, claim(kind="within_noise", first=("short",), second=("long",))).verdict == FAILS
 
 
 def test_fewer_than_three_pairs_decide_nothing(done):

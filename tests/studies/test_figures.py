@@ -37,7 +37,7 @@ def test_a_figure_is_a_picture_of_page_width(name, done):
 
 def test_a_heat_map_has_a_cell_for_each_pair(done, monkeypatch):
     pairs = {(a, b): [0.5, 0.7] for a in ("short", "long") for b in ("short", "long")}
-    monkeypatch.setattr(points_module, "similarities", lambda done, cells, task: pairs)
+    monkeypatch.setattr(points_module, "similarities", lambda folders: pairs)
     heat = plot("heat", y=("cosine",), y_labels=("cosine",), tasks=("shapes-qnli",))
     found = points(done, heat)
     assert len(found) == 4 and found[0].mean == pytest.approx(0.6)

@@ -38,11 +38,22 @@ def test_a_score_that_is_never_reached_has_no_cost(two):
     assert reach(fast, slow, "reach_flops") is None
 
 
-def test_stages_cost_less_until_the_last_one_and_add_up_to_what_was_counted(two):
-    """20 of 40 steps at half price, and 2,000 operations of scoring: 30,000 + 2,000."""
+def test_operations_of_stages_are_those_that_the_log_counted_and_the_scoring(two):
     stages = [{"from_step": 1}, {"from_step": 21}]
     fast, _ = two(1.0, flops=30_000, flops_full=40_000, scoring_flops=2_000, stages=stages)
-    assert [each.flops for each in spent(fast)] == pytest.approx([7_000, 12_000, 22_000, 32_000])
+    assert [each.flops for each in spent(fast)] == [None] * 4  # a log without them: stages cannot be told apart
+    path = fast.folder / "metrics.jsonl"
+    counted = {10: 5_000, 20: 10_000, 30: 20_000, 40: 30_000}
+    with path.open("a") as file:
+        file.writelines(json.dumps({"step": step, "flops": flops}) + "\n" for step, flops in counted.items())
+    assert [each.flops for each in spent(fast)] == [7_000, 12_000, 22_000, 32_000]
+
+
+def test_the_score_to_reach_is_the_targets_best(two):
+    """A target that ends below its best is not reached by its own end alone."""
+    fast, slow = two(1.0)
+    slow.results["train_info"]["metrics"][1]["accuracy"] = 0.9
+    assert reach(slow, slow, "reach_flops") == pytest.approx(50.0)
 
 
 def test_without_counted_flops_there_is_no_share_of_them(two):

@@ -23,6 +23,9 @@ def test_settings_are_paired_by_seed_and_a_setting_with_itself_across_seeds(done
         return torch.eye(4)[outcome.place.seed].unsqueeze(0)
 
     monkeypatch.setattr(similarity, "_prompt", prompt)
-    found = similarities(done, ["short", "long"], "shapes-qnli")
+    cells = ("short", "long")
+    found = similarities(
+        {cell: {each.place.seed: each.folder for each in done.of(cell, "shapes-qnli")} for cell in cells}
+    )
     assert found["short", "long"] == found["long", "short"] == pytest.approx([1.0, 1.0, 1.0])
     assert found["short", "short"] == pytest.approx([0.0, 0.0, 0.0])

@@ -1,0 +1,147 @@
+"""Rows 2 and 3: PEFT's PromptTuning in its usual recipes against our DePT at the same number of trained weights.
+
+The same rows on both sides, set by set as one trains on GLUE. Theirs: shuffled, each batch padded to its longest row
+(row 2) or to 256 as the published runs do (row 3). Ours: `TrainingBatches`, which sorts by length. Batches are ready
+before the clock starts; a step is forward, backward, AdamW.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, PromptEncoderConfig, PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
+from torch import nn
+
+from benchmarks.lengths import FOUR_SETS, GLUE_MEANS, SOURCE_LENGTH, encoded, glue_lengths
+from benchmarks.setting import Setting
+from benchmarks.shapes import PROMPT, dept, t5, t5_model
+from benchmarks.table import Line, Measured, Target
+from benchmarks.timing import Run, interleave, ratio
+from dept_vl.data.batches import TrainingBatches
+from dept_vl.model import Batch, Network
+
+OURS = {"DePT m=20": 20, "DePT m=40": 40}
+AT_LEAST = {"DePT m=20": Target(">=", 2.7), "DePT m=40": Target(">=", 2.0)}
+Batches = list[list[Batch]]  # by set
+
+
+def peers(setting: Setting) -> Measured:
+    """PEFT PromptTuning (100 tokens) / our DePT; LoRA r = 35 and P-tuning (100 tokens) / PEFT PromptTuning beside."""
+    names = [setting.t5, *(["t5-base"] if setting.large and not setting.tiny else [])]
+    lines, seconds, facts = [], {}, {}
+    theirs, ours = _batches(setting)
+    for name in names:
+        backbone = t5(name, setting)
+        runs = {"PEFT PT": _peer(prompt_tuning(backbone.model, setting), theirs)}
+        runs |= {each: _own(dept(backbone, setting, num), ours) for each, num in OURS.items()}
+        if name == setting.t5:
+            runs["PEFT P-tuning"] = _peer(p_tuning(backbone.model, setting), theirs)
+            runs["PEFT LoRA r=35"] = _peer(lora(t5_model(name, setting), setting), theirs)
+        times = interleave(
+            runs, seconds=setting.seconds / len(names), device=setting.device, least=setting.least
+        )  # fmt: skip
+        lines += [
+            Line(f"{name}, PEFT PT / our {each}", ratio(times["PEFT PT"], times[each]), AT_LEAST[each])
+            for each in OURS
+        ]  # fmt: skip
+        rest = [each for each in runs if each != "PEFT PT" and each not in OURS]
+        lines += [Line(f"{name}, PEFT PT / {each}", ratio(times["PEFT PT"], times[each])) for each in rest]
+        seconds[name] = times
+    facts = {"sets": len(ours), "rows": sum(len(batch.ids) for part in ours for batch in part)}
+    facts |= {f"{side}_columns": _columns(batches) for side, batches in (("their", theirs), ("our", ours))}
+    return Measured(lines, seconds, facts)
+
+
+def padded(setting: Setting) -> Measured:
+    """The published recipe, PT of 100 with every row padded to 256 / our DePT m=40 on the same rows."""
+    backbone = t5(setting.t5, setting)
+    theirs, ours = _batches(setting, to=SOURCE_LENGTH)
+    runs = {
+        "PEFT PT at 256": _peer(prompt_tuning(backbone.model, setting), theirs),
+        "DePT m=40": _own(dept(backbone, setting, 40), ours),
+    }
+    times = interleave(runs, seconds=setting.seconds, device=setting.device, least=setting.least)
+    value = ratio(times["PEFT PT at 256"], times["DePT m=40"])
+    line = Line(f"{setting.t5}, PEFT PT padded to 256 / our DePT m=40", value, Target(">=", 6.0))
+    return Measured([line], {"padded": times}, {"columns": {"their": _columns(theirs), "our": _columns(ours)}})
+
+
+def prompt_tuning(model: nn.Module, setting: Setting) -> nn.Module:
+    """PEFT's prompt of 100 in the encoder alone, as DePT's and ATTEMPT's baselines have it."""
+    config = PromptTuningConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        num_virtual_tokens=PROMPT,
+        num_transformer_submodules=1,
+        prompt_tuning_init=PromptTuningInit.RANDOM,
+    )
+    return get_peft_model(model, config).to(setting.device).train()
+
+
+def p_tuning(model: nn.Module, setting: Setting) -> nn.Module:
+    config = PromptEncoderConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        num_virtual_tokens=PROMPT,
+        num_transformer_submodules=1,
+        encoder_hidden_size=model.config.d_model,
+    )
+    return get_peft_model(model, config).to(setting.device).train()
+
+
+def lora(model: nn.Module, setting: Setting) -> nn.Module:
+    """Rank 35, DePT's LoRA baseline, on query and value; `model` is changed."""
+    config = LoraConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM, r=35, lora_alpha=32, lora_dropout=0.0, target_modules=["q", "v"]
+    )  # fmt: skip
+    return get_peft_model(model, config).to(setting.device).train()
+
+
+def _batches(setting: Setting, to: int | None = None) -> tuple[Batches, Batches]:
+    """Theirs and ours, of the same rows. `to`: theirs are padded to so many tokens."""
+    names = tuple(GLUE_MEANS) if setting.large else FOUR_SETS
+    names, size, number = (names[:2], 2, 2) if setting.tiny else (names, 16, 4) if setting.large else (names, 8, 3)
+    theirs, ours = [], []
+    for name in names:
+        rows = encoded(glue_lengths(name, size * number, setting.seed, setting.lengths), setting.seed)
+        bucketed = TrainingBatches(rows, None, batch_size=size, seed=setting.seed)
+        ours.append([bucketed[place].to(setting.device) for place in range(number)])
+        order = np.random.default_rng(setting.seed).permutation(len(rows)).reshape(number, size)
+        loose = [rows.collate(each, None, np.zeros(size)) for each in order]
+        theirs.append([_wide(each, to).to(setting.device) for each in loose])
+    return theirs, ours
+
+
+def _wide(batch: Batch, to: int | None) -> Batch:
+    missing = 0 if to is None else to - batch.input_ids.shape[1]
+    ids, mask = F.pad(batch.input_ids, (0, missing)), F.pad(batch.mask, (0, missing))
+    return Batch(ids, mask, batch.labels, None, batch.ids)
+
+
+def _columns(batches: Batches) -> float:
+    """Text tokens a row, pads included."""
+    every = [batch for part in batches for batch in part]
+    return sum(batch.input_ids.numel() for batch in every) / sum(len(batch.input_ids) for batch in every)
+
+
+def _peer(model: nn.Module, batches: Batches) -> Run:
+    def loss(batch: Batch) -> torch.Tensor:
+        return model(input_ids=batch.input_ids, attention_mask=batch.mask, labels=batch.labels).loss
+
+    return _parts(loss, [weight for weight in model.parameters() if weight.requires_grad], batches)
+
+
+def _own(network: Network, batches: Batches) -> Run:
+    weights = [weight for group in network.param_groups().values() for weight in group]
+    return _parts(lambda batch: network(batch).mean(), weights, batches)
+
+
+def _parts(loss: Callable[[Batch], torch.Tensor], weights: Sequence[nn.Parameter], batches: Batches) -> Run:
+    optimizer = torch.optim.AdamW(weights, lr=1e-4)
+
+    def train(part: Sequence[Batch]) -> None:
+        for batch in part:
+            loss(batch).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    return [lambda part=part: train(part) for part in batches]

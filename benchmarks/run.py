@@ -1,0 +1,112 @@
+"""Measures one row of the table, or a subset that takes some minutes, and prints it with its targets.
+
+python -m benchmarks.run all --minutes 10                       # every row, T5-small shape, into results_cpu.json
+python -m benchmarks.run peers --large --seconds 1800           # one row: T5-base too, all eight GLUE sets
+python -m benchmarks.run all --device cuda --dtype bfloat16     # the rows on a GPU
+python -m benchmarks.run gpu --device cuda --dtype bfloat16     # what only a GPU tells
+python -m benchmarks.run table                                  # the kept results as Markdown
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import gpu
+from benchmarks.inference import folded, prompt_cache, scoring
+from benchmarks.lengths import READINGS
+from benchmarks.loop import loop
+from benchmarks.padding import padding
+from benchmarks.peers import padded, peers
+from benchmarks.setting import DTYPES, NoDevice, Setting, make
+from benchmarks.steps import memory, time_steps
+from benchmarks.store import store
+from benchmarks.table import BadResults, Measured, keep, read_results, table
+from benchmarks.timing import surroundings
+
+MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
+    "step": (time_steps, 0.14),
+    "peers": (peers, 0.27),
+    "padded": (padded, 0.16),
+    "loop": (loop, 0.12),
+    "store": (store, 0.12),
+    "scoring": (scoring, 0.05),
+    "folded": (folded, 0.06),
+    "prompt_cache": (prompt_cache, 0.08),
+    "memory": (memory, 0.0),
+    "padding": (padding, 0.0),
+}
+"""In the order of the table: what measures each row, and its share of the time of `all`."""
+
+NUMBERS: dict[str, int | str] = {**{name: number for number, name in enumerate(MEASURES, 1)}, "gpu": "GPU"}
+FOLDER = Path(__file__).resolve().parent
+
+
+def main(words: Sequence[str] | None = None) -> str:
+    """Measures what the words ask for, keeps it, and returns its table. Tiny figures are kept only where --output says.
+
+    Raises: NoDevice, BadResults.
+    """
+    given = _parser().parse_args(words)
+    path = given.output or FOLDER / f"results_{given.device}.json"
+    if given.what == "table":
+        kept = read_results(path)["measures"]
+        return table(kept, {name: number for name, number in NUMBERS.items() if name != "gpu" or name in kept})
+    setting = make(
+        given.device,
+        given.dtype,
+        threads=given.threads,
+        seconds=given.seconds,
+        tiny=given.tiny,
+        large=given.large,
+        seed=given.seed,
+        lengths=given.lengths,
+    )
+    found, names = {}, list(MEASURES) if given.what == "all" else [given.what]
+    for name in names:
+        found[name] = measure(name, setting, given.minutes if given.what == "all" else None)
+        if given.output or not given.tiny:
+            keep(path, {name: found[name]})
+        print(f"{name}: done", file=sys.stderr, flush=True)
+    return table(found, {name: NUMBERS[name] for name in names})
+
+
+def measure(name: str, setting: Setting, minutes: float | None = None) -> dict[str, Any]:
+    """One measure as JSON data with its surroundings. minutes: of all measures together."""
+    run, share = MEASURES.get(name, (gpu, 1.0))
+    setting = setting if minutes is None else setting.lasting(60 * minutes * share)
+    found = run(setting)
+    how = {
+        "command": " ".join(["python -m benchmarks.run", *sys.argv[1:]]),
+        "device": setting.device.type,
+        "dtype": str(setting.dtype).removeprefix("torch."),
+        "tiny": setting.tiny,
+        "large": setting.large,
+        "seed": setting.seed,
+        "lengths": setting.lengths,
+    }
+    return {**found.to_json(), "how": how, "surroundings": surroundings(setting.device)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["all", *MEASURES, "gpu", "table"], help="a row of the table, or all of them")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the frozen models' weights")
+    parser.add_argument("--minutes", type=float, default=10.0, help="about how long `all` measures, models not counted")
+    parser.add_argument("--seconds", type=float, default=60.0, help="about how long one row measures")
+    parser.add_argument("--threads", type=int, help="of torch; the machine's cores unless given")
+    parser.add_argument("--large", action="store_true", help="T5-base too, and all eight GLUE sets (peers, padded)")
+    parser.add_argument("--lengths", choices=READINGS, default="table9", help="how GLUE's are drawn, see lengths.py")
+    parser.add_argument("--tiny", action="store_true", help="models of a few thousand weights, to see that it runs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="the file of results (else benchmarks/results_<device>.json)")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        print(main())
+    except (NoDevice, BadResults) as error:
+        sys.exit(f"benchmarks.run: {error}")

@@ -1,0 +1,44 @@
+"""Every sub-command at a tiny size: that it runs and what it keeps. Its figures say nothing and are not looked at."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from benchmarks.run import FOLDER, MEASURES, NUMBERS, main
+from benchmarks.setting import NoDevice
+
+pytestmark = [
+    pytest.mark.usefixtures("afresh"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),  # peft 0.19 asks it
+]
+COUNTED = {"memory": 5, "padding": 12}  # measures without times, and their lines
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
+    path = tmp_path / "results.json"
+    shown = main([name, "--tiny", "--seconds", "0", "--output", str(path)])
+    kept = json.loads(path.read_text())["measures"]
+    assert list(kept) == [name] and kept[name]["how"]["tiny"] and kept[name]["surroundings"]["versions"]
+    lines = kept[name]["lines"]
+    assert all(math.isfinite(line["spread"]["value"]) for line in lines) and len(lines) >= COUNTED.get(name, 1)
+    assert bool(kept[name]["seconds"]) == (name not in COUNTED)
+    assert any(line["target"] for line in lines) and shown.count(f"| {NUMBERS[name]} | {name}: ") == len(lines)
+    if name == "folded":
+        assert [line["spread"]["value"] for line in lines if line["unit"] == ""] == [0]  # a count: it holds at any size
+    assert main(["table", "--output", str(path)]).count("not measured") == len(MEASURES) - 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="skipped: this machine has a CUDA device")
+@pytest.mark.parametrize("words", [["gpu"], ["gpu", "--device", "cuda"], ["step", "--device", "cuda"]])
+def test_a_machine_without_a_gpu_is_told_so(words):
+    with pytest.raises(NoDevice, match="wanted .*CUDA device, given"):
+        main(words)
+
+
+def test_the_readme_names_every_sub_command_and_file():
+    readme = (FOLDER / "README.md").read_text()
+    wanted = [*NUMBERS, *(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")]
+    assert [each for each in wanted if f"`{each}`" not in readme] == []
