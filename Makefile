@@ -16,7 +16,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-deepspeed quickstart caption text transfer test test-slow lint checks clean
+.PHONY: help setup setup-deepspeed quickstart caption text transfer reproduce reproduce-fast test test-slow bench lint checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,12 @@ transfer: $(INSTALLED) ## train SOURCES, pick one by validation for each of TARG
 	    --grid adapter.init_from=null,$(subst $(COMMA),$(COMMA)runs/transfer/sources/,runs/transfer/sources/$(SOURCES)); \
 	done
 
+reproduce: $(INSTALLED) ## re-do the papers' studies on the embedded default, over an hour, and write docs/reproduction.md
+	$(BIN)/python scripts/reproduce.py --all
+
+reproduce-fast: $(INSTALLED) ## the same at tiny size: shows that all works
+	$(BIN)/python scripts/reproduce.py --fast
+
 test: $(INSTALLED) ## run the test suite
 	$(PYTEST)
 
@@ -74,6 +80,9 @@ test-slow: $(INSTALLED) ## run the tests marked slow
 
 lint: $(INSTALLED) ## check the code with ruff
 	$(BIN)/ruff check .
+
+bench: $(INSTALLED) ## run the speed benchmarks, 10 minutes, and print their table with targets
+	$(BIN)/python -m benchmarks.run all --minutes 10
 
 checks: lint test ## lint and test
 

@@ -58,6 +58,8 @@ def store(setting: Setting) -> Measured:
         runs = {
             "mapped": [read(kept.gather)],
             "CLIP": [read(lambda asked: clip.grid(pixels))],
+            "mapped alone": [lambda: kept.gather(keys[:rows]).to(setting.device)],
+            "CLIP alone": [lambda: clip.grid(pixels)],
             "files and CLIP": [read(lambda asked: clip.grid(_pixels(clip, [pictures[key] for key in asked])))],
         }
         seen = interleave(runs, seconds=setting.seconds / 2, device=setting.device, least=setting.least)
@@ -66,6 +68,8 @@ def store(setting: Setting) -> Measured:
         for name in ("mapped", "resident")
     ]
     lines.append(Line("step with CLIP / step from mapped store", ratio(seen["CLIP"], seen["mapped"]), Target(">=", 10)))
+    alone = ratio(seen["CLIP alone"], seen["mapped alone"])
+    lines.append(Line("features alone, with CLIP / from mapped store", alone))
     whole = ratio(seen["files and CLIP"], seen["mapped"])
     lines.append(Line("step with reading, decoding and CLIP / step from mapped store", whole))
     tower = "tiny-clip" if setting.tiny else "RN101"
