@@ -28,7 +28,8 @@ COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def parser() -> ArgumentParser:
-    whole = ArgumentParser(prog="evaluate.py", description=__doc__.partition("\n")[0])
+    short = "evaluate.py --adapter FOLDER --task NAME is short for evaluate.py adapter --adapter FOLDER --task NAME"
+    whole = ArgumentParser(prog="evaluate.py", description=__doc__.partition("\n")[0], epilog=short)
     commands = whole.add_subcommands(dest="command")
     for name, function in COMMANDS.items():
         about = function.__doc__.partition("\n")[0]

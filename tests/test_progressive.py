@@ -161,6 +161,24 @@ def test_a_run_that_was_cut_between_stages_ends_like_one_that_was_not(deep_t5, d
         run(dataclasses.replace(again, progressive=ProgressiveConfig(kind="depth"), output_dir=str(tmp_path / "other")))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"gradient_accumulation_steps": 2}, {"bf16": True}, {"backbone": {"dropout": True}}],
+    ids=["accumulation", "bf16", "dropout"],
+)
+def test_what_else_a_run_does_resumes_across_stages_too(deep_t5, data, tmp_path, changes):
+    fpt = ProgressiveConfig(kind="compound", score_rows=8)
+    changes, backbone = dict(changes), changes.get("backbone", {})
+    changes.pop("backbone", None)
+    config = text_experiment(deep_t5, data, tmp_path / "whole", max_steps=10, eval_steps=5, backbone=backbone)
+    config = dataclasses.replace(config, save_steps=1, save_total_limit=20, progressive=fpt, **changes)
+    run(config)
+    checkpoint = str(tmp_path / "whole" / "checkpoints" / "step_4")
+    run(dataclasses.replace(config, output_dir=str(tmp_path / "again"), resume_from_checkpoint=checkpoint))
+    names = ("whole", "again")
+    assert len({(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in names}) == 1
+
+
 def test_stages_of_the_full_model_change_nothing(deep_t5, data, tmp_path):
     fpt = ProgressiveConfig(kind="compound", shares=(0.5, 0.5), fractions=(1.0, 1.0))
     run(progressive(deep_t5, data, tmp_path / "stages", progressive=fpt))

@@ -67,6 +67,8 @@ def main(
         return 0
     shows = f"figure {args.figure}" if args.figure is not None else None
     whole = not (args.study or shows or args.paper)
+    if args.page and not whole:
+        raise BadStudy("--page: writes the page of all studies; wanted it without --paper, --figure and --study")
     chosen = select(every, paper=args.paper or ("dept" if shows else None), shows=shows, name=args.study)
     failed = {} if args.page else _run(chosen, plan, root, args, say, work, pool)
     folder = root if args.fast or args.output_dir else docs

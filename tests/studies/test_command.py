@@ -130,3 +130,8 @@ def test_every_figure_and_table_of_the_papers_is_listed():
     for study in load_studies(REPOSITORY / "configs/studies").values():
         for shown in study.shows:
             assert shown in {item.name for item in contents[study.paper]}, f"{study.name} shows {shown}"
+
+
+def test_a_page_is_of_all_studies(command):
+    with pytest.raises(BadStudy, match="--page: writes the page of all studies; wanted it without --paper"):
+        command("--page", "--paper", "dept")
