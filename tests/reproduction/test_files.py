@@ -125,7 +125,8 @@ def test_the_rows_of_the_tables_are_there():
     wanted = {("dept", table, method + variant) for table, variant in tables for method in ("dept", "pt")}
     methods, sizes = ("pt", "residual_pt", "dpt"), ("small", "base", "large")
     wanted |= {("dpt", 1, f"{method}_t5_{size}") for method in methods for size in sizes}
-    assert found == wanted | {("fpt", 1, "pt_t5_large")}
+    fpt = {("fpt", 1, "pt_t5_large"), *(("fpt", 2, f"{kind}_t5_large") for kind in ("ld", "fr", "cr"))}
+    assert found == wanted | fpt
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.paper}-{row.path.stem}")
@@ -135,7 +136,7 @@ def test_a_row_opens_with_its_command_scores_and_protocol(row):
     said = dict(re.findall(r"--(\w+) (\S+)", command))
     assert said["table"] == str(row.table) and said["method"] in (row.method, row.name)
     assert said.get("paper", "dept") == row.paper and select(ROWS, table=row.table, method=said["method"])
-    assert "Protocol: " in head and re.search(rf"Tables? {row.table}\b", head)
+    assert re.search(r"Protocol\b.*: ", head) and re.search(rf"Tables? {row.table}\b", head)
     printed = [mean.published for mean in row.means] or [next(iter(cell.published.values())) for cell in row.cells]
     assert all(f"{number}" in head for number in printed if row.table != 4)
     assert all(f"--{name}" in command for name in row.given)
