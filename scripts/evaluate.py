@@ -28,8 +28,7 @@ COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def parser() -> ArgumentParser:
-    short = "evaluate.py --adapter FOLDER --task NAME is short for evaluate.py adapter --adapter FOLDER --task NAME"
-    whole = ArgumentParser(prog="evaluate.py", description=__doc__.partition("\n")[0], epilog=short)
+    whole = ArgumentParser(prog="evaluate.py", description=__doc__.partition("\n")[0])
     commands = whole.add_subcommands(dest="command")
     for name, function in COMMANDS.items():
         about = function.__doc__.partition("\n")[0]
