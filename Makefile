@@ -16,7 +16,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-deepspeed quickstart caption text transfer reproduce reproduce-fast test test-slow bench lint checks clean
+.PHONY: help setup setup-deepspeed quickstart caption text transfer reproduce reproduce-fast test test-slow lint bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
