@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 from dept_vl.config import parse_experiment
-from dept_vl.results import overview, summary
-from dept_vl.run import run_each
 from dept_vl.tasks import TASKS, TextTask
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -19,6 +17,10 @@ NAMES = ", ".join(name for name, task in TASKS.items() if isinstance(task, TextT
 if __name__ == "__main__":
     about = f"{__doc__.splitlines()[0]} Tasks, several separated by commas: {NAMES}."
     config, rows = parse_experiment(None, description=about, defaults=DEFAULTS), []
+    # The models' libraries, once the flags are good: --help answers without them.
+    from dept_vl.results import overview, summary
+    from dept_vl.run import run_each
+
     try:
         for folder, results in run_each(config):
             print(f"{summary(results)}\nrun folder: {folder} (open report.html)\n", flush=True)

@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 from dept_vl.config import parse_experiment
-from dept_vl.results import summary
-from dept_vl.run import run
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]
 
 if __name__ == "__main__":
     config = parse_experiment(None, description=__doc__.splitlines()[0], defaults=DEFAULTS)
+    # The models' libraries, once the flags are good: --help answers at once.
+    from dept_vl.results import summary
+    from dept_vl.run import run
+
     try:
         results = run(config)
     except (ValueError, OSError) as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,36 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "evaluate.py"
 SHARED = ROOT.parent / "shared"
 
 
-def evaluate(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "scripts" / "evaluate.py", *map(str, arguments)]
+def evaluate_apart(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, as a user's."""
+    command = [sys.executable, SCRIPT, *map(str, arguments)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PYTHONPATH": path, **environment}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.fixture
+def evaluate(capfd, monkeypatch):
+    """In this process, what is written to the file descriptors caught: torch is not imported anew."""
+
+    def evaluate(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        capfd.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as left:
+            status = left.code or 0
+            if isinstance(status, str):  # as the interpreter does with a message
+                print(status, file=sys.stderr)
+                status = 1
+        return subprocess.CompletedProcess(sys.argv, status, *capfd.readouterr())
+
+    return evaluate
 
 
 def write(path: Path, value: object) -> Path:
@@ -52,7 +75,7 @@ def vqa(tmp_path) -> list[object]:
     ]
 
 
-def test_caption_prints_one_json_object_of_flat_fractions(caption):
+def test_caption_prints_one_json_object_of_flat_fractions(evaluate, caption):
     done = evaluate("caption", *caption)
     assert done.returncode == 0, done.stderr
     score = json.loads(done.stdout)
@@ -61,7 +84,7 @@ def test_caption_prints_one_json_object_of_flat_fractions(caption):
 
 
 @pytest.mark.parametrize(("protocol", "accuracy"), [(None, 0.0), ("official-2017", 0.0), ("always", 1.0)])
-def test_vqa_prints_one_json_object_under_the_named_protocol(protocol, accuracy, vqa):
+def test_vqa_prints_one_json_object_under_the_named_protocol(evaluate, protocol, accuracy, vqa):
     done = evaluate("vqa", *vqa, *(["--protocol", protocol] if protocol else []))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -83,13 +106,13 @@ def test_what_a_library_or_its_program_prints_goes_to_stderr(vqa, tmp_path):
         "m.score_vqa_files = loud\n"
         "loud.__doc__, loud.__wrapped__ = quiet.__doc__, quiet\n"
     )
-    done = evaluate("vqa", *vqa, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    done = evaluate_apart("vqa", *vqa, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"given": "official-2021"}
     assert "from python" in done.stderr and "from a program" in done.stderr
 
 
-def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout(vqa, tmp_path):
+def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout(evaluate, vqa, tmp_path):
     (tmp_path / "R.json").write_text('[{"question_id": 1, "ans')
     done = evaluate("vqa", *vqa)
     assert done.returncode == 1 and done.stdout == ""
@@ -108,19 +131,19 @@ def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout(vqa, tmp_path):
         ),
     ],
 )
-def test_bad_flags_are_refused_with_status_2(arguments, message):
+def test_bad_flags_are_refused_with_status_2(evaluate, arguments, message):
     done = evaluate(*arguments)
     assert done.returncode == 2 and done.stdout == "" and message in done.stderr
 
 
-def test_help_explains_every_flag():
+def test_help_explains_every_flag(evaluate):
     done = evaluate("vqa", "--help")
     assert done.returncode == 0
     for word in ("--results", "--questions", "--annotations", "--protocol", "official-2017", "VL-T5"):
         assert word in done.stdout
 
 
-def test_real_answers_score_as_with_the_official_evaluator(tmp_path):
+def test_real_answers_score_as_with_the_official_evaluator(evaluate, tmp_path):
     real = SHARED / "realdata" / "vqa2_text"
     if not real.exists():
         pytest.skip("skipped: no ../shared/realdata/vqa2_text")

@@ -2,11 +2,14 @@
 
 import ast
 import functools
+import io
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ WANTED = {
     "pretrain_tiny", "sweep", "compare_runs", "reproduce", "analyse",
 }  # fmt: skip
 IMPLIED = {("evaluate.py", "--adapter"): ["adapter"]}  # a first flag that stands for a sub-command
-PATIENCE = 60  # seconds on a busy machine: importing torch and transformers is most of it
+PATIENCE = 60  # seconds on a busy machine
 LAUNCHERS = ("accelerate launch", "python")
 
 
@@ -34,15 +37,17 @@ def commands(script: Path) -> list[str]:
 
 @functools.cache
 def explained(script: str, *words: str) -> str:
-    """What `--help` says, run as a stranger would: from the repository, with no thread to spare."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:dept_vl", f"scripts/{script}", *words, "--help"],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    """What `--help` says, in this process: importing torch and transformers anew costs seconds a script."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(REPOSITORY)
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(sys, "argv", [f"scripts/{script}", *words, "--help"])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(REPOSITORY / "scripts" / script), run_name="__main__")
+    assert left.value.code in (None, 0), err.getvalue()
+    assert err.getvalue() == ""
+    return out.getvalue()
 
 
 COMMANDS = [(script, command) for script in SCRIPTS for command in commands(script)]
@@ -79,3 +84,17 @@ def test_the_commands_of_a_docstring_exist(script, command):
     for word in given[first_flag:]:
         flag = re.match(r"--[\w.]+", word)
         assert not flag or re.search(rf"(?<![\w.-]){re.escape(flag[0])}(?![\w.])", said), flag[0]
+
+
+@pytest.mark.parametrize("script", ["train_vqa.py", "train_caption.py"])
+def test_help_in_a_process_of_its_own_says_the_same_and_loads_no_torch(script):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-W", "error::DeprecationWarning:dept_vl", f"scripts/{script}", "--help"],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == explained(script)
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("import time:") for line in lines)
+    assert not {"torch", "transformers"} & {line.rpartition("|")[2].strip() for line in lines}
