@@ -5,7 +5,7 @@ import torch
 from accelerate import Accelerator
 
 from dept_vl.adapters.none import NoAdapter
-from dept_vl.backbones import load_seq2seq
+from dept_vl.backbones import load_backbone
 from dept_vl.data.text import encode_targets
 from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.evaluate import Decoding, IncompleteEvaluation, _answerer, histogram, predict
@@ -62,7 +62,7 @@ def test_the_histogram_shows_a_constant_predictor():
 
 
 def test_free_decoding_knows_a_label_whose_case_the_tokenizer_drops():
-    backbone, tokenizer = load_seq2seq("tiny-t5"), load_tokenizer("tiny-t5")
+    backbone, tokenizer = load_backbone("tiny-t5"), load_tokenizer("tiny-t5")
     network = Network(backbone, NoAdapter(backbone.embedding_table[:0]))
     said = encode_targets(tokenizer, ["True", "maybe"], "seq2seq")
     longest = max(map(len, said))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dept_vl import AdaptedModel
-from dept_vl.backbones import Part, load_seq2seq, whole
+from dept_vl.backbones import Part, load_backbone, whole
 from dept_vl.config import BadConfig, ProgressiveConfig
 from dept_vl.experiment.saved import score_adapter
 from dept_vl.model import Batch, Network
@@ -196,7 +196,7 @@ def test_every_adapter_trains_through_stages(deep_t5, batch, adapter):
         network.train()(batch).sum().backward()
     groups = network.param_groups()
     assert all(weight.grad is not None for group in groups.values() for weight in group)
-    assert trained_bytes(network) == before and load_seq2seq(str(deep_t5)).identity() == network.backbone.identity()
+    assert trained_bytes(network) == before and load_backbone(str(deep_t5)).identity() == network.backbone.identity()
 
 
 @pytest.mark.parametrize(

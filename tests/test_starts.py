@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dept_vl.backbones import load_seq2seq
+from dept_vl.backbones import load_backbone
 from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
 from dept_vl.data.text import load_tokenizer
 from dept_vl.experiment import check
@@ -12,7 +12,7 @@ from dept_vl.experiment.components import start_adapter
 
 @pytest.fixture(scope="module")
 def parts(byte_t5):
-    return load_seq2seq(str(byte_t5)), load_tokenizer(str(byte_t5))
+    return load_backbone(str(byte_t5)), load_tokenizer(str(byte_t5))
 
 
 def rows(parts, init: str, text: str | None = None, num: int = 4) -> torch.Tensor:

@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import save
 
 from dept_vl.adapters import build_adapter
-from dept_vl.backbones import load_seq2seq
+from dept_vl.backbones import load_backbone
 from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, OptimConfig, TaskConfig, VisionConfig
 from dept_vl.data.batches import EncodedExamples, TrainingBatches
 from dept_vl.data.text import Tokenizer, load_tokenizer
@@ -164,7 +164,7 @@ def encode(folder: Path, examples: Sequence[Example], **lengths: int) -> tuple[T
 def build_network(
     folder: Path, name: str = "dept", *, seed: int = 0, projection: bool = True, dropout: bool = False, **sizes: Any
 ) -> Network:
-    backbone = load_seq2seq(str(folder), attn_implementation="eager")
+    backbone = load_backbone(str(folder), attn_implementation="eager")
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(8, backbone.d_model, generator=generator)
     adapter = build_adapter(name, rows, ADAPTERS[name] | sizes, generator)

@@ -2,7 +2,7 @@
 
 from dept_vl.backbones.build import load_backbone
 from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose
-from dept_vl.backbones.causal import CausalBackbone, NothingToContinue, TooManyPositions, load_causal
+from dept_vl.backbones.causal import CausalBackbone, NothingToContinue, TooManyPositions
 from dept_vl.backbones.frozen import Backbone, TokenFacts
 from dept_vl.backbones.loading import MissingBackbone, UnsupportedPrecision, WrongKind
 from dept_vl.backbones.partial import (
@@ -16,7 +16,7 @@ from dept_vl.backbones.partial import (
     whole,
 )
 from dept_vl.backbones.prompt_cache import MixedPrompts
-from dept_vl.backbones.seq2seq import Seq2SeqBackbone, load_seq2seq
+from dept_vl.backbones.seq2seq import Seq2SeqBackbone
 
 __all__ = [
     "Backbone",
@@ -37,8 +37,6 @@ __all__ = [
     "evenly",
     "invert",
     "load_backbone",
-    "load_causal",
-    "load_seq2seq",
     "neuron_scores",
     "partial",
     "sort_neurons",

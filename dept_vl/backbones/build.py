@@ -1,9 +1,11 @@
 """A frozen language model by name and kind; the kind is said, never guessed from a name."""
 
-from dept_vl.backbones.causal import load_causal
+from dept_vl.backbones.causal import CausalBackbone
 from dept_vl.backbones.frozen import Backbone
-from dept_vl.backbones.loading import check_known_kind
-from dept_vl.backbones.seq2seq import load_seq2seq
+from dept_vl.backbones.loading import check_known_kind, load_pretrained
+from dept_vl.backbones.seq2seq import Seq2SeqBackbone
+
+_KINDS: dict[str, type[Backbone]] = {"seq2seq": Seq2SeqBackbone, "causal": CausalBackbone}
 
 
 def load_backbone(
@@ -24,8 +26,10 @@ def load_backbone(
     Raises:
         WrongKind: an unknown kind, or a model of the other one; the message says which kind loads it.
         MissingBackbone: the name cannot be resolved, or its files cannot be read.
-        UnsupportedPrecision: another dtype.
+        UnsupportedPrecision: another dtype, or float16 with T5, whose feed-forward activations overflow it.
     """
     check_known_kind(kind)
-    load = load_seq2seq if kind == "seq2seq" else load_causal
-    return load(model_name_or_path, revision=revision, dtype=dtype, attn_implementation=attn_implementation)
+    model, name = load_pretrained(
+        model_name_or_path, kind=kind, revision=revision, dtype=dtype, attn_implementation=attn_implementation
+    )
+    return _KINDS[kind](model, name=name, revision=revision)

@@ -8,7 +8,6 @@ in training as in generation, so the result depends neither on the padding nor o
 positions as with LLaMA's rotary ones. Tokens of the answer come from the plain table: no prompt, no shift.
 """
 
-import functools
 from typing import Any
 
 import torch
@@ -17,8 +16,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
-from dept_vl.backbones.frozen import Backbone, TokenFacts, content_hash, freeze, mean_nats, token_facts
-from dept_vl.backbones.loading import load_pretrained
+from dept_vl.backbones.frozen import Backbone
 from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache
 
 
@@ -30,34 +28,18 @@ class NothingToContinue(ValueError):
     """A row without any real token: nothing from which a next token could be told."""
 
 
-def load_causal(
-    model_name_or_path: str,
-    *,
-    revision: str | None = None,
-    dtype: str = "float32",
-    attn_implementation: str | None = None,
-) -> "CausalBackbone":
-    """Loads and freezes a GPT-2 or LLaMA. Raises: as `load_pretrained`."""
-    model, name = load_pretrained(
-        model_name_or_path, kind="causal", revision=revision, dtype=dtype, attn_implementation=attn_implementation
-    )
-    return CausalBackbone(model, name=name, revision=revision)
-
-
 class CausalBackbone(Backbone):
     """`prompt_cache` keeps the keys and values of the prompt that `prompt_length` marks, in evaluation mode."""
 
     kind, task_type = "causal", "CAUSAL_LM"
 
     def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
-        super().__init__()
-        self.model = freeze(model)
+        super().__init__(model, name=name, revision=revision)
         eos, pad = model.generation_config.eos_token_id, model.generation_config.pad_token_id
         if pad is None:  # GPT-2 and LLaMA have none; behind an answer's end it only fills the row
             pad = eos[0] if isinstance(eos, list) else eos
         # a checkpoint's own sampling and penalties would change what greedy means
         self.model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
-        self.name, self.revision = name, revision
         self.d_model = model.config.hidden_size
         self.max_positions = model.config.max_position_embeddings
         self.prompt_cache = PromptCache()
@@ -69,21 +51,6 @@ class CausalBackbone(Backbone):
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
         self.prompt_cache.drop()  # `to`, `half`, `cuda`: the weights are other ones now
         return super()._apply(fn, recurse)
-
-    def embed(self, ids: Integer[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        return F.embedding(ids, self.embedding_table)
-
-    @property
-    def embedding_table(self) -> Float[Tensor, "vocabulary d_model"]:
-        return self.model.get_input_embeddings().weight
-
-    def loss(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        labels: Integer[Tensor, "batch target"],
-    ) -> Float[Tensor, " batch"]:
-        return mean_nats(self.logits(embeds, mask, labels), labels)
 
     def logits(
         self,
@@ -150,20 +117,6 @@ class CausalBackbone(Backbone):
             later.append(self._read(follows, mask, keep=length, use_cache=True, past=text).logits)
             text.crop(-length)
         return torch.cat([first, torch.stack(later, dim=1)], dim=2)
-
-    def identity(self) -> dict[str, str | None]:
-        return {
-            "base_model_name_or_path": self.name,
-            "revision": self.revision,
-            "backbone_sha256": self._sha256,
-        }
-
-    def token_facts(self) -> TokenFacts:
-        return token_facts(self.model)
-
-    @functools.cached_property
-    def _sha256(self) -> str:
-        return content_hash(self.model)
 
     def _read(
         self,

@@ -1,5 +1,6 @@
 """What a frozen backbone is, and how its identity is told."""
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
@@ -29,16 +30,21 @@ class Backbone(nn.Module, ABC):
     d_model: int
     max_positions: int | None  # how many tokens a row may have, prompt and answer included; None: no limit
 
-    @abstractmethod
+    def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
+        """Freezes `model`; `name` and `revision` are told in its identity."""
+        super().__init__()
+        self.model = freeze(model)
+        self.name, self.revision = name, revision
+
     def embed(self, ids: Integer[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
         """The rows of the embedding table, unshifted."""
+        return F.embedding(ids, self.embedding_table)
 
     @property
-    @abstractmethod
     def embedding_table(self) -> Float[Tensor, "vocabulary d_model"]:
         """The frozen table, for reading start vectors; never to be written."""
+        return self.model.get_input_embeddings().weight
 
-    @abstractmethod
     def loss(
         self,
         embeds: Float[Tensor, "batch out d_model"],
@@ -46,6 +52,16 @@ class Backbone(nn.Module, ABC):
         labels: Integer[Tensor, "batch target"],
     ) -> Float[Tensor, " batch"]:
         """Nats per target token, averaged over each row's own tokens; labels are -100 where there is none."""
+        return mean_nats(self.logits(embeds, mask, labels), labels)
+
+    @abstractmethod
+    def logits(
+        self,
+        embeds: Float[Tensor, "batch out d_model"],
+        mask: Integer[Tensor, "batch out"],
+        labels: Integer[Tensor, "batch target"],
+    ) -> Float[Tensor, "batch target vocabulary"]:
+        """What the model says at each target position, given the text and the true tokens before it."""
 
     @abstractmethod
     def generate(
@@ -77,14 +93,24 @@ class Backbone(nn.Module, ABC):
         """Floating-point operations of one `loss` and its backward pass to `embeds`; None where there is no formula."""
         return None
 
-    @abstractmethod
     def identity(self) -> dict[str, str | None]:
         """base_model_name_or_path, revision and backbone_sha256."""
+        return {
+            "base_model_name_or_path": self.name,
+            "revision": self.revision,
+            "backbone_sha256": self._sha256,
+        }
 
-    @abstractmethod
     def token_facts(self) -> TokenFacts:
         """What a tokenizer must fit: "vocabulary" (rows of the table), and the model's own "bos_token_id",
         "eos_token_id" (a list where it has several) and "pad_token_id", None where it has none."""
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        special = {name: getattr(self.model.config, name, None) for name in names}
+        return {"vocabulary": self.embedding_table.shape[0]} | special
+
+    @functools.cached_property
+    def _sha256(self) -> str:
+        return content_hash(self.model)
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -123,9 +149,3 @@ def mean_nats(
     targets = count_targets(labels)
     nats = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")  # [batch, target], 0 at -100
     return nats.sum(1) / targets
-
-
-def token_facts(model: PreTrainedModel) -> TokenFacts:
-    config, table = model.config, model.get_input_embeddings().weight
-    names = ("bos_token_id", "eos_token_id", "pad_token_id")
-    return {"vocabulary": table.shape[0]} | {name: getattr(config, name, None) for name in names}

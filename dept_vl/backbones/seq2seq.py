@@ -1,7 +1,5 @@
 """A frozen encoder-decoder: T5 of any size, by name or folder."""
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
@@ -9,34 +7,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones.flops import T5Shape
-from dept_vl.backbones.frozen import Backbone, TokenFacts, content_hash, freeze, mean_nats, token_facts
-from dept_vl.backbones.loading import MissingBackbone, load_pretrained
-
-__all__ = ["MissingBackbone", "Seq2SeqBackbone", "load_seq2seq"]
-
+from dept_vl.backbones.frozen import Backbone
 
 T5_TYPES = ("t5", "mt5", "umt5")  # built alike
-
-
-def load_seq2seq(
-    model_name_or_path: str,
-    *,
-    revision: str | None = None,
-    dtype: str = "float32",
-    attn_implementation: str | None = None,
-) -> "Seq2SeqBackbone":
-    """Loads and freezes a T5. "tiny-t5" is the embedded one; anything else is a folder or a hub name.
-
-    `attn_implementation` None leaves the choice to transformers.
-
-    Raises:
-        UnsupportedPrecision: float16: T5's feed-forward activations overflow it.
-        MissingBackbone, WrongKind: as `load_pretrained`.
-    """
-    model, name = load_pretrained(
-        model_name_or_path, kind="seq2seq", revision=revision, dtype=dtype, attn_implementation=attn_implementation
-    )
-    return Seq2SeqBackbone(model, name=name, revision=revision)
 
 
 class Seq2SeqBackbone(Backbone):
@@ -49,31 +22,14 @@ class Seq2SeqBackbone(Backbone):
     max_positions = None
 
     def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
-        super().__init__()
-        self.model = freeze(model)
+        super().__init__(model, name=name, revision=revision)
         ids = model.generation_config
         self.model.generation_config = GenerationConfig(  # a checkpoint's own penalties would change what greedy means
             decoder_start_token_id=ids.decoder_start_token_id,
             eos_token_id=ids.eos_token_id,
             pad_token_id=ids.pad_token_id,
         )
-        self.name, self.revision = name, revision
         self.d_model = model.config.d_model
-
-    def embed(self, ids: Integer[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        return F.embedding(ids, self.embedding_table)
-
-    @property
-    def embedding_table(self) -> Float[Tensor, "vocabulary d_model"]:
-        return self.model.get_input_embeddings().weight
-
-    def loss(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        labels: Integer[Tensor, "batch target"],
-    ) -> Float[Tensor, " batch"]:
-        return mean_nats(self.logits(embeds, mask, labels), labels)
 
     def logits(
         self,
@@ -147,20 +103,6 @@ class Seq2SeqBackbone(Backbone):
     def training_flops(self, batch: int, out: int, target: int) -> int | None:
         shape = self.shape
         return None if shape is None else shape.training_flops(batch, out, target)
-
-    def identity(self) -> dict[str, str | None]:
-        return {
-            "base_model_name_or_path": self.name,
-            "revision": self.revision,
-            "backbone_sha256": self._sha256,
-        }
-
-    def token_facts(self) -> TokenFacts:
-        return token_facts(self.model)
-
-    @functools.cached_property
-    def _sha256(self) -> str:
-        return content_hash(self.model)
 
 
 def _neurons(stack: nn.Module) -> int:

@@ -3,14 +3,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import T5ForConditionalGeneration
 
-from dept_vl.backbones import UnsupportedPrecision, load_seq2seq
-from dept_vl.backbones.seq2seq import MissingBackbone
+from dept_vl.backbones import MissingBackbone, UnsupportedPrecision, load_backbone
 from tests.tiny_runs import batch_of, write_byte_t5
 
 
 @pytest.fixture(scope="module")
 def backbone(byte_t5):
-    return load_seq2seq(str(byte_t5), attn_implementation="eager")
+    return load_backbone(str(byte_t5), attn_implementation="eager")
 
 
 def test_no_weight_asks_for_a_gradient_and_dropout_is_off(backbone):
@@ -21,39 +20,39 @@ def test_no_weight_asks_for_a_gradient_and_dropout_is_off(backbone):
 @pytest.mark.parametrize("name", ["float16", "fp16"])
 def test_float16_is_refused_with_the_reason(byte_t5, name):
     with pytest.raises(UnsupportedPrecision, match="65,504.*wanted float32 or bfloat16"):
-        load_seq2seq(str(byte_t5), dtype=name)
+        load_backbone(str(byte_t5), dtype=name)
 
 
 def test_an_unknown_dtype_is_refused(byte_t5):
     with pytest.raises(UnsupportedPrecision, match="wanted a dtype of float32, bfloat16, given 'float64'"):
-        load_seq2seq(str(byte_t5), dtype="float64")
+        load_backbone(str(byte_t5), dtype="float64")
 
 
 def test_the_hash_does_not_depend_on_the_dtype_it_was_loaded_in(backbone, byte_t5):
-    half = load_seq2seq(str(byte_t5), dtype="bfloat16")
+    half = load_backbone(str(byte_t5), dtype="bfloat16")
     assert half.embedding_table.dtype == torch.bfloat16
     assert half.identity() == backbone.identity() and len(backbone.identity()["backbone_sha256"]) == 64
 
 
 @pytest.mark.parametrize("weight", ["shared.weight", "decoder.block.0.layer.2.DenseReluDense.wo.weight"])
 def test_the_hash_changes_with_a_weight(backbone, byte_t5, weight):
-    other = load_seq2seq(str(byte_t5))
+    other = load_backbone(str(byte_t5))
     with torch.no_grad():
         other.model.get_parameter(weight)[0, 0] += 1
     assert other.identity()["backbone_sha256"] != backbone.identity()["backbone_sha256"]
 
 
 def test_two_seeds_have_two_hashes(backbone, tmp_path):
-    other = load_seq2seq(str(write_byte_t5(tmp_path / "other", seed=1)))
+    other = load_backbone(str(write_byte_t5(tmp_path / "other", seed=1)))
     assert other.identity()["backbone_sha256"] != backbone.identity()["backbone_sha256"]
 
 
 def test_a_missing_backbone_says_where_it_was_sought(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(MissingBackbone, match="nowhere/t5: wanted a folder with config.json.*HF_HUB_OFFLINE=1"):
-        load_seq2seq("nowhere/t5")
+        load_backbone("nowhere/t5")
     with pytest.raises(MissingBackbone, match="wanted a folder with config.json and weights"):
-        load_seq2seq(str(tmp_path))
+        load_backbone(str(tmp_path))
 
 
 def test_weights_cut_short_are_told(tmp_path):
@@ -61,13 +60,13 @@ def test_weights_cut_short_are_told(tmp_path):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(MissingBackbone, match="wanted a folder with config.json and weights.*incomplete"):
-        load_seq2seq(str(folder))
+        load_backbone(str(folder))
 
 
 def test_a_decoder_alone_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(MissingBackbone, match="wanted an encoder-decoder .T5., given a gpt2 model; set kind to causal"):
-        load_seq2seq(str(tmp_path))
+        load_backbone(str(tmp_path))
 
 
 def test_loss_is_that_of_transformers_when_targets_are_equally_long(backbone, byte_t5):
@@ -113,7 +112,7 @@ def test_embedding_writes_nothing_and_is_the_table(backbone):
 @pytest.fixture(scope="module")
 def gated(folders):
     """As T5 v1.1 and the LM-adapted ones are: a gated feed-forward, and a head that is not the table."""
-    return load_seq2seq(str(folders["gated_t5"]))
+    return load_backbone(str(folders["gated_t5"]))
 
 
 @torch.no_grad()
@@ -133,7 +132,7 @@ def test_a_gated_untied_t5_reads_embeddings_as_it_reads_ids(gated, folders):
 @pytest.mark.parametrize(("name", "scale"), [("t5", 32**-0.5), ("gated_t5", 1.0)])
 @torch.no_grad()
 def test_v1_1_has_a_head_of_its_own_that_is_not_scaled(folders, name, scale):
-    backbone, read = load_seq2seq(str(folders[name])), []
+    backbone, read = load_backbone(str(folders[name])), []
     backbone.model.decoder.register_forward_hook(lambda *call: read.append(call[2].last_hidden_state))
     embeds, ones, labels = backbone.embed(torch.tensor([[5, 9, 14]])), torch.ones(1, 3).long(), torch.tensor([[8, 1]])
     logits = backbone.logits(embeds, ones, labels)
@@ -144,7 +143,7 @@ def test_v1_1_has_a_head_of_its_own_that_is_not_scaled(folders, name, scale):
 
 @pytest.mark.parametrize("name", ["t5", "gated_t5"])
 def test_logits_behind_beginnings_are_the_taught_ones(folders, name):
-    backbone, batch = load_seq2seq(str(folders[name])), batch_of([5, 3, 4])
+    backbone, batch = load_backbone(str(folders[name])), batch_of([5, 3, 4])
     ids, prefixes = batch.input_ids % 30, torch.tensor([[4, 8, 15], [16, 23, 0]])
     embeds = backbone.embed(ids)
     said = backbone.next_token_logits(embeds, batch.mask, prefixes, prompt_length=2)
@@ -160,7 +159,7 @@ def test_logits_behind_beginnings_are_the_taught_ones(folders, name):
 
 @pytest.mark.parametrize("name", ["t5", "gated_t5"])
 def test_bf16_autocast_trains_answers_and_scores(folders, name):
-    backbone = load_seq2seq(str(folders[name]))
+    backbone = load_backbone(str(folders[name]))
     ids = torch.tensor([[5, 9, 14, 1]])
     embeds, mask, labels = backbone.embed(ids).requires_grad_(), torch.ones_like(ids), torch.tensor([[8, 1]])
     full = backbone.loss(embeds, mask, labels)

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from dept_vl.adapters import ADAPTERS
-from dept_vl.backbones import load_seq2seq
+from dept_vl.backbones import load_backbone
 from dept_vl.checkpoint import SavedAdapter, UnsavableAdapter, read_adapter, save_adapter
 from dept_vl.checkpoint.adapter_folder import PEFT_TYPES
 from dept_vl.model import Network
@@ -43,7 +43,7 @@ def test_every_method_has_a_peft_type():
 def test_the_weights_have_the_names_that_the_network_gives_them(method, make_adapter, tiny_t5):
     adapter = make_adapter(method, d_model=32)
     projection = VisualProjection(5, 32, 4, torch.Generator())
-    network = Network(load_seq2seq(str(tiny_t5)), adapter, projection)
+    network = Network(load_backbone(str(tiny_t5)), adapter, projection)
     ours = SavedAdapter(adapter, projection, {}, "").weights()
     assert ours.keys() == network.trained_state().keys()
     assert all(torch.equal(ours[name], value) for name, value in network.trained_state().items())

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from dept_vl.backbones import load_seq2seq
+from dept_vl.backbones import load_backbone
 from dept_vl.checkpoint import UnexportableAdapter, export_peft, load_adapter
 from dept_vl.model import Batch, Network
 
@@ -30,7 +30,7 @@ def test_peft_loads_the_export_and_gives_the_same_logits(method, make_adapter, t
     assert (config.base_model_name_or_path, config.num_transformer_submodules) == (str(tiny_t5), 1)
 
     mask = (IDS != 0).long()
-    network = Network(load_seq2seq(str(tiny_t5)), adapter).eval()
+    network = Network(load_backbone(str(tiny_t5)), adapter).eval()
     with torch.no_grad():
         ours = network.backbone.logits(*network.embed(Batch(IDS, mask)), LABELS)
         base = AutoModelForSeq2SeqLM.from_pretrained(tiny_t5).eval()  # its own: peft patches what it wraps

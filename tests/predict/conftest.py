@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dept_vl.adapters import build_adapter
-from dept_vl.backbones import load_seq2seq
+from dept_vl.backbones import load_backbone
 from dept_vl.checkpoint import ModelFacts, save_adapter
 from dept_vl.predict import AdaptedModel
 from dept_vl.vision import FrozenClip, VisualProjection
@@ -32,7 +32,7 @@ def clip_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def backbone(t5_folder):
-    return load_seq2seq(str(t5_folder))
+    return load_backbone(str(t5_folder))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import torch
 
 import dept_vl
 from dept_vl.adapters import ADAPTERS
-from dept_vl.backbones.seq2seq import MissingBackbone
+from dept_vl.backbones import MissingBackbone
 from dept_vl.checkpoint import MismatchedBackbone, read_adapter
 from dept_vl.model import Batch, Network
 from dept_vl.predict import BASE_NAME, AdaptedModel, UnknownAdapter, WrongRows

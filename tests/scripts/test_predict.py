@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dept_vl.adapters import build_adapter
-from dept_vl.backbones import load_seq2seq
+from dept_vl.backbones import load_backbone
 from dept_vl.checkpoint import ModelFacts, save_adapter
 from dept_vl.predict import AdaptedModel
 from dept_vl.vision import FrozenClip, VisualProjection
@@ -31,7 +31,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     write_tiny_t5(folder / "t5")
     write_tiny_clip(folder / "clip")
-    backbone = load_seq2seq(str(folder / "t5"))
+    backbone = load_backbone(str(folder / "t5"))
     clip = FrozenClip.load(f"local-dir:{folder / 'clip'}", layer=2, pooling="none", resize="squash")
     for name, template in (("vqa", "vqa: {question}"), ("caption", "caption:")):
         generator = torch.Generator().manual_seed(0)
