@@ -1,5 +1,6 @@
 """What only a GPU tells: samples a second, peak memory and the share of the card's own matmul rate that is used."""
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable
@@ -132,7 +133,7 @@ def vision(setting: Setting) -> list[Line]:
 
 def full_batch(backbone: Backbone, rows: int, setting: Setting) -> Batch:
     batch = random_batch(setting, backbone.embedding_table.shape[0], rows, SEQ)
-    return Batch(batch.input_ids.clamp(min=3), torch.ones_like(batch.mask), batch.labels)
+    return dataclasses.replace(batch, input_ids=batch.input_ids.clamp(min=3), mask=torch.ones_like(batch.mask))
 
 
 def _training(network: Network, batch: Batch) -> Callable[[], None]:

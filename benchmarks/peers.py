@@ -5,6 +5,7 @@ The same rows on both sides, set by set as one trains on GLUE. Theirs: shuffled,
 before the clock starts; a step is forward, backward, AdamW.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -114,7 +115,7 @@ def _batches(setting: Setting, to: int | None = None) -> tuple[Batches, Batches]
 def _wide(batch: Batch, to: int | None) -> Batch:
     missing = 0 if to is None else to - batch.input_ids.shape[1]
     ids, mask = F.pad(batch.input_ids, (0, missing)), F.pad(batch.mask, (0, missing))
-    return Batch(ids, mask, batch.labels, None, batch.ids)
+    return dataclasses.replace(batch, input_ids=ids, mask=mask)
 
 
 def _columns(batches: Batches) -> float:

@@ -78,7 +78,7 @@ def random_batch(setting: Setting, vocabulary: int, rows: int, seq: int, target:
     lengths[0] = seq
     mask = (torch.arange(seq) < lengths).long()  # [rows, seq]
     labels = torch.randint(3, vocabulary, (rows, target), generator=generator)
-    return Batch(ids * mask, mask, labels).to(setting.device)
+    return Batch(ids * mask, mask, labels, right_padded=True).to(setting.device)
 
 
 def step(network: Network, batch: Batch) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from dept_vl.adapters import Adapter
-from dept_vl.backbones import Backbone, CandidateTree, choose
+from dept_vl.backbones import Backbone, CandidateTree, choose, pads_last
 from dept_vl.vision.projection import VisualProjection
 
 
@@ -29,6 +29,9 @@ class Batch:
     labels: Integer[Tensor, "batch target"] | None = None  # -100 = no token
     features: Float[Tensor, "batch patch width"] | None = None
     ids: tuple[Hashable, ...] = ()
+    right_padded: bool = (
+        False  # said of batches whose every row's text stands in front of its pads, as the data makes them
+    )
 
     def to(self, device: torch.device) -> "Batch":
         moved = {
@@ -109,6 +112,8 @@ class Network(nn.Module):
         if self.shift_visual:
             return self.adapter(*pads_last(*self._with_visual(embeds, mask, batch, blind)))
         embeds, mask = self.adapter(embeds, mask)  # [batch, prompt + seq, d_model]
+        if batch.features is None and batch.right_padded:
+            return embeds, mask
         return pads_last(*self._with_visual(embeds, mask, batch, blind))
 
     def _with_visual(
@@ -192,12 +197,3 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(state[name])
-
-
-def pads_last(
-    embeds: Float[Tensor, "batch out d_model"], mask: Integer[Tensor, "batch out"]
-) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
-    """Each row's real tokens in order, then its pads. T5's relative bias counts columns, so a pad between text and
-    visual tokens would change the logits; behind everything it is only masked."""
-    order = (mask == 0).to(torch.uint8).argsort(dim=1, stable=True)  # [batch, out]
-    return embeds.gather(1, order.unsqueeze(-1).expand_as(embeds)), mask.gather(1, order)

@@ -1,9 +1,11 @@
+import dataclasses
+
 import pytest
 import torch
 
 from dept_vl.adapters import build_adapter
-from dept_vl.backbones import CandidateTree, load_backbone
-from dept_vl.model import Batch, MismatchedParts, Network, pads_last
+from dept_vl.backbones import CandidateTree, load_backbone, pads_last
+from dept_vl.model import Batch, MismatchedParts, Network
 from dept_vl.vision import VisualProjection
 from tests.tiny_models import write_tiny_gpt2, write_tiny_llama
 from tests.tiny_runs import ADAPTERS, PATCHES, WIDTH, batch_of, build_network, randomise
@@ -230,6 +232,38 @@ def test_pads_last_keeps_the_order_of_real_tokens():
     moved, mask = pads_last(embeds, torch.tensor([[0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]))
     assert moved[..., 0].tolist() == [[1, 3, 4, 0, 2], [5, 6, 7, 8, 9]]
     assert mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+
+
+def test_pads_last_moves_numbers_and_gradients_as_gather_does():
+    generator = torch.Generator().manual_seed(0)
+    mask = (torch.rand(5, 7, generator=generator) < 0.6).long()
+    embeds = torch.randn(5, 7, 3, generator=generator, requires_grad=True)
+    order = (mask == 0).to(torch.uint8).argsort(dim=1, stable=True)
+    moved, _ = pads_last(embeds, mask)
+    plain = embeds.gather(1, order.unsqueeze(-1).expand_as(embeds))
+    assert torch.equal(moved, plain) and not torch.equal(moved, embeds)
+    seen = torch.randn(moved.shape, generator=generator)
+    first, second = (torch.autograd.grad((each * seen).sum(), embeds)[0] for each in (moved, plain))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_text_that_is_said_to_be_padded_behind_reads_the_same_without_moving(make, name):
+    network, batch = make(name, projection=False).train(), batch_of([5, 3, 1], features=False)
+    said = dataclasses.replace(batch, right_padded=True)
+    losses = [network(each).mean() for each in (batch, said)]
+    assert torch.equal(*losses)
+    weights = [weight for group in network.param_groups().values() for weight in group]
+    if name == "none":  # nothing trains
+        return
+    for plain, fast in zip(*(torch.autograd.grad(loss, weights) for loss in losses), strict=True):
+        assert torch.equal(plain, fast)
+
+
+def test_pads_before_the_visual_tokens_move_whatever_is_said_of_the_text(make):
+    network, batch = make("dept"), batch_of([5, 3, 1])
+    said = dataclasses.replace(batch, right_padded=True)
+    assert torch.equal(network(batch), network(said))
 
 
 CAUSAL = {"gpt2": write_tiny_gpt2, "llama": write_tiny_llama}

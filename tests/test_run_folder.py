@@ -1,6 +1,8 @@
 """What a run does to its folder and to an earlier run in it, and when it refuses."""
 
 import dataclasses
+import types
+from unittest import mock
 
 import pytest
 import torch
@@ -8,9 +10,10 @@ import torch
 from dept_vl.checkpoint.resumable import BadCheckpoint
 from dept_vl.config import BadConfig
 from dept_vl.data import EmptySplit
+from dept_vl.experiment import Parts, training_batches
 from dept_vl.run import OccupiedFolder, prepare_folder, run
 from dept_vl.shapes import write_shapes
-from tests.tiny_runs import forget_accelerate
+from tests.tiny_runs import encode, forget_accelerate, toy_examples
 
 pytestmark = pytest.mark.usefixtures("afresh")
 
@@ -122,3 +125,18 @@ def test_an_empty_split_is_refused(experiment, place, tmp_path):
     root = write_shapes(tmp_path / "no_val", sizes={"train": 2, "test": 2}, questions_per_image=1)
     with pytest.raises(EmptySplit, match="at least one example in split 'val', given none"):
         run(experiment(task={"root": str(root)}))
+
+
+def test_generated_tasks_mix_lengths_in_their_batches_and_others_pad_less(experiment, byte_t5):
+    encoded = encode(byte_t5, toy_examples(8))[1]
+
+    def step(**changes) -> int:
+        config = experiment(**changes)
+        alone = types.SimpleNamespace(num_processes=1, process_index=0)
+        parts = mock.Mock(spec=Parts, config=config, accelerator=alone, encoded={"train": encoded}, gather=None)
+        return training_batches(parts).length_step
+
+    assert step() == 2 and step(task={"root": "shapes"}) == 8
+    assert step(length_step=5) == step(task={"root": "shapes"}, length_step=5) == 5
+    with pytest.raises(BadConfig, match="length_step: wanted at least 1, given 0"):
+        experiment(length_step=0)

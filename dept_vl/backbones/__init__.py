@@ -3,6 +3,7 @@
 from dept_vl.backbones.build import load_backbone
 from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose
 from dept_vl.backbones.causal import CausalBackbone, NothingToContinue, TooManyPositions
+from dept_vl.backbones.columns import pads_last
 from dept_vl.backbones.frozen import Backbone, TokenFacts
 from dept_vl.backbones.loading import MissingBackbone, UnsupportedPrecision, WrongKind
 from dept_vl.backbones.partial import (
@@ -38,6 +39,7 @@ __all__ = [
     "invert",
     "load_backbone",
     "neuron_scores",
+    "pads_last",
     "partial",
     "sort_neurons",
     "whole",

@@ -16,6 +16,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
+from dept_vl.backbones.columns import pads_behind_prompt
 from dept_vl.backbones.frozen import Backbone
 from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache
 
@@ -164,13 +165,3 @@ class CausalBackbone(Backbone):
                 f"and {new} of answer (its last one takes none); lower max_source_length, max_target_length or "
                 "num_virtual_tokens"
             )
-
-
-def pads_behind_prompt(
-    embeds: Float[Tensor, "batch out d_model"], mask: Integer[Tensor, "batch out"], prompt_length: int = 0
-) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
-    """Each row's prompt, its pads, then its other real tokens in order: no row ends in a pad."""
-    real = (mask != 0).to(torch.uint8)
-    real[:, :prompt_length] = 0  # sorts in front of everything, in its own order
-    order = real.argsort(dim=1, stable=True)  # [batch, out]
-    return embeds.gather(1, order.unsqueeze(-1).expand_as(embeds)), mask.gather(1, order)

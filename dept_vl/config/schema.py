@@ -210,6 +210,8 @@ class Experiment:
         per_device_train_batch_size: rows of a batch on each process.
         per_device_eval_batch_size: rows of a batch in evaluation.
         gradient_accumulation_steps: batches per optimizer step.
+        length_step: lengths in tokens that count as equal when examples of a length are put into batches; more mixes a
+            batch more and pads it more. null takes 8 for the generated tasks, whose lengths tell the wording, else 2.
         bf16: compute in bfloat16 under autocast; trained weights stay float32.
         fp16: refused, T5 overflows it; here so that the reason is told.
         eval_steps: optimizer steps between evaluations on the selecting split; 0 for none before the end.
@@ -236,6 +238,7 @@ class Experiment:
     per_device_train_batch_size: int = 64
     per_device_eval_batch_size: int = 256
     gradient_accumulation_steps: int = 1
+    length_step: int | None = None
     bf16: bool = False
     fp16: bool = False
     eval_steps: int = 0
@@ -258,7 +261,7 @@ class Experiment:
     def __post_init__(self) -> None:
         _check_at_least(
             1, self, "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
-            "gradient_accumulation_steps", "logging_steps", "save_total_limit",
+            "gradient_accumulation_steps", "logging_steps", "save_total_limit", "length_step",
         )  # fmt: skip
         _check_at_least(0, self, "eval_steps", "save_steps", "dataloader_num_workers")
         _check_at_least(2, self.task, "max_source_length", "max_target_length")

@@ -19,8 +19,7 @@ from dept_vl.data.tokenizer import Tokenizer, pad_id
 from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
 
-_BUCKET = 50  # batches whose examples are sorted together by length
-_LENGTH_STEP = 8  # lengths in tokens that count as equal; exact sorting fills a batch with one wording of one kind
+_STRETCH = 400  # batches sorted together, times the tokens of a length step: finer steps need more of them to fill
 _NO_LABEL = -100
 
 Gather = Callable[[Sequence[str]], Float[Tensor, "batch patch width"]]
@@ -93,7 +92,7 @@ class EncodedExamples:
             targets = [self._draw(row, draw) for row, draw in zip(rows, draws, strict=True)]
             labels = torch.from_numpy(self.targets.padded(targets, _NO_LABEL))
         features = gather([self.examples[row].image for row in rows]) if gather is not None else None
-        return Batch(ids, mask, labels, features, tuple(self.examples[row].id for row in rows))
+        return Batch(ids, mask, labels, features, tuple(self.examples[row].id for row in rows), right_padded=True)
 
     def _draw(self, row: int | np.integer, draw: float) -> int:
         choice = min(int(np.searchsorted(self._edges[row], draw, side="right")), len(self._edges[row]) - 1)
@@ -103,7 +102,7 @@ class EncodedExamples:
 class TrainingBatches(Dataset):
     """Batch number n of an endless training run, for n = 0, 1, ...: this process's share of it.
 
-    An epoch visits each example `visits` times in an order drawn from (seed, epoch). Within stretches of 50 batches
+    An epoch visits each example `visits` times in an order drawn from (seed, epoch). Within stretches of batches
     examples are sorted by length, so that a batch pads little; the batches' order is drawn again. What does not
     fill the last batch of an epoch is filled up from the epoch's first visits.
     """
@@ -115,16 +114,19 @@ class TrainingBatches(Dataset):
         *,
         batch_size: int,
         seed: int,
+        length_step: int = 2,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """`batch_size` counts the whole batch over all `world` processes; this one reads rows rank::world of it."""
+        """`length_step`: lengths in tokens that count as equal; a larger one mixes a batch more and pads it more.
+        `batch_size` counts the whole batch over all `world` processes; this one reads rows rank::world of it."""
         if not len(encoded):
             raise TooFewExamples("wanted at least one training example, given none")
         if batch_size % world:
             raise ValueError(f"wanted a batch that divides among {world} processes, given {batch_size} rows")
         self.encoded, self.gather = encoded, gather
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        self.length_step = length_step
         visits = np.repeat(np.arange(len(encoded)), [example.visits for example in encoded.examples])
         self._visits = np.resize(visits, max(len(visits), batch_size))
         self.batches_per_epoch = -(-len(self._visits) // batch_size)
@@ -133,7 +135,12 @@ class TrainingBatches(Dataset):
     @property
     def settings(self) -> dict[str, int]:
         """What decides which rows a batch number stands for; a resumed run must have the same."""
-        return {"seed": self.seed, "batch_size": self.batch_size, "visits": len(self._visits)}
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "visits": len(self._visits),
+            "length_step": self.length_step,
+        }
 
     def __getitem__(self, number: int) -> Batch:
         epoch, place = divmod(number, self.batches_per_epoch)
@@ -153,8 +160,8 @@ class TrainingBatches(Dataset):
         rng = np.random.default_rng([self.seed, 0, epoch])
         order = rng.permutation(self._visits)
         order = np.concatenate([order, order[: self.batches_per_epoch * self.batch_size - len(order)]])
-        lengths = -(-self.encoded.source_lengths // _LENGTH_STEP)
-        stretch = _BUCKET * self.batch_size
+        lengths = -(-self.encoded.source_lengths // self.length_step)
+        stretch = max(1, _STRETCH // self.length_step) * self.batch_size
         for start in range(0, len(order), stretch):
             part = order[start : start + stretch]
             order[start : start + stretch] = part[np.argsort(lengths[part], kind="stable")]

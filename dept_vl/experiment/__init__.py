@@ -1,6 +1,6 @@
 """From a typed experiment to a trained network: the wiring that all training scripts share."""
 
-from dept_vl.experiment.assembly import build, fit, start, start_trackers
+from dept_vl.experiment.assembly import build, fit, start, start_trackers, training_batches
 from dept_vl.experiment.components import build_task, check, load_splits, resolve, resume_point
 from dept_vl.experiment.images import features, load_clip
 from dept_vl.experiment.parts import Parts
@@ -18,4 +18,5 @@ __all__ = [
     "resume_point",
     "start",
     "start_trackers",
+    "training_batches",
 ]

@@ -22,6 +22,7 @@ from dept_vl.data.batches import EncodedExamples, TrainingBatches
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.evaluate import candidate_tree
 from dept_vl.experiment.components import (
+    GENERATED,
     build_task,
     load_language,
     load_splits,
@@ -160,6 +161,20 @@ def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], s
             raise BadConfig(f"{role}: wanted at most {most} tokens a row, the backbone's positions, given {told} - 1")
 
 
+def training_batches(parts: Parts) -> TrainingBatches:
+    """This process's share of every batch of a run."""
+    config, world = parts.config, parts.accelerator.num_processes
+    return TrainingBatches(
+        parts.encoded["train"],
+        parts.gather,
+        batch_size=config.per_device_train_batch_size * world,
+        seed=config.seed,
+        length_step=config.length_step or (8 if config.task.root == GENERATED else 2),
+        rank=parts.accelerator.process_index,
+        world=world,
+    )
+
+
 def fit(parts: Parts, folder: Path) -> Trained:
     """Trains the parts; the network ends with the best weights."""
     config, optim = parts.config, parts.config.optim
@@ -169,15 +184,7 @@ def fit(parts: Parts, folder: Path) -> Trained:
     schedule = build_schedule(
         optimizer, name=optim.lr_scheduler_type, max_steps=config.max_steps, warmup_steps=optim.warmup_steps
     )
-    world = parts.accelerator.num_processes
-    batches = TrainingBatches(
-        parts.encoded["train"],
-        parts.gather,
-        batch_size=config.per_device_train_batch_size * world,
-        seed=config.seed,
-        rank=parts.accelerator.process_index,
-        world=world,
-    )
+    batches = training_batches(parts)
     if parts.accelerator.device.type == "cuda":  # what is reported is the training's own peak
         torch.cuda.reset_peak_memory_stats(parts.accelerator.device)
     metric = config.metric_for_best_model or parts.task.headline

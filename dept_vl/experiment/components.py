@@ -26,6 +26,7 @@ from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.vision import VisualProjection
 
+GENERATED = "shapes"  # a root that is made, not read
 SHAPES_ROOT, SHAPES_TEXT_ROOT = Path("data/shapes"), Path("data/shapes_text")
 
 
@@ -112,7 +113,7 @@ def load_splits(
     given = config.task
     root: Path | str = given.root if given.root == HUB else Path(given.root)
     with accelerator.main_process_first():  # what is generated or fetched, is so once
-        if given.root == "shapes":
+        if given.root == GENERATED:
             root = _write_shapes(task)
         if isinstance(task, TextTask):
             few = None

@@ -12,8 +12,8 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from dept_vl.adapters import BASE, Folded, FoldedBank
+from dept_vl.backbones import pads_last
 from dept_vl.checkpoint import SavedAdapter
-from dept_vl.model import pads_last
 from dept_vl.predict.named import BASE_NAME
 
 

@@ -6,15 +6,13 @@ saves, so it is the same on every machine. A process's resident size, most of it
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
-from dept_vl.data.batches import TrainingBatches
 from dept_vl.experiment import Parts, build, resolve, start
 from dept_vl.experiment.stages import start_stages
 from dept_vl.model import Batch, Network
@@ -66,13 +64,6 @@ def saved_bytes(network: Network, batch: Batch) -> int:
         loss = network(batch).mean()
     del loss
     return sum(kept.values())
-
-
-def _batches(parts: Parts) -> Sequence[Any]:
-    config = parts.config
-    return TrainingBatches(
-        parts.encoded["train"], parts.gather, batch_size=config.per_device_train_batch_size, seed=config.seed
-    )
 
 
 def _seconds(parts: Parts, batch: Batch) -> tuple[float, float]:

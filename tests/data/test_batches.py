@@ -117,6 +117,23 @@ def test_weights_that_round_to_less_than_one_still_draw_a_target(make):
     assert (batches[0].labels[:, 0] != -100).all()
 
 
+def test_a_larger_length_step_pads_more_and_mixes_more(make):
+    words = ["red"] * 40
+    draw = np.random.default_rng(0)
+    changes = [{"source": " ".join(words[: draw.integers(1, 40)])} for _ in range(400)]
+
+    def measure(**arguments):
+        batches = make(400, changes=changes, lengths={"max_source_length": 300}, **arguments)
+        masks = [batch.mask for batch in epoch(batches)]
+        pads = 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
+        return pads, np.mean([len(set(mask.sum(1).tolist())) for mask in masks])
+
+    (usual, few), (coarse, several), (exact, fewest) = measure(), measure(length_step=32), measure(length_step=1)
+    assert exact <= usual < 0.02 < coarse
+    assert fewest <= few < several
+    assert make(400).settings != make(400, length_step=32).settings
+
+
 def test_buckets_pad_little(make):
     words = "what color is the small red circle above the big blue square on the right".split()
     draw = np.random.default_rng(0)
@@ -136,7 +153,7 @@ def test_buckets_pad_little(make):
 def test_lengths_within_eight_tokens_are_mixed(make):
     """Exact sorting would give batches of one wording each."""
     changes = [{"source": " ".join(["what"] * (1 + place % 6))} for place in range(48)]
-    batches = make(48, changes=changes, batch_size=8)
+    batches = make(48, changes=changes, batch_size=8, length_step=8)
     assert all(len({len(tokens) for _, tokens, _ in texts(batch)}) > 1 for batch in epoch(batches))
 
 
