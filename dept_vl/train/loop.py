@@ -100,8 +100,8 @@ def train(
                     part = wrapped(batch.to(accelerator.device)).mean()
                 accelerator.backward(part)  # outside autocast: fp32 weights get fp32 gradients
             loss += part.detach() / accumulation
-        norms, rates = run.clip(), run.rates()
-        run.refuse_non_finite(step, loss, norms)
+        (told, norms), rates = run.clip(loss), run.rates()
+        run.refuse_non_finite(step, told, norms)
         stepper.step()
         schedule.step()
         stepper.zero_grad(set_to_none=True)

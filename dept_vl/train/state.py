@@ -100,28 +100,31 @@ class RunState:
         """Keeps what a step changes before it can be refused: random states and the trained length."""
         self.before = (rng_states(), self.network.trained_length)
 
-    def clip(self) -> dict[str, float]:
-        """Gradient norm of each group before clipping; then all groups are clipped together."""
-        norms = {
-            name: float(torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]))
-            for name, group in self.groups.items()
-        }
+    def clip(self, loss: torch.Tensor) -> tuple[float, dict[str, float]]:
+        """The loss, and the gradient norm of each group before clipping; then all groups are clipped together. Whatever
+        a step has to know of its numbers is read here, at once: each reading makes the host wait for the device."""
+        norms = [
+            torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]).to(loss)
+            for group in self.groups.values()
+        ]
+        told, *values = torch.stack([loss, *norms]).tolist()
+        norms = dict(zip(self.groups, values, strict=True))
         limit = self.plan.max_grad_norm
         total = math.hypot(*norms.values())
         if limit is not None and math.isfinite(total) and total > limit:
             for parameter in (p for group in self.groups.values() for p in group if p.grad is not None):
                 parameter.grad.mul_(limit / (total + 1e-6))
-        return norms
+        return told, norms
 
-    def refuse_non_finite(self, step: int, loss: torch.Tensor, norms: dict[str, float]) -> None:
+    def refuse_non_finite(self, step: int, loss: float, norms: dict[str, float]) -> None:
         bad = [name for name, norm in norms.items() if not math.isfinite(norm)]
-        if math.isfinite(float(loss)) and not bad:
+        if math.isfinite(loss) and not bad:
             return
         states, self.network.trained_length = self.before
         self.save(step - 1, states)
         kept = self.folder / f"step_{step - 1}"
         raise NonFiniteLoss(
-            f"step {step}: wanted a finite loss and finite gradients, given loss {float(loss)} and non-finite "
+            f"step {step}: wanted a finite loss and finite gradients, given loss {loss} and non-finite "
             f"gradients in {', '.join(bad) or 'no group'}; the state after step {step - 1} is in {kept}. "
             "A new run with a lower learning rate of that group, or with max_grad_norm, is the usual cure"
         )
