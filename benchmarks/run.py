@@ -3,11 +3,13 @@
 python -m benchmarks.run all --minutes 10                       # every row, T5-small shape, into results_cpu.json
 python -m benchmarks.run peers --large --seconds 1800           # one row: T5-base too, all eight GLUE sets
 python -m benchmarks.run all --device cuda --dtype bfloat16     # the rows on a GPU
+python -m benchmarks.run techniques --seconds 240               # what each technique gains
 python -m benchmarks.run gpu --device cuda --dtype bfloat16     # what only a GPU tells
 python -m benchmarks.run table                                  # the kept results as Markdown
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +24,8 @@ from benchmarks.peers import padded, peers
 from benchmarks.setting import DTYPES, NoDevice, Setting, make
 from benchmarks.steps import memory, time_steps
 from benchmarks.store import store
-from benchmarks.table import BadResults, Measured, keep, read_results, table
+from benchmarks.table import BadResults, Measured, keep, provenance, read_results, table
+from benchmarks.techniques import techniques
 from benchmarks.timing import surroundings
 
 MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
@@ -39,7 +42,14 @@ MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
 }
 """In the order of the table: what measures each row, and its share of the time of `all`."""
 
-NUMBERS: dict[str, int | str] = {**{name: number for number, name in enumerate(MEASURES, 1)}, "gpu": "GPU"}
+APART: dict[str, Callable[[Setting], Measured]] = {"techniques": techniques, "gpu": gpu}
+"""What `all` leaves out."""
+
+NUMBERS: dict[str, int | str] = {
+    **{name: number for number, name in enumerate(MEASURES, 1)},
+    "techniques": "",
+    "gpu": "GPU",
+}
 FOLDER = Path(__file__).resolve().parent
 
 
@@ -48,11 +58,13 @@ def main(words: Sequence[str] | None = None) -> str:
 
     Raises: NoDevice, BadResults.
     """
+    words = sys.argv[1:] if words is None else words
     given = _parser().parse_args(words)
     path = given.output or FOLDER / f"results_{given.device}.json"
     if given.what == "table":
         kept = read_results(path)["measures"]
-        return table(kept, {name: number for name, number in NUMBERS.items() if name != "gpu" or name in kept})
+        numbers = {name: number for name, number in NUMBERS.items() if name not in APART or name in kept}
+        return f"{table(kept, numbers)}\n\n{provenance({name: kept[name] for name in numbers if name in kept})}"
     setting = make(
         given.device,
         given.dtype,
@@ -65,20 +77,20 @@ def main(words: Sequence[str] | None = None) -> str:
     )
     found, names = {}, list(MEASURES) if given.what == "all" else [given.what]
     for name in names:
-        found[name] = measure(name, setting, given.minutes if given.what == "all" else None)
+        found[name] = measure(name, setting, words, given.minutes if given.what == "all" else None)
         if given.output or not given.tiny:
             keep(path, {name: found[name]})
         print(f"{name}: done", file=sys.stderr, flush=True)
     return table(found, {name: NUMBERS[name] for name in names})
 
 
-def measure(name: str, setting: Setting, minutes: float | None = None) -> dict[str, Any]:
-    """One measure as JSON data with its surroundings. minutes: of all measures together."""
-    run, share = MEASURES.get(name, (gpu, 1.0))
+def measure(name: str, setting: Setting, words: Sequence[str], minutes: float | None = None) -> dict[str, Any]:
+    """One measure as JSON data with its surroundings. words: of the command; minutes: of all measures together."""
+    run, share = MEASURES[name] if name in MEASURES else (APART[name], 1.0)
     setting = setting if minutes is None else setting.lasting(60 * minutes * share)
     found = run(setting)
     how = {
-        "command": " ".join(["python -m benchmarks.run", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benchmarks.run", *words]),
         "device": setting.device.type,
         "dtype": str(setting.dtype).removeprefix("torch."),
         "tiny": setting.tiny,
@@ -91,7 +103,7 @@ def measure(name: str, setting: Setting, minutes: float | None = None) -> dict[s
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["all", *MEASURES, "gpu", "table"], help="a row of the table, or all of them")
+    parser.add_argument("what", choices=["all", *MEASURES, *APART, "table"], help="a row of the table, or all of them")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the frozen models' weights")
     parser.add_argument("--minutes", type=float, default=10.0, help="about how long `all` measures, models not counted")

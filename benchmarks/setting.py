@@ -18,8 +18,8 @@ class Setting:
     """`seconds`: about how long the rounds of one comparison may take; there are always at least `least`.
 
     tiny: models of a few thousand weights, to see that a measure runs; its figures say nothing.
-    large: T5-base too, and all eight GLUE sets in batches of 16, where otherwise four of the same mean length go in
-    batches of 8. lengths: how GLUE's are drawn, see lengths.py.
+    large: T5-base too, and all eight GLUE sets, where otherwise four of the same mean length stand for them.
+    lengths: how GLUE's are drawn, see lengths.py.
     """
 
     device: torch.device

@@ -101,6 +101,21 @@ def table(measures: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, int |
     return "\n".join(rows)
 
 
+def provenance(measures: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each measure, as Markdown: its command, date, machine, threads, type, versions, commit."""
+    rows = []
+    for name, measure in measures.items():
+        how, around = measure["how"], measure["surroundings"]
+        machine, versions = around["machine"], around["versions"]
+        device = machine["processor"] if machine["accelerator"] == "cpu" else machine["accelerator"]
+        told = ", ".join(f"{each} {versions.get(f'{each}-version')}" for each in ("torch", "transformers", "peft"))
+        rows.append(
+            f"- {name}: `{how['command']}`, {around['date'][:10]}, {device}, {machine['torch_threads']} threads, "
+            f"{how['dtype']}, {told}, commit {around['commit']}"
+        )
+    return "\n".join(rows)
+
+
 def _cells(line: Mapping[str, Any]) -> str:
     unit, spread, target = line["unit"], line["spread"], line["target"]
     value, low, high = (_number(spread[name], unit) for name in ("value", "low", "high"))

@@ -76,6 +76,8 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> "Network":
         super().train(mode)
         self.backbone.train(mode and self.backbone_dropout)
+        for backbone in (self.backbone, *self._read_through):
+            backbone.recompute(mode)
         return self
 
     def forward(self, batch: Batch) -> Float[Tensor, " batch"]:
@@ -88,6 +90,8 @@ class Network(nn.Module):
         """From now on losses in training mode go through `partial`, a view of the backbone; None: through all of it.
         Whatever is in evaluation mode never does."""
         self._read_through = () if partial is None else (partial,)
+        for each in self._read_through:
+            each.recompute(self.training)
 
     @property
     def _reading(self) -> Backbone:

@@ -266,6 +266,44 @@ def test_pads_before_the_visual_tokens_move_whatever_is_said_of_the_text(make):
     assert torch.equal(network(batch), network(said))
 
 
+def kept_bytes(network: Network, batch: Batch) -> int:
+    """What a loss keeps for its backward pass, the network's own weights left out."""
+    own = {each.untyped_storage().data_ptr() for each in network.parameters()}
+    kept = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = network(batch).mean()
+    del loss
+    return sum(kept.values())
+
+
+def gradients(network: Network, batch: Batch) -> list[torch.Tensor]:
+    torch.manual_seed(0)  # of the dropout
+    weights = [weight for group in network.param_groups().values() for weight in group]
+    return list(torch.autograd.grad(network(batch).mean(), weights))
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_recomputed_activations_give_the_same_gradients_for_less_memory(make, dropout):
+    plain, sparing = make(dropout=dropout).train(), make(dropout=dropout)
+    sparing.backbone.checkpoint_activations()
+    sparing.train()
+    batch = batch_of([30, 12, 25], targets=[6, 2, 4])
+    for wanted, given in zip(gradients(plain, batch), gradients(sparing, batch), strict=True):
+        torch.testing.assert_close(given, wanted, **TIGHT)
+    assert kept_bytes(sparing, batch) < 0.7 * kept_bytes(plain, batch)
+    dropouts = [m for m in sparing.backbone.modules() if isinstance(m, torch.nn.Dropout)]
+    assert dropouts and all(m.training == dropout for m in dropouts)
+    sparing.eval()
+    assert not any(module.training for module in sparing.modules())
+
+
 CAUSAL = {"gpt2": write_tiny_gpt2, "llama": write_tiny_llama}
 causal = pytest.mark.parametrize("kind", CAUSAL)
 adapters = pytest.mark.parametrize("name", sorted(ADAPTERS))
@@ -287,6 +325,19 @@ def make_causal(causal_folders):
         return randomise(Network(backbone, adapter, visual).eval())
 
     return make_causal
+
+
+@causal
+def test_a_causal_model_may_recompute_its_activations_too(make_causal, kind):
+    plain, sparing = make_causal(kind).train(), make_causal(kind)
+    sparing.backbone.checkpoint_activations()
+    sparing.train()
+    batch = small(batch_of([5, 3, 8]))
+    for wanted, given in zip(gradients(plain, batch), gradients(sparing, batch), strict=True):
+        torch.testing.assert_close(given, wanted, **TIGHT)
+    assert kept_bytes(sparing, batch) < kept_bytes(plain, batch)
+    sparing.eval()
+    assert torch.equal(sparing.generate(batch, max_new_tokens=4), plain.eval().generate(batch, max_new_tokens=4))
 
 
 def small(batch: Batch) -> Batch:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dept_vl import AdaptedModel
 from dept_vl.backbones import Part, load_backbone, whole
@@ -86,6 +87,23 @@ def test_steps_go_through_their_stage_and_evaluation_through_everything(deep_t5,
         assert torch.allclose(losses[-1], plain(network, batch), atol=1e-5)
 
 
+def test_partial_views_recompute_activations_where_the_whole_does(deep_t5, batch):
+    networks = [build_network(deep_t5, "dept", projection=False) for _ in range(2)]
+    networks[1].backbone.checkpoint_activations()
+    found = []
+    for network in networks:
+        full = whole(network.backbone)
+        with Progressive(network, stages_of(full, "compound"), lambda full=full: at_random(full, 0)) as stages:
+            network.train()
+            stages.enter(3)
+            weights = list(network.adapter.parameters())
+            found.append(torch.autograd.grad(network(batch).mean(), weights))
+            layers = [m for m in network._reading.modules() if isinstance(m, GradientCheckpointingLayer)]
+            assert layers and all(layer.training == (network is networks[1]) for layer in layers)
+    for wanted, given in zip(*found, strict=True):
+        torch.testing.assert_close(given, wanted, rtol=1e-5, atol=1e-6)
+
+
 def plain(network: Network, batch: Batch) -> torch.Tensor:
     return network.backbone.loss(*network.embed(batch), batch.labels)
 
@@ -163,8 +181,13 @@ def test_a_run_that_was_cut_between_stages_ends_like_one_that_was_not(deep_t5, d
 
 @pytest.mark.parametrize(
     "changes",
-    [{"gradient_accumulation_steps": 2}, {"bf16": True}, {"backbone": {"dropout": True}}],
-    ids=["accumulation", "bf16", "dropout"],
+    [
+        {"gradient_accumulation_steps": 2},
+        {"bf16": True},
+        {"backbone": {"dropout": True}},
+        {"backbone": {"dropout": True, "gradient_checkpointing": True}},
+    ],
+    ids=["accumulation", "bf16", "dropout", "recomputed"],
 )
 def test_what_else_a_run_does_resumes_across_stages_too(deep_t5, data, tmp_path, changes):
     fpt = ProgressiveConfig(kind="compound", score_rows=8)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 _SAMPLE = 1 << 18  # values of each tensor that enter the hash: 0.5 MiB as bf16
 
@@ -35,6 +36,20 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.model = freeze(model)
         self.name, self.revision = name, revision
+
+    def checkpoint_activations(self) -> None:
+        """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever
+        `recompute` allows it: less memory for about a forward pass more. Results stay the same."""
+        # transformers renamed it on the way to version 6
+        enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
+        enable()
+
+    def recompute(self, allowed: bool) -> None:
+        """Of no effect without `checkpoint_activations`. transformers recomputes layers in training mode alone, which
+        here would also switch their dropout: so this mode is set on the layers, not on what is in them."""
+        for layer in self.model.modules():
+            if isinstance(layer, GradientCheckpointingLayer) and layer.gradient_checkpointing:
+                layer.training = allowed
 
     def embed(self, ids: Integer[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
         """The rows of the embedding table, unshifted."""

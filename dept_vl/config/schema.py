@@ -58,6 +58,8 @@ class BackboneConfig:
         dtype: float32 or bfloat16, in which the frozen weights are held.
         attn_implementation: eager or sdpa; null leaves the choice to transformers.
         dropout: whether the frozen model's own dropout acts in training (DePT, DPT: true; Lester et al., FPT: false).
+        gradient_checkpointing: compute a layer's activations again in the backward pass instead of keeping them: less
+            memory, a slower step, the same numbers.
     """
 
     model_name_or_path: str = "tiny-t5"
@@ -67,6 +69,7 @@ class BackboneConfig:
     dtype: str = "float32"
     attn_implementation: str | None = None
     dropout: bool = False
+    gradient_checkpointing: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -180,6 +180,8 @@ def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
         revision=given.revision,
         pad_token=given.pad_token,
     )
+    if given.gradient_checkpointing:
+        backbone.checkpoint_activations()
     return tokenizer, backbone
 
 

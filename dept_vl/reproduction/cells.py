@@ -23,7 +23,7 @@ from dept_vl.tasks import TASKS, TextTask
 RESULTS = "results.json"
 WITHOUT_EFFECT = (
     "output_dir", "resume_from_checkpoint", "report_to", "progress", "num_threads", "dataloader_num_workers",
-    "logging_steps", "save_steps", "save_total_limit",
+    "logging_steps", "save_steps", "save_total_limit", "backbone.gradient_checkpointing",
 )  # fmt: skip
 """Settings that change no score, so that a finished run with others counts all the same."""
 

@@ -12,11 +12,14 @@ from benchmarks.setting import NoDevice
 pytestmark = [
     pytest.mark.usefixtures("afresh"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),  # peft 0.19 asks it
+    pytest.mark.filterwarnings(
+        "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+    ),  # dynamo reads it
 ]
 COUNTED = {"memory": 5, "padding": 12}  # measures without times, and their lines
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", [*MEASURES, "techniques"])
 def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
     path = tmp_path / "results.json"
     shown = main([name, "--tiny", "--seconds", "0", "--output", str(path)])
@@ -25,10 +28,14 @@ def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
     lines = kept[name]["lines"]
     assert all(math.isfinite(line["spread"]["value"]) for line in lines) and len(lines) >= COUNTED.get(name, 1)
     assert bool(kept[name]["seconds"]) == (name not in COUNTED)
-    assert any(line["target"] for line in lines) and shown.count(f"| {NUMBERS[name]} | {name}: ") == len(lines)
+    assert any(line["target"] for line in lines) == (name in MEASURES)
+    assert shown.count(f"| {NUMBERS[name]} | {name}: ") == len(lines)
     if name == "folded":
         assert [line["spread"]["value"] for line in lines if line["unit"] == ""] == [0]  # a count: it holds at any size
-    assert main(["table", "--output", str(path)]).count("not measured") == len(MEASURES) - 1
+    said = main(["table", "--output", str(path)])
+    assert said.count("not measured") == len(MEASURES) - (name in MEASURES)
+    provenance = said.splitlines()[-1]
+    assert provenance.startswith(f"- {name}: `python -m benchmarks.run ") and "torch 2." in provenance
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="skipped: this machine has a CUDA device")
