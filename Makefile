@@ -16,7 +16,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-deepspeed quickstart caption text transfer reproduce reproduce-fast test test-slow lint bench checks clean
+.PHONY: help setup setup-deepspeed quickstart caption text transfer reproduce reproduce-fast test test-slow fuzz lint bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,9 @@ test: $(INSTALLED) ## run the test suite
 
 test-slow: $(INSTALLED) ## run the tests marked slow
 	$(PYTEST) -m 'slow and not gpu'
+
+fuzz: $(INSTALLED) ## break files of every kind in 25,000 ways and read them
+	DEPT_VL_FUZZ_INPUTS=1000 $(PYTEST) tests/fuzz
 
 lint: $(INSTALLED) ## check the code with ruff
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = (
-    {"registry", "config", "shapes", "assets"},
+    {"registry", "json_text", "config", "shapes", "assets"},
     {"adapters", "metrics", "vision", "backbones"},
     {"model", "tasks"},
     {"data", "optim", "checkpoint"},

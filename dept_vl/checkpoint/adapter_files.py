@@ -3,7 +3,6 @@
 Nothing read here is ever executed: JSON, safetensors, and torch's pickles with `weights_only=True`.
 """
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+from dept_vl.json_text import NotJson, parse_json
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 TORCH_WEIGHTS = "adapter_model.bin"
@@ -40,12 +41,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     try:
         text = path.read_bytes().decode("utf-8")
-        config = json.loads(text)
+        config = parse_json(text)
     except UnicodeDecodeError as error:
         raise BadAdapterFolder(path, "UTF-8 text", f"bytes that are not ({error})") from error
-    except json.JSONDecodeError as error:
-        given = f"one cut or broken at character {error.pos:,} of {len(text):,} ({error.msg})"
-        raise BadAdapterFolder(path, "a whole JSON object", given) from error
+    except NotJson as error:
+        raise BadAdapterFolder(path, "a whole JSON object", f"one {error}") from error
     if not isinstance(config, dict):
         raise BadAdapterFolder(path, "a JSON object at the top", type(config).__name__)
     return config
@@ -79,7 +79,8 @@ def read_torch_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's zip and pickle readers raise what they like on damaged bytes
-        given = f"one that is cut short, damaged or holds other objects ({str(error).splitlines()[0]:.200})"
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        given = f"one that is cut short, damaged or holds other objects ({told:.200})"
         raise BadAdapterFolder(path, "a torch file of tensors alone", given) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadAdapterFolder(path, "a dict of tensors", type(state).__name__)
@@ -128,7 +129,7 @@ def _cut_short(path: Path) -> str | None:
     if len(data) < 8 + header_size:
         return f"one cut short: {len(data):,} bytes, its header alone has {8 + header_size:,}"
     try:
-        header = json.loads(data[8 : 8 + header_size])
+        header = parse_json(data[8 : 8 + header_size])
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         size = 8 + header_size + max(ends, default=0)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):

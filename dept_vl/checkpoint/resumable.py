@@ -24,7 +24,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dept_vl.json_text import parse_json
+
 _WEIGHTS, _OPTIMIZER, _PROGRESS = "adapter_model.safetensors", "optimizer.pt", "progress.json"
+_FILE = re.compile(r"adapter_model\.safetensors|optimizer\.pt|rng_\d+\.pt")  # those that progress.json lists
 
 
 class BadCheckpoint(ValueError):
@@ -138,9 +141,15 @@ def set_rng_states(states: dict[str, Any]) -> None:
 def _read_progress(folder: Path) -> dict[str, Any]:
     path = folder / _PROGRESS
     try:
-        progress = json.loads(path.read_text())
-        if not isinstance(progress, dict) or not isinstance(progress.get("files"), dict) or "step" not in progress:
+        progress = parse_json(path.read_bytes())
+        if not isinstance(progress, dict) or not isinstance(progress.get("files"), dict):
             raise ValueError("no step or no list of files in it")
+        if type(progress.get("step")) is not int or progress["step"] < 0:
+            raise ValueError(f"no step or no list of files in it, step is {progress.get('step')!r:.80}")
+        if others := [name for name in progress["files"] if not _FILE.fullmatch(name)]:
+            raise ValueError(f"a file that no checkpoint has: {others[0]!r:.80}")
+        if others := [size for size in progress["files"].values() if type(size) is not int]:
+            raise ValueError(f"the size of a file: {others[0]!r:.80}")
         return progress
     except FileNotFoundError as error:
         raise BadCheckpoint(f"{folder}: wanted a checkpoint with {_PROGRESS}, given no such file") from error

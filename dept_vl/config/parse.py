@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
@@ -105,8 +105,19 @@ def _split_config_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def to_experiment(parser: ArgumentParser, parsed: Namespace) -> Experiment:
     fields = {field.name for field in dataclasses.fields(Experiment)}
+    _refuse_nulls(Experiment, parsed, "")
     built = parser.instantiate(parsed)
     return Experiment(**{name: value for name, value in vars(built).items() if name in fields})
+
+
+def _refuse_nulls(config: type, given: Namespace, group: str) -> None:
+    """jsonargparse takes null for anything. Raises: BadConfig for a field that cannot be null."""
+    for field in dataclasses.fields(config):
+        value = given[field.name]
+        if dataclasses.is_dataclass(field.type):
+            _refuse_nulls(field.type, value, f"{group}{field.name}.")
+        elif value is None and type(None) not in get_args(field.type):
+            raise BadConfig(f"{group}{field.name}: wanted {getattr(field.type, '__name__', field.type)}, given null")
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -132,7 +143,7 @@ def _check_file(path: Path) -> None:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadConfig(f"{path}: wanted a YAML file, given none ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also no UTF-8, numbers too long, nested too deeply
         raise BadConfig(f"{path}: wanted YAML, given something else ({' '.join(str(error).split())})") from error
     _check_keys(path, Experiment, content, "")
 

@@ -7,11 +7,12 @@ root, in `annotations/` or in `vqa/`, plain or gzipped, and its entries are chec
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from dept_vl.json_text import NotJson, parse_json
 
 FOLDERS = ("", "annotations", "vqa")  # where, inside a data root, an annotation file may stand
 
@@ -86,10 +87,9 @@ def read_json(path: Path | str, top: type, object_hook: Callable[[dict], Any] | 
     except OSError as error:
         raise BadAnnotation(path, "a readable file", f"{type(error).__name__} ({error.strerror})") from error
     try:
-        value = json.loads(text, object_hook=object_hook)
-    except json.JSONDecodeError as error:
-        given = f"one cut or broken at character {error.pos:,} of {len(text):,} ({error.msg})"
-        raise BadAnnotation(path, "a whole JSON file", given) from error
+        value = parse_json(text, object_hook)
+    except NotJson as error:
+        raise BadAnnotation(path, "a whole JSON file", f"one {error}") from error
     if type(value) is not top:
         raise BadAnnotation(path, f"{_json_name(top)} at the top", _json_name(type(value)))
     return value

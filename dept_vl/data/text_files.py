@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dept_vl.data.annotation_files import BadAnnotation
+from dept_vl.json_text import NotJson, parse_json
 from dept_vl.registry import did_you_mean
 
 
@@ -123,10 +123,9 @@ def _json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
     # Not splitlines: a string of JSON may hold U+2028, which is a line end only to Python.
     for number, line in enumerate(text.split("\n") if text else (), 1):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            given = f"one cut or broken at character {error.pos:,} ({error.msg})"
-            raise BadAnnotation(path, f"a whole JSON object in line {number:,}", given) from error
+            row = parse_json(line)
+        except NotJson as error:
+            raise BadAnnotation(path, f"a whole JSON object in line {number:,}", f"one {error}") from error
         rows.append(_object(path, f"line {number:,}", row))
     return FileRows(rows)
 
@@ -137,10 +136,9 @@ def _json_document(path: Path, columns: tuple[str, ...]) -> FileRows:
     if not text:
         return FileRows([])
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        given = f"one cut or broken in line {error.lineno:,}, character {error.pos:,} of {len(text):,} ({error.msg})"
-        raise BadAnnotation(path, "a whole JSON file", given) from error
+        value = parse_json(text)
+    except NotJson as error:
+        raise BadAnnotation(path, "a whole JSON file", f"one {error}") from error
     rows = value if isinstance(value, list) else [value]
     return FileRows([_object(path, f"entry {number:,}", row) for number, row in enumerate(rows, 1)])
 

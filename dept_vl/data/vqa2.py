@@ -27,8 +27,8 @@ def read_questions(path: Path | str) -> list[Row]:
     """Rows of question_id, image_id, question and image (file name; None when no subtype is stated)."""
     document = read_json(path, dict)
     subtype = document.get("data_subtype")
-    if subtype is not None and not re.fullmatch(r"\w+", str(subtype)):
-        raise BadAnnotation(path, "a data_subtype such as 'train2014'", repr(subtype))
+    if subtype is not None and not (isinstance(subtype, str) and re.fullmatch(r"\w+", subtype)):
+        raise BadAnnotation(path, "a data_subtype such as 'train2014'", f"{subtype!r:.80}")
     rows = []
     for i, entry in enumerate(entries(path, document, "questions")):
         place = ("questions", i)

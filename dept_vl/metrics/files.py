@@ -12,13 +12,13 @@ Any of them may be gzipped, whatever its name says. Ids are whole numbers or str
 """
 
 import gzip
-import json
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from dept_vl.json_text import NotJson, parse_json
 from dept_vl.metrics.captions import score_captions
 from dept_vl.metrics.ids import ItemId, first_ids
 from dept_vl.metrics.vqa import score_vqa
@@ -116,10 +116,9 @@ def read_json(file: Path) -> Any:
     except UnicodeDecodeError as error:
         raise BadFile(file, "UTF-8 text", f"other bytes ({error})") from error
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        given = f"one cut or broken ({error}; the file has {len(text):,} characters)"
-        raise BadFile(file, "a whole JSON file", given) from error
+        return parse_json(text)
+    except NotJson as error:
+        raise BadFile(file, "a whole JSON file", f"one {error}") from error
 
 
 def _entries(file: Path, value: Any, key: str | None) -> list[Entry]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
@@ -184,10 +185,10 @@ def class_index(names: Sequence[str], given: Any, where: str) -> int:
     number = {"false": 0, "true": 1}.get(str(given).lower(), given) if len(names) == 2 else given
     if given in names:
         return names.index(given)
-    if str(number).isdecimal() and int(number) < len(names):
+    if re.fullmatch(r"[0-9]{1,3}", str(number)) and int(number) < len(names):
         return int(number)
     wanted = ", ".join(f"{place} ({name})" for place, name in enumerate(names))
-    raise BadRow(f"{where}: label outside the set: wanted one of {wanted}, given {given!r}")
+    raise BadRow(f"{where}: label outside the set: wanted one of {wanted}, given {given!r:.80}")
 
 
 def render(template: str, values: Mapping[str, Any], context: str) -> tuple[str, tuple[int, int]]:

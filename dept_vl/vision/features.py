@@ -1,6 +1,5 @@
 """Stored features, read lazily: rows of memory-mapped shards by image key."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dept_vl.json_text import parse_json
 from dept_vl.registry import did_you_mean
 from dept_vl.vision.shards import DamagedStore, open_shard
 
@@ -51,7 +51,7 @@ class FeatureStore:
         """
         folder = Path(folder)
         try:
-            store = cls(folder, json.loads((folder / MANIFEST).read_text()))
+            store = cls(folder, _checked(parse_json((folder / MANIFEST).read_bytes())))
         except FileNotFoundError as error:
             raise DamagedStore(
                 f"{folder}: wanted a feature store with its {MANIFEST}, given none: the extraction did not "
@@ -137,3 +137,24 @@ class FeatureStore:
             f"{len(absent)} of {wanted} images are not among the {len(self):,} of the feature store "
             f"{self.folder}: {names}{', ...' if len(absent) > 10 else ''}.{why}"
         )
+
+
+def _checked(manifest: Any) -> dict[str, Any]:
+    """The manifest, seen to be one: it names nothing outside its folder, and no shard is smaller than its rows.
+
+    Raises: KeyError, TypeError, ValueError.
+    """
+    patch, width, row = manifest["patch"], manifest["width"], STORED_DTYPES[manifest["dtype"]].itemsize
+    if not all(type(size) is int and size >= 1 for size in (patch, width)):
+        raise ValueError(f"wanted patch and width of at least 1, given {patch!r:.80} and {width!r:.80}")
+    if not isinstance(manifest["unreadable"], dict) or not isinstance(manifest["address"], str):
+        raise ValueError("wanted an address and the reasons of what is unreadable by image")
+    for shard in manifest["shards"]:
+        name, size, keys = shard["file"], shard["bytes"], shard["keys"]
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise ValueError(f"wanted the keys of shard {name!r:.80} as strings")
+        if Path(name).name != name or "\0" in name:
+            raise ValueError(f"wanted shards beside the manifest, given {name!r:.80}")
+        if type(size) is not int or size < len(keys) * patch * width * row:
+            raise ValueError(f"shard {name}: wanted the bytes of {len(keys):,} x {patch} x {width}, given {size!r:.80}")
+    return manifest

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dept_vl.json_text import parse_json
 from dept_vl.vision.shards import write_whole
 
 # A file changed twice within a clock tick can keep its time stamp: what is this young is not remembered.
@@ -52,6 +53,6 @@ def hash_files(
 
 def _read(cache: Path) -> dict[str, tuple[Stamp, str]]:
     try:
-        return {name: (stamp, digest) for name, (stamp, digest) in json.loads(cache.read_bytes()).items()}
+        return {name: (stamp, digest) for name, (stamp, digest) in parse_json(cache.read_bytes()).items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from dept_vl.json_text import parse_json
+
 _ABANDONED_S = 3600
 _SHARE = "share"
 
@@ -86,7 +88,7 @@ def open_shard(path: Path, address: str, shape: tuple[int, int]) -> tuple[Any, S
     try:
         handle = safe_open(path, framework="pt")
         rows = handle.get_slice("features")
-        share = json.loads((handle.metadata() or {})[_SHARE])
+        share = parse_json((handle.metadata() or {})[_SHARE])
         header = ShardFile(tuple(share["keys"]), share["unreadable"], path.stat().st_size)
     except FileNotFoundError as error:
         raise DamagedStore(f"shard {path} is missing: extract again, only such shards are made anew") from error

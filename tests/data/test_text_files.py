@@ -139,7 +139,7 @@ def test_a_file_without_rows_is_refused(tmp_path, name, data):
         ("x.jsonl", b'{"a": 1}\n\n{"a": 2}\n', r"x\.jsonl: wanted a whole JSON object in line 2"),
         ("x.jsonl", b'{"a": 1}\n[2]\n', r"x\.jsonl: wanted a JSON object in line 2, given '?\[2\]"),
         ("x.txt", b'{"a": 1}\n{"a"', r"x\.txt: wanted a whole JSON object in line 2"),
-        ("x.json", b'{"data":\n [', r"x\.json: wanted a whole JSON file, given one cut or broken in line 2, c"),
+        ("x.json", b'{"data":\n [', r"x\.json: wanted a whole JSON file, given one cut .* 11 of 11 .*line 2"),
         ("x.json", b'[{"a": 1}, 7]', r"x\.json: wanted a JSON object in entry 2, given 7"),
         ("x.parquet", b"PAR1 not really", r"x\.parquet: wanted a whole parquet file, given"),
         ("x.parquet", parquet_bytes(ROWS)[:-20], r"x\.parquet: wanted a whole parquet file, given"),
