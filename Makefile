@@ -85,7 +85,7 @@ lint: $(INSTALLED) ## check the code with ruff
 	$(BIN)/ruff check .
 
 bench: $(INSTALLED) ## run the speed benchmarks, 10 minutes, and print their table with targets
-	$(BIN)/python -m benchmarks.run all --minutes 10
+	$(BIN)/python -m benchmarks.run all --minutes 10 --output runs/benchmarks/results.json
 
 checks: lint test ## lint and test
 

@@ -45,6 +45,12 @@ def test_a_machine_without_a_gpu_is_told_so(words):
         main(words)
 
 
+def test_the_results_page_shows_what_was_kept():
+    page = (FOLDER / "RESULTS.md").read_text()
+    for block in main(["table"]).split("\n\n"):
+        assert block in page
+
+
 def test_the_readme_names_every_sub_command_and_file():
     readme = (FOLDER / "README.md").read_text()
     wanted = [*NUMBERS, *(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")]
