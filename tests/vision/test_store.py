@@ -378,6 +378,33 @@ def test_a_manifest_cut_short_is_named(store):
         FeatureStore.open(store.folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch": None}, "wanted patch and width of at least 1, given None"),
+        ({"width": -1024}, "wanted patch and width of at least 1, given 9 and -1024"),
+        ({"patch": 10**9}, "wanted the bytes of 3 x 1000000000 x 1024, given"),
+        ({"unreadable": [1]}, "wanted an address and the reasons"),
+        (
+            {"shards": [{"file": "../0-3.safetensors", "bytes": 10**6, "keys": []}]},
+            "beside the manifest, given '../0",
+        ),
+        ({"shards": [{"file": "/etc/passwd", "bytes": 10**6, "keys": []}]}, "beside the manifest, given '/etc/passwd'"),
+        ({"shards": [{"file": "0-3.safetensors", "bytes": "9", "keys": []}]}, "given '9'"),
+        (
+            {"shards": [{"file": "0-3.safetensors", "bytes": 9, "keys": [3]}]},
+            "keys of shard '0-3.*' as strings",
+        ),
+        ({"shards": [{}]}, "KeyError"),
+    ],
+)
+def test_a_manifest_from_a_stranger_is_checked_before_anything_is_read_or_allocated(store, changes, message):
+    path = store.folder / "manifest.json"
+    path.write_text(json.dumps(store.manifest | changes))
+    with pytest.raises(DamagedStore, match=f"manifest.json is no manifest of a feature store .*{message}"):
+        FeatureStore.open(store.folder)
+
+
 @pytest.fixture
 def no_file_over_20_kb():
     """The kernel refuses to let a file grow: the nearest a test comes to a full disk."""
