@@ -1,6 +1,6 @@
 """Rows 1 and 9: a training step of each adapter against the frozen model's own, in time and in memory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +13,7 @@ from benchmarks.shapes import PROMPT, dept, prompted, random_batch, step, t5
 from benchmarks.table import Line, Measured, Target, exactly
 from benchmarks.timing import Spread, interleave, ratio
 from dept_vl.backbones import Backbone
+from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, Network
 
 OUT = PROMPT + 32  # encoder tokens of every row, prompt included, whatever the adapter
@@ -57,23 +58,6 @@ def memory(setting: Setting) -> Measured:
     held = _tensor_bytes(network.trained_state()) + _tensor_bytes(optimizer.state_dict()["state"])
     lines.append(Line("checkpoint on disk / weights and optimizer", _counted(written, held), Target("<", 1.2)))
     return Measured(lines, {}, {"shape": setting.t5, "rows": ROWS, "tokens": OUT, "checkpoint_bytes": written})
-
-
-def kept_bytes(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> int:
-    """Bytes that `forward` keeps for its backward pass, each storage once, those of `weights` left out."""
-    spared = {each.untyped_storage().data_ptr() for each in weights}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in spared:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = forward()
-    del loss
-    return sum(kept.values())
 
 
 def _networks(backbone: Backbone, setting: Setting) -> dict[str, Network]:

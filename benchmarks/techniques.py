@@ -10,11 +10,11 @@ from torch import Tensor
 from benchmarks.lengths import encoded, glue_lengths
 from benchmarks.setting import Setting
 from benchmarks.shapes import PROMPT, dept, gpt2, prompted, random_batch, step, t5, t5_model
-from benchmarks.steps import kept_bytes
 from benchmarks.table import Line, Measured, exactly
 from benchmarks.timing import Times, interleave, ratio
 from dept_vl.backbones import CandidateTree, Seq2SeqBackbone, pads_last
 from dept_vl.data.batches import evaluation_batches
+from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, Network
 
 ROWS, SEQ, EVALUATED = 16, 32, 256

@@ -4,11 +4,13 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dept_vl.model import Network
 
@@ -54,6 +56,23 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def kept_bytes(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> int:
+    """What `forward` keeps for its backward pass, each storage once, those of `weights` left out."""
+    spared = {each.untyped_storage().data_ptr() for each in weights}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in spared:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = forward()
+    del loss
+    return sum(kept.values())
 
 
 def packages() -> dict[str, str]:

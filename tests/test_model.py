@@ -5,6 +5,7 @@ import torch
 
 from dept_vl.adapters import build_adapter
 from dept_vl.backbones import CandidateTree, load_backbone, pads_last
+from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, MismatchedParts, Network
 from dept_vl.vision import VisualProjection
 from tests.tiny_models import write_tiny_gpt2, write_tiny_llama
@@ -266,21 +267,8 @@ def test_pads_before_the_visual_tokens_move_whatever_is_said_of_the_text(make):
     assert torch.equal(network(batch), network(said))
 
 
-def kept_bytes(network: Network, batch: Batch) -> int:
-    """What a loss keeps for its backward pass, the network's own weights left out."""
-    own = {each.untyped_storage().data_ptr() for each in network.parameters()}
-    kept = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = network(batch).mean()
-    del loss
-    return sum(kept.values())
+def kept(network: Network, batch: Batch) -> int:
+    return kept_bytes(lambda: network(batch).mean(), network.parameters())
 
 
 def gradients(network: Network, batch: Batch) -> list[torch.Tensor]:
@@ -297,7 +285,7 @@ def test_recomputed_activations_give_the_same_gradients_for_less_memory(make, dr
     batch = batch_of([30, 12, 25], targets=[6, 2, 4])
     for wanted, given in zip(gradients(plain, batch), gradients(sparing, batch), strict=True):
         torch.testing.assert_close(given, wanted, **TIGHT)
-    assert kept_bytes(sparing, batch) < 0.7 * kept_bytes(plain, batch)
+    assert kept(sparing, batch) < 0.7 * kept(plain, batch)
     dropouts = [m for m in sparing.backbone.modules() if isinstance(m, torch.nn.Dropout)]
     assert dropouts and all(m.training == dropout for m in dropouts)
     sparing.eval()
@@ -335,7 +323,7 @@ def test_a_causal_model_may_recompute_its_activations_too(make_causal, kind):
     batch = small(batch_of([5, 3, 8]))
     for wanted, given in zip(gradients(plain, batch), gradients(sparing, batch), strict=True):
         torch.testing.assert_close(given, wanted, **TIGHT)
-    assert kept_bytes(sparing, batch) < kept_bytes(plain, batch)
+    assert kept(sparing, batch) < kept(plain, batch)
     sparing.eval()
     assert torch.equal(sparing.generate(batch, max_new_tokens=4), plain.eval().generate(batch, max_new_tokens=4))
 

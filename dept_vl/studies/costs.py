@@ -9,12 +9,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
 from dept_vl.experiment import Parts, build, resolve, start
 from dept_vl.experiment.stages import start_stages
+from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, Network
 
 Costs = dict[str, dict[str, list[float]]]  # by cell: train_ms, eval_ms (by round), memory_mb
@@ -49,21 +48,9 @@ def read_costs(path: Path) -> Costs | None:
 
 
 def saved_bytes(network: Network, batch: Batch) -> int:
-    """What the forward pass of a training step keeps for the backward pass, each storage once, weights left out."""
-    weights = {each.untyped_storage().data_ptr() for each in network.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+    """What the forward pass of a training step keeps for the backward pass, weights left out."""
     network.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = network(batch).mean()
-    del loss
-    return sum(kept.values())
+    return kept_bytes(lambda: network(batch).mean(), network.parameters())
 
 
 def _seconds(parts: Parts, batch: Batch) -> tuple[float, float]:
