@@ -12,6 +12,7 @@ class NotJson(ValueError):
 def parse_json(text: str | bytes, object_hook: Callable[[dict], Any] | None = None) -> Any:
     """As `json.loads`. Raises: NotJson."""
     try:
+        text = text if isinstance(text, str) else text.decode("utf-8")
         return json.loads(text, object_hook=object_hook)
     except json.JSONDecodeError as error:
         raise NotJson(

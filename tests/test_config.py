@@ -175,11 +175,17 @@ def test_an_impossible_optimizer_is_refused(flag, value, wanted, refused):
     assert f"optim.{flag}: wanted" in said and wanted in said
 
 
-@pytest.mark.parametrize("key", ["max_steps", "adapter.name", "optim.betas", "bf16"])
-def test_null_is_refused_where_it_means_nothing(key, refused, write):
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        ("max_steps", "int"), ("adapter.name", "str"), ("optim.betas", r"tuple\[float, float\]"), ("bf16", "bool"),
+        ("task.decoding", r"Literal\['score', 'generate'\]"),
+    ],
+)  # fmt: skip
+def test_null_is_refused_where_it_means_nothing(key, wanted, refused, write):
     *group, name = key.split(".")
     content = {group[0]: {name: None}} if group else {name: None}
-    assert re.search(rf"{key}: wanted .*, given null", refused("--config", write("null.yaml", content)))
+    assert re.search(rf"{key}: wanted {wanted}, given null", refused("--config", write("null.yaml", content)))
 
 
 def test_an_unknown_schedule_is_refused(refused):

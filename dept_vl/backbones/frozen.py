@@ -40,9 +40,10 @@ class Backbone(nn.Module, ABC):
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever
         `recompute` allows it: less memory for about a forward pass more. Results stay the same."""
-        # transformers renamed it on the way to version 6
-        enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
-        enable()
+        if hasattr(self.model, "activation_checkpointing_enable"):  # its name on the way to transformers 6
+            self.model.activation_checkpointing_enable()
+        else:
+            self.model.gradient_checkpointing_enable()
 
     def recompute(self, allowed: bool) -> None:
         """Of no effect without `checkpoint_activations`. transformers recomputes layers in training mode alone, which

@@ -117,7 +117,8 @@ def _refuse_nulls(config: type, given: Namespace, group: str) -> None:
         if dataclasses.is_dataclass(field.type):
             _refuse_nulls(field.type, value, f"{group}{field.name}.")
         elif value is None and type(None) not in get_args(field.type):
-            raise BadConfig(f"{group}{field.name}: wanted {getattr(field.type, '__name__', field.type)}, given null")
+            told = str(field.type).removeprefix("typing.") if get_args(field.type) else field.type.__name__
+            raise BadConfig(f"{group}{field.name}: wanted {told}, given null")
 
 
 def load_experiment(path: Path) -> Experiment:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
-from dept_vl.experiment import Parts, build, resolve, start
+from dept_vl.experiment import Parts, build, resolve, start, training_batches
 from dept_vl.experiment.stages import start_stages
 from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, Network
@@ -28,7 +28,7 @@ def measure_costs(configs: Mapping[str, Experiment], path: Path, *, rounds: int,
     accelerator = start(resolve(next(iter(configs.values()))))
     splits = {"train": ("train", None), "eval": ("val", rows)}
     parts = {name: build(resolve(config), accelerator, splits) for name, config in configs.items()}
-    batches = {name: _batches(each) for name, each in parts.items()}
+    batches = {name: training_batches(each) for name, each in parts.items()}
     costs: Costs = {
         name: {"train_ms": [], "eval_ms": [], "memory_mb": [saved_bytes(each.network, batches[name][0]) / 1e6]}
         for name, each in parts.items()

@@ -204,7 +204,8 @@ class RunState:
                 f"{checkpoint}: wanted a checkpoint of at most {self.plan.max_steps} steps, given {step}"
             )
         self.network.load_trained_state(weights)
-        if progress.get("settings") != self.settings:
+        before = {"length_step": 8, **progress.get("settings", {})}  # what it was when no checkpoint named it
+        if before != self.settings:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted a checkpoint of a run with {self.settings}, given {progress.get('settings')}: "
                 "with other batches or rates it would not be the same run"

@@ -1,6 +1,7 @@
 """Stored features, read lazily: rows of memory-mapped shards by image key."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -153,8 +154,14 @@ def _checked(manifest: Any) -> dict[str, Any]:
         name, size, keys = shard["file"], shard["bytes"], shard["keys"]
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise ValueError(f"wanted the keys of shard {name!r:.80} as strings")
-        if Path(name).name != name or "\0" in name:
+        if not (isinstance(name, str) and re.fullmatch(r"\d+-\d+\.safetensors", name)):
             raise ValueError(f"wanted shards beside the manifest, given {name!r:.80}")
         if type(size) is not int or size < len(keys) * patch * width * row:
             raise ValueError(f"shard {name}: wanted the bytes of {len(keys):,} x {patch} x {width}, given {size!r:.80}")
+    names, keys = (
+        [shard["file"] for shard in manifest["shards"]],
+        [key for each in manifest["shards"] for key in each["keys"]],
+    )
+    if len(set(names)) < len(names) or len(set(keys)) < len(keys):
+        raise ValueError("wanted each shard and each key once, given one twice")
     return manifest

@@ -1,10 +1,11 @@
 """The memory of a step: what is kept for the backward pass, no weights among it."""
 
+import pytest
 import torch
 
 from dept_vl.model import Batch
-from dept_vl.studies.costs import saved_bytes
-from tests.tiny_runs import build_network
+from dept_vl.studies.costs import measure_costs, read_costs, saved_bytes
+from tests.tiny_runs import build_network, text_experiment, write_cola
 
 
 def batch(rows=2, seq=6):
@@ -24,3 +25,19 @@ def test_memory_is_the_same_each_time_and_grows_with_the_batch(byte_t5):
     assert saved_bytes(network, batch()) == one > 0
     assert 1.8 < saved_bytes(network, batch(rows=4)) / one < 2.2, "weights would not grow with the rows"
     assert saved_bytes(network, batch(seq=12)) > one
+
+
+@pytest.mark.usefixtures("afresh")
+def test_costs_have_each_round_of_each_cell(byte_t5, tmp_path):
+    write_cola(tmp_path / "data")
+    adapters = {"pt": {"name": "pt", "r": None, "max_length": None}, "dept": {"name": "dept"}}
+    configs = {
+        name: text_experiment(byte_t5, tmp_path / "data", tmp_path / name, adapter=adapter)
+        for name, adapter in adapters.items()
+    }
+    measure_costs(configs, tmp_path / "costs.json", rounds=2, rows=4)
+    costs = read_costs(tmp_path / "costs.json")
+    assert costs is not None and set(costs) == {"pt", "dept"}
+    for cell in costs.values():
+        assert {name: len(values) for name, values in cell.items()} == {"train_ms": 2, "eval_ms": 2, "memory_mb": 1}
+        assert all(value > 0 for values in cell.values() for value in values)

@@ -395,6 +395,8 @@ def test_a_manifest_cut_short_is_named(store):
             {"shards": [{"file": "0-3.safetensors", "bytes": 9, "keys": [3]}]},
             "keys of shard '0-3.*' as strings",
         ),
+        ({"shards": [{"file": "..", "bytes": 0, "keys": []}]}, "beside the manifest, given '..'"),
+        ({"shards": [{"file": "0-3.safetensors", "bytes": 0, "keys": []}] * 2}, "each shard and each key once"),
         ({"shards": [{}]}, "KeyError"),
     ],
 )
