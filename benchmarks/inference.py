@@ -6,14 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmarks.lengths import SOURCE_LENGTH
 from benchmarks.setting import Setting
-from benchmarks.shapes import PROMPT, dept, gpt2, prompted, random_batch, t5
+from benchmarks.shapes import PROMPT, dept, gpt2, padded_to, prompted, random_batch, t5
 from benchmarks.table import Line, Measured, Target, exactly
 from benchmarks.timing import interleave, ratio
 from dept_vl.adapters import FoldedBank
 from dept_vl.adapters.contract import Folded
 from dept_vl.backbones import CandidateTree, choose
-from dept_vl.model import Network
+from dept_vl.model import Batch, Network
 
 ROWS, SEQ, TEXT, ADAPTERS = 16, 32, 32, 8
 LABELS = ((3, 632, 1), (209, 1), (204, 1))  # T5's tokens of "0", "1" and "2", each with the end
@@ -23,24 +24,32 @@ AS_TRAINED = 3  # tokens after which a trained model has said its label and the 
 
 def scoring(setting: Setting) -> Measured:
     """Generation of 10 tokens and the loss's forward pass / one forward pass over the candidates. Random weights never
-    say the end, so 10 tokens are generated; the reference line stops after 3, as a trained model does."""
+    say the end, so 10 tokens are generated. Reference lines stop after 3, as a trained model does: on the same rows,
+    and on these padded to 256, as DePT's code evaluates."""
     network = dept(t5(setting.t5, setting), setting, 40).eval()
     batch = random_batch(setting, network.backbone.embedding_table.shape[0], ROWS, SEQ)
 
-    def say(tokens: int) -> Tensor:
-        ids = network.generate(batch, max_new_tokens=tokens)
+    wide = padded_to(batch, 4 * SEQ if setting.tiny else SOURCE_LENGTH)
+
+    def say(tokens: int, rows: Batch = batch) -> Tensor:
+        ids = network.generate(rows, max_new_tokens=tokens)
         with torch.no_grad():
-            network(batch)
+            network(rows)
         return ids
 
     trees = {number: CandidateTree(LABELS[:number]) for number in (2, 3)}
     runs = {f"{number} labels": [lambda tree=tree: network.choose(batch, tree)] for number, tree in trees.items()}
     runs |= {"generate": [lambda: say(NEW_TOKENS)], "generate as trained": [lambda: say(AS_TRAINED)]}
+    runs["generate as published, padded to 256"] = [lambda: say(AS_TRAINED, wide)]
     times = interleave(runs, seconds=setting.seconds, device=setting.device, least=setting.least)
     lines = [
         Line(f"{over}, loss / scoring of {under}", ratio(times[over], times[under]), target)
         for under in ("2 labels", "3 labels")
-        for over, target in (("generate", Target(">=", 4)), ("generate as trained", None))
+        for over, target in (
+            ("generate", Target(">=", 4)),
+            ("generate as trained", None),
+            ("generate as published, padded to 256", None),
+        )
     ]
     said = say(NEW_TOKENS).shape[1] - 1  # behind the start token
     return Measured(lines, {"scoring": times}, {"shape": setting.t5, "rows": ROWS, "seq": SEQ, "generated": said})

@@ -7,19 +7,17 @@ width; what is kept beside the times has both. Batches are ready before the cloc
 AdamW.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from statistics import mean
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from peft import LoraConfig, PromptEncoderConfig, PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
 from torch import nn
 
 from benchmarks.lengths import FOUR_SETS, GLUE_MEANS, SOURCE_LENGTH, encoded, glue_lengths
 from benchmarks.setting import Setting
-from benchmarks.shapes import PROMPT, dept, t5, t5_model
+from benchmarks.shapes import PROMPT, dept, padded_to, t5, t5_model
 from benchmarks.table import Line, Measured, Target
 from benchmarks.timing import Run, interleave, ratio
 from dept_vl.data.batches import TrainingBatches
@@ -122,7 +120,7 @@ def _batches(setting: Setting, to: int | None = None) -> tuple[Batches, Batches,
         order = np.random.default_rng(setting.seed).permutation(len(rows)).reshape(number, size)
         loose = (rows.collate(each, None, np.zeros(size)) for each in order)
         epochs = {
-            "their": [_wide(each, to) for each in loose],
+            "their": [each if to is None else padded_to(each, to) for each in loose],
             "our": [bucketed[place] for place in range(number)],
         }
         for side, epoch in epochs.items():
@@ -135,12 +133,6 @@ def _batches(setting: Setting, to: int | None = None) -> tuple[Batches, Batches,
         for side, batches in sides.items()
     }
     return sides["their"], sides["our"], facts
-
-
-def _wide(batch: Batch, to: int | None) -> Batch:
-    missing = 0 if to is None else to - batch.input_ids.shape[1]
-    ids, mask = F.pad(batch.input_ids, (0, missing)), F.pad(batch.mask, (0, missing))
-    return dataclasses.replace(batch, input_ids=ids, mask=mask)
 
 
 def _peer(model: nn.Module, batches: Batches) -> Run:

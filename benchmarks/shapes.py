@@ -3,9 +3,11 @@
 Dropout is 0 on every side: it would cost all of them alike and add noise.
 """
 
+import dataclasses
 from typing import Any
 
 import torch
+from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from benchmarks.lengths import SOURCE_LENGTH
@@ -79,6 +81,13 @@ def random_batch(setting: Setting, vocabulary: int, rows: int, seq: int, target:
     mask = (torch.arange(seq) < lengths).long()  # [rows, seq]
     labels = torch.randint(3, vocabulary, (rows, target), generator=generator)
     return Batch(ids * mask, mask, labels, right_padded=True).to(setting.device)
+
+
+def padded_to(batch: Batch, columns: int) -> Batch:
+    """The same rows with pads behind them, `columns` wide."""
+    missing = columns - batch.input_ids.shape[1]
+    ids, mask = (functional.pad(each, (0, missing)) for each in (batch.input_ids, batch.mask))
+    return dataclasses.replace(batch, input_ids=ids, mask=mask)
 
 
 def step(network: Network, batch: Batch) -> None:
