@@ -6,7 +6,8 @@
       rng_<rank>.pt                 random states of each process
       progress.json                 step, data cursor and what else the loop carries; lists the files with their sizes
 
-A checkpoint is written into a folder of another name and renamed when whole, so what is called step_<n> is whole.
+A checkpoint is written into a folder of another name and renamed when whole, and renamed before it is removed, so
+what is called step_<n> is whole.
 Loads use weights_only=True: nothing from a checkpoint is ever executed.
 """
 
@@ -62,7 +63,8 @@ def save_checkpoint(
         (half / _PROGRESS).write_text(json.dumps({"step": step, "files": sizes, **progress}, indent=2) + "\n")
         for path in half.iterdir():
             _sync(path)
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():
+            remove(final)
         os.replace(half, final)
     except OSError as error:
         shutil.rmtree(half, ignore_errors=True)
@@ -113,7 +115,17 @@ def remove_older(folder: Path, keep: int, spare: set[Path]) -> None:
     """Keeps the newest `keep` checkpoints and those of `spare`."""
     for path in find_checkpoints(folder)[:-keep]:
         if path not in spare:
-            shutil.rmtree(path)
+            remove(path)
+
+
+def remove(checkpoint: Path) -> None:
+    """It loses its name first: a kill in the middle of removing leaves no half checkpoint that looks whole. What such
+    kills left of others goes too."""
+    gone = checkpoint.with_name(f".{checkpoint.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    os.replace(checkpoint, gone)
+    for left in checkpoint.parent.glob(".step_*.gone"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def rng_states() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dept_vl.checkpoint.resumable import (
     BadCheckpoint,
     find_checkpoints,
     load_checkpoint,
+    remove,
     remove_older,
     rng_states,
     save_checkpoint,
@@ -238,13 +240,16 @@ class RunState:
         the run goes on in another folder than it began."""
         for path in find_checkpoints(self.folder):
             if int(path.name.removeprefix("step_")) > step:
-                shutil.rmtree(path)
+                remove(path)
         best = self.folder / f"step_{self.best['step']}" if self.best else None
         if best and not best.exists():
             source = checkpoint.parent / best.name
             if not source.is_dir():
                 raise BadCheckpoint(f"{checkpoint}: wanted the run's best checkpoint {best.name} beside it, given none")
-            shutil.copytree(source, best)
+            half = best.with_name(f".{best.name}.half")
+            shutil.rmtree(half, ignore_errors=True)
+            shutil.copytree(source, half)
+            os.replace(half, best)
 
     def load_best(self, step: int) -> None:
         weights, _, progress, _ = load_checkpoint(self.folder / f"step_{step}")

@@ -198,3 +198,21 @@ def test_other_bytes_of_the_same_size_are_refused(save):
 def test_the_module_names_what_it_writes(save):
     documented = set(resumable.__doc__.split())
     assert {"adapter_model.safetensors", "optimizer.pt", "progress.json"} <= documented & set(names(save()))
+
+
+def test_a_removal_that_is_cut_short_leaves_no_half_checkpoint(save, tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        save(step)
+
+    def killed(path, **_):
+        (path / "progress.json").unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("dept_vl.checkpoint.resumable.shutil.rmtree", lambda path, **_: path.exists() and killed(path))
+        remove_older(tmp_path, 2, set())
+    kept = find_checkpoints(tmp_path)
+    assert [path.name for path in kept] == ["step_2", "step_3"]
+    assert all(load_checkpoint(path) for path in kept) and (tmp_path / ".step_1.gone").exists()
+    remove_older(tmp_path, 1, set())
+    assert names(tmp_path) == ["step_3"]
