@@ -29,9 +29,7 @@ class Batch:
     labels: Integer[Tensor, "batch target"] | None = None  # -100 = no token
     features: Float[Tensor, "batch patch width"] | None = None
     ids: tuple[Hashable, ...] = ()
-    right_padded: bool = (
-        False  # said of batches whose every row's text stands in front of its pads, as the data makes them
-    )
+    right_padded: bool = False  # every row's text is known to stand in front of its pads; saves moving them
 
     def to(self, device: torch.device) -> "Batch":
         moved = {
@@ -90,8 +88,8 @@ class Network(nn.Module):
         """From now on losses in training mode go through `partial`, a view of the backbone; None: through all of it.
         Whatever is in evaluation mode never does."""
         self._read_through = () if partial is None else (partial,)
-        for each in self._read_through:
-            each.recompute(self.training)
+        if partial is not None:
+            partial.recompute(self.training)
 
     @property
     def _reading(self) -> Backbone:

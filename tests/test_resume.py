@@ -1,5 +1,6 @@
 """A run that was stopped goes on as if it never had been."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -220,3 +221,19 @@ def test_another_runs_folder_is_not_gone_on_in(byte_t5, fit, tmp_path, network):
     fit(build_network(byte_t5), "second", steps=2, save_steps=1)
     with pytest.raises(BadCheckpoint, match="wanted no checkpoints of another run"):
         fit(build_network(byte_t5), "second", steps=2, resume_from=tmp_path / "first" / "checkpoints" / "step_1")
+
+
+def test_a_checkpoint_from_before_length_step_had_steps_of_8(experiment, tmp_path):
+    def resume_from_an_old_one(length_step):
+        folder = tmp_path / f"step_of_{length_step}"
+        config = experiment(folder.name, length_step=length_step, max_steps=3, save_steps=1, eval_steps=0)
+        run(config)
+        record = folder / "checkpoints" / "step_2" / "progress.json"
+        progress = json.loads(record.read_text())
+        assert progress["settings"].pop("length_step") == length_step
+        record.write_text(json.dumps(progress))
+        return run(dataclasses.replace(config, resume_from_checkpoint=str(record.parent)))
+
+    assert resume_from_an_old_one(8)
+    with pytest.raises(BadCheckpoint, match="wanted a checkpoint of a run with .*'length_step': 2"):
+        resume_from_an_old_one(2)

@@ -128,6 +128,14 @@ def remove(checkpoint: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+def bring(checkpoint: Path, folder: Path) -> None:
+    """A copy of another run's checkpoint, whole under its name or not there."""
+    half = folder / f".{checkpoint.name}.half"
+    shutil.rmtree(half, ignore_errors=True)
+    shutil.copytree(checkpoint, half)
+    os.replace(half, folder / checkpoint.name)
+
+
 def rng_states() -> dict[str, Any]:
     """This process's random states, in types that load without executing anything."""
     version, words, gauss = random.getstate()

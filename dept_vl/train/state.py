@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from accelerate.utils import gather_object
 
 from dept_vl.checkpoint.resumable import (
     BadCheckpoint,
+    bring,
     find_checkpoints,
     load_checkpoint,
     remove,
@@ -105,11 +104,11 @@ class RunState:
     def clip(self, loss: torch.Tensor) -> tuple[float, dict[str, float]]:
         """The loss, and the gradient norm of each group before clipping; then all groups are clipped together. Whatever
         a step has to know of its numbers is read here, at once: each reading makes the host wait for the device."""
-        norms = [
+        measured = [
             torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]).to(loss)
             for group in self.groups.values()
         ]
-        told, *values = torch.stack([loss, *norms]).tolist()
+        told, *values = torch.stack([loss, *measured]).tolist()
         norms = dict(zip(self.groups, values, strict=True))
         limit = self.plan.max_grad_norm
         total = math.hypot(*norms.values())
@@ -206,8 +205,10 @@ class RunState:
                 f"{checkpoint}: wanted a checkpoint of at most {self.plan.max_steps} steps, given {step}"
             )
         self.network.load_trained_state(weights)
-        before = {"length_step": 8, **progress.get("settings", {})}  # what it was when no checkpoint named it
-        if before != self.settings:
+        settings = progress.get("settings")
+        if isinstance(settings, dict):
+            settings = {"length_step": 8, **settings}  # what it was when no checkpoint named it
+        if settings != self.settings:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted a checkpoint of a run with {self.settings}, given {progress.get('settings')}: "
                 "with other batches or rates it would not be the same run"
@@ -246,10 +247,7 @@ class RunState:
             source = checkpoint.parent / best.name
             if not source.is_dir():
                 raise BadCheckpoint(f"{checkpoint}: wanted the run's best checkpoint {best.name} beside it, given none")
-            half = best.with_name(f".{best.name}.half")
-            shutil.rmtree(half, ignore_errors=True)
-            shutil.copytree(source, half)
-            os.replace(half, best)
+            bring(source, self.folder)
 
     def load_best(self, step: int) -> None:
         weights, _, progress, _ = load_checkpoint(self.folder / f"step_{step}")

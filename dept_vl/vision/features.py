@@ -158,10 +158,8 @@ def _checked(manifest: Any) -> dict[str, Any]:
             raise ValueError(f"wanted shards beside the manifest, given {name!r:.80}")
         if type(size) is not int or size < len(keys) * patch * width * row:
             raise ValueError(f"shard {name}: wanted the bytes of {len(keys):,} x {patch} x {width}, given {size!r:.80}")
-    names, keys = (
-        [shard["file"] for shard in manifest["shards"]],
-        [key for each in manifest["shards"] for key in each["keys"]],
-    )
-    if len(set(names)) < len(names) or len(set(keys)) < len(keys):
+    all_names = [shard["file"] for shard in manifest["shards"]]
+    all_keys = [key for shard in manifest["shards"] for key in shard["keys"]]
+    if len(set(all_names)) < len(all_names) or len(set(all_keys)) < len(all_keys):
         raise ValueError("wanted each shard and each key once, given one twice")
     return manifest

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from dept_vl.checkpoint import resumable
 from dept_vl.checkpoint.resumable import (
     BadCheckpoint,
+    bring,
     find_checkpoints,
     load_checkpoint,
     remove_older,
@@ -216,3 +217,18 @@ def test_a_removal_that_is_cut_short_leaves_no_half_checkpoint(save, tmp_path, m
     assert all(load_checkpoint(path) for path in kept) and (tmp_path / ".step_1.gone").exists()
     remove_older(tmp_path, 1, set())
     assert names(tmp_path) == ["step_3"]
+
+
+def test_a_checkpoint_that_is_brought_half_way_has_no_name(save, tmp_path, monkeypatch):
+    source, folder = save(4, folder=tmp_path / "first"), tmp_path / "second"
+
+    def killed(checkpoint, half):
+        half.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("dept_vl.checkpoint.resumable.shutil.copytree", killed)
+        bring(source, folder)
+    assert find_checkpoints(folder) == [] and (folder / ".step_4.half").is_dir()
+    bring(source, folder)
+    assert names(folder) == ["step_4"] and load_checkpoint(folder / "step_4")[2] == load_checkpoint(source)[2]
