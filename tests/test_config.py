@@ -132,7 +132,8 @@ def test_abbreviated_flags_are_refused(flag, refused):
     ("flag", "least"),
     [
         *((name, 1) for name in ("max_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
-                                 "gradient_accumulation_steps", "logging_steps", "save_total_limit", "num_threads")),
+                                 "gradient_accumulation_steps", "logging_steps", "save_total_limit", "num_threads",
+                                 "ddp_timeout")),
         *((name, 0) for name in ("eval_steps", "save_steps", "dataloader_num_workers")),
         *((f"task.{name}", 2) for name in ("max_source_length", "max_target_length")),
         *((f"task.{name}", 1) for name in ("num_beams", "max_train_samples", "max_eval_samples", "max_test_samples")),

@@ -226,6 +226,8 @@ class Experiment:
         report_to: trackers of accelerate (tensorboard, wandb, trackio, ...), separated by commas; none for no tracker.
         dataloader_num_workers: processes that make batches; 0 makes them in the training process.
         num_threads: CPU threads of each process; null shares the cores among the processes.
+        ddp_timeout: seconds that processes wait for each other before the run ends with an error, as when a machine or
+            its link is gone. Longer than the longest part that one process does alone (extraction, METEOR).
         progress: progress bars on the main process.
         adapter: the text-side adapter.
         backbone: the frozen language model.
@@ -253,6 +255,7 @@ class Experiment:
     report_to: str = "none"
     dataloader_num_workers: int = 0
     num_threads: int | None = None
+    ddp_timeout: int = 1800
     progress: bool = True
     adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
@@ -276,8 +279,7 @@ class Experiment:
         if self.task.k_shot is not None and self.task.k_shot_total is not None:
             raise BadConfig("task.k_shot and task.k_shot_total: wanted one of them, given both")
         _check_at_least(1, self.vision, "batch_size", "pool_size")
-        if self.num_threads is not None:
-            _check_at_least(1, self, "num_threads")
+        _check_at_least(1, self, "num_threads", "ddp_timeout")
         _check_optimizer(self.optim, self.max_steps)
         _check_progressive(self.progressive, self.backbone.kind)
         if self.fp16:

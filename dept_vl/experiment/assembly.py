@@ -3,6 +3,7 @@
 It alone reads `Experiment` and hands plain arguments to the components. Scripts import it; nothing below does.
 """
 
+import datetime
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, set_seed
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
 from dept_vl.adapters import Adapter
 from dept_vl.backbones import Backbone
@@ -47,6 +48,7 @@ def start(config: Experiment) -> Accelerator:
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=trackers or None,
         project_dir=config.output_dir,
+        kwargs_handlers=[_process_group(config)],
     )
     if accelerator.gradient_accumulation_steps != config.gradient_accumulation_steps:
         raise BadConfig(
@@ -62,6 +64,16 @@ def start(config: Experiment) -> Accelerator:
     torch.set_num_threads(config.num_threads or max(1, cores // processes))
     set_seed(config.seed, device_specific=True)  # ranks draw dropout masks of their own; weights have a generator
     return accelerator
+
+
+def _process_group(config: Experiment) -> InitProcessGroupKwargs:
+    """Without a GPU the backend is named: else accelerate forms no group where DeepSpeed is asked for, and every
+    process takes itself for the only one."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return InitProcessGroupKwargs(
+        backend="gloo" if several and not torch.cuda.is_available() else None,
+        timeout=datetime.timedelta(seconds=config.ddp_timeout),
+    )
 
 
 def start_trackers(config: Experiment, accelerator: Accelerator) -> None:
