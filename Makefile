@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
+DEEPSPEED := $(VENV)/.deepspeed
 # Named one by one so that accelerate does not list its defaults; the device is left to the machine.
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 # One thread per worker: the workers already use every core, and sums keep one order.
@@ -38,9 +39,12 @@ $(INSTALLED): pyproject.toml
 	$(PIP) install --editable '.[dev]'
 	@touch $@
 
+setup-deepspeed: $(DEEPSPEED) ## add the deepspeed extra
+
 # deepspeed's build imports torch, so it comes after it and outside pip's isolated build environment.
-setup-deepspeed: $(INSTALLED) ## add the deepspeed extra
+$(DEEPSPEED): $(INSTALLED)
 	$(PIP) install --no-build-isolation --editable '.[deepspeed]'
+	@touch $@
 
 quickstart: $(INSTALLED) ## train DePT for VQA on the embedded default and print its test score
 	$(LAUNCH) scripts/train_vqa.py
@@ -72,10 +76,10 @@ reproduce: $(INSTALLED) ## re-do the papers' studies on the embedded default, ov
 reproduce-fast: $(INSTALLED) ## the same at tiny size: shows that all works
 	$(BIN)/python scripts/reproduce.py --fast
 
-test: $(INSTALLED) ## run the test suite
+test: $(DEEPSPEED) ## run the test suite
 	$(PYTEST)
 
-test-slow: $(INSTALLED) ## run the tests marked slow
+test-slow: $(DEEPSPEED) ## run the tests marked slow
 	$(PYTEST) -m 'slow and not gpu'
 
 fuzz: $(INSTALLED) ## break files of every kind in 25,000 ways and read them

@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from dept_vl.backbones import CandidateTree
-from dept_vl.data.batches import EncodedExamples, Gather, evaluation_batches
+from dept_vl.data.batches import FILLER, EncodedExamples, Gather, evaluation_batches
 from dept_vl.data.text import encode_targets
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Batch, Network
@@ -62,7 +62,7 @@ def predict(
     for batch in tqdm(batches, desc="evaluate", total=total, disable=quiet):
         with accelerator.autocast():
             answers += zip(batch.ids, answer(batch.to(accelerator.device)), strict=True)
-    answers = gather_object(answers)
+    answers = gather_object([each for each in answers if each[0] is not FILLER])
     counts = collections.Counter(id for id, _ in answers)
     if len(counts) != len(answers) or len(counts) != len(encoded):
         raise IncompleteEvaluation(

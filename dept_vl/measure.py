@@ -34,9 +34,9 @@ def count_weights(network: Network, clip: int = 0) -> dict[str, Any]:
     its features are made once. `total_with_clip` adds the image tower's weights, whose number is `clip`. Tied weights
     count once.
     """
-    groups = {name: sum(p.numel() for p in group) for name, group in network.param_groups().items()}
+    groups = {name: sum(map(_numel, group)) for name, group in network.param_groups().items()}
     trained = sum(groups.values())
-    frozen = sum(p.numel() for p in network.backbone.parameters())
+    frozen = sum(map(_numel, network.backbone.parameters()))
     total = frozen + trained
     return {
         "trained": trained,
@@ -49,6 +49,10 @@ def count_weights(network: Network, clip: int = 0) -> dict[str, Any]:
         "share_with_clip": trained / (total + clip),
         "adapter_share": (trained - groups.get("projection", 0)) / total,
     }
+
+
+def _numel(weight: Tensor) -> int:
+    return getattr(weight, "ds_numel", weight.numel())  # of the whole one, where ZeRO-3 keeps it in parts
 
 
 def peak_memory(device: torch.device) -> int:

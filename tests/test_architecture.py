@@ -32,7 +32,7 @@ HOMES = {
     "transformers": MODEL_LIBRARIES | {"data"},
     "tokenizers": MODEL_LIBRARIES | {"data"},
     "accelerate": LAUNCHERS,
-    "deepspeed": LAUNCHERS,
+    "deepspeed": LAUNCHERS | {"backbones"},  # which reads a weight that is kept in parts
 }
 EMPTY_NAMES = {"util", "utils", "helper", "helpers", "manager", "managers", "misc", "tmp"}
 SCRIPT_LINES = 80

@@ -69,6 +69,15 @@ def test_the_processes_hold_equal_weights_after_every_step(together):
     assert not torch.equal(first[0]["prompt_embeddings"], first[-1]["prompt_embeddings"])
 
 
+def test_gradients_are_equal_in_every_step_and_those_of_the_whole_batch(together, alone):
+    first, second = (each["gradients"] for each in together[1])
+    assert len(first) == len(second) == len(alone[1]["gradients"]) == STEPS
+    for one, other, whole in zip(first, second, alone[1]["gradients"], strict=True):
+        for mine, yours, ours in zip(one, other, whole, strict=True):
+            assert torch.equal(mine, yours)
+            torch.testing.assert_close(mine, ours, rtol=1e-3, atol=1e-6)
+
+
 def test_two_processes_are_one_with_the_whole_batch(together, alone):
     for name, value in alone[1]["weights"][-1].items():
         torch.testing.assert_close(together[1][0]["weights"][-1][name], value, rtol=1e-4, atol=1e-5)
@@ -102,3 +111,10 @@ def test_the_main_process_alone_writes(together):
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step_1", "step_2", "step_3"]
     files = sorted(path.name for path in (folder / "checkpoints" / "step_3").iterdir())
     assert files == ["adapter_model.safetensors", "optimizer.pt", "progress.json", "rng_0.pt", "rng_1.pt"]
+
+
+def test_what_one_process_meets_ends_all_of_them(together):
+    first, second = (each["poisoned"] for each in together[1])
+    assert first == second and first.startswith("NonFiniteLoss: step 3: wanted a finite loss")
+    for each in together[1]:  # the second one has nothing to write, and would wait for ever
+        assert "no space left" in each["full"] and each["full"].startswith("OSError")

@@ -4,16 +4,20 @@ python tests/two_processes.py T5 FOLDER      with accelerate's RANK, WORLD_SIZE,
 """
 
 import dataclasses
+import errno
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from dept_vl.backbones import whole
 from dept_vl.evaluate import Decoding, predict
 from dept_vl.progressive import Progressive, Stage, at_random
-from tests.tiny_runs import ToyFeatures, build_network, encode, fit_toy, toy_examples
+from dept_vl.train import NonFiniteLoss, state
+from tests.tiny_runs import Poisoned, ToyFeatures, build_network, encode, fit_toy, toy_examples
 
 STEPS, EVALUATED = 3, 7
 
@@ -23,13 +27,17 @@ def work(t5: Path, folder: Path, accelerator: Accelerator) -> dict:
     network = build_network(t5, max_length=32)
     # No two texts are equally long, so only one process has a batch's longest.
     examples = [dataclasses.replace(each, source="what " * (place + 1)) for place, each in enumerate(toy_examples(20))]
-    rows, longest, lengths, weights, scores = [], [], [], [], iter([0.5, 0.9, 0.1])
+    rows, longest, lengths, weights, gradients, scores = [], [], [], [], [], iter([0.5, 0.9, 0.1])
 
     def watch(module: torch.nn.Module, arguments: tuple) -> None:
         rows.append(arguments[0].ids)
         longest.append(int(arguments[0].mask.sum(1).max()))
 
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        gradients.append([weight.grad.clone() for group in optimizer.param_groups for weight in group["params"]])
+
     handle = network.register_forward_pre_hook(watch)
+    noting = register_optimizer_step_pre_hook(note)
 
     def evaluate() -> dict[str, float]:
         lengths.append(network.trained_length)
@@ -44,6 +52,7 @@ def work(t5: Path, folder: Path, accelerator: Accelerator) -> dict:
         eval_steps=1, evaluate=evaluate, stages=stages,
     )  # fmt: skip
     stages.close()
+    noting.remove()
     handle.remove()
     tokenizer, encoded = encode(t5, toy_examples(EVALUATED))
     answers = predict(accelerator, network, tokenizer, encoded, ToyFeatures(), Decoding(4, batch_size=2))
@@ -55,13 +64,32 @@ def work(t5: Path, folder: Path, accelerator: Accelerator) -> dict:
         "best_step": trained.best_step,
         "weights": weights,
         "kept": {name: value.clone() for name, value in network.trained_state().items()},
+        "gradients": gradients,
         "kept_length": network.trained_length,
         "answers": answers,
     }
 
 
+def fail(t5: Path, folder: Path, accelerator: Accelerator, **faults: Any) -> str:
+    """What this process says of a fault that only one of the processes has."""
+    try:
+        fit_toy(build_network(t5, max_length=32), t5, folder, batch_size=8, accelerator=accelerator, **faults)
+    except (OSError, NonFiniteLoss) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "no space left")
+
+
 if __name__ == "__main__":
     accelerator = Accelerator(cpu=True)
-    folder = Path(sys.argv[2])
-    torch.save(work(Path(sys.argv[1]), folder, accelerator), folder / f"rank_{accelerator.process_index}.pt")
+    t5, folder = map(Path, sys.argv[1:])
+    held = work(t5, folder, accelerator)
+    second = accelerator.process_index == 1
+    held["poisoned"] = fail(t5, folder / "poisoned", accelerator, gather=Poisoned() if second else None)
+    state.save_checkpoint = full_disk
+    held["full"] = fail(t5, folder / "full", accelerator, steps=1)
+    torch.save(held, folder / f"rank_{accelerator.process_index}.pt")
     accelerator.end_training()

@@ -97,7 +97,7 @@ def choose(
     if not len(tree.prefixes):  # a single candidate
         return torch.zeros(len(embeds), dtype=torch.int64, device=embeds.device)
     paths, length = tree.prefixes.shape
-    rows = max(1, MAX_LOGITS // (paths * (length + 1) * backbone.embedding_table.shape[0]))
+    rows = max(1, MAX_LOGITS // (paths * (length + 1) * backbone.vocabulary))
     parts = zip(embeds.split(rows), mask.split(rows), strict=True)
     return torch.cat(
         [

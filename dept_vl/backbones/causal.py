@@ -91,6 +91,7 @@ class CausalBackbone(Backbone):
             max_new_tokens=max_new_tokens,
             num_beams=num_beams,
             do_sample=False,
+            synced_gpus=self.synced,
         )
 
     @torch.no_grad()

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from dept_vl.backbones.sharded import read_whole
+
 _SAMPLE = 1 << 18  # values of each tensor that enter the hash: 0.5 MiB as bf16
 
 
@@ -36,6 +38,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.model = freeze(model)
         self.name, self.revision = name, revision
+        self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
 
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever
@@ -48,18 +51,28 @@ class Backbone(nn.Module, ABC):
     def recompute(self, allowed: bool) -> None:
         """Of no effect without `checkpoint_activations`. transformers recomputes layers in training mode alone, which
         here would also switch their dropout: so this mode is set on the layers, not on what is in them."""
-        for layer in self.model.modules():
-            if isinstance(layer, GradientCheckpointingLayer) and layer.gradient_checkpointing:
+        for layer in self.blocks():
+            if layer.gradient_checkpointing:
                 layer.training = allowed
+
+    def blocks(self) -> list[nn.Module]:
+        """The model's layers, of all its stacks."""
+        return [each for each in self.model.modules() if isinstance(each, GradientCheckpointingLayer)]
 
     def embed(self, ids: Integer[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
         """The rows of the embedding table, unshifted."""
-        return F.embedding(ids, self.embedding_table)
+        return self.model.get_input_embeddings()(ids)
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding table."""
+        return self.model.get_input_embeddings().num_embeddings
 
     @property
     def embedding_table(self) -> Float[Tensor, "vocabulary d_model"]:
-        """The frozen table, for reading start vectors; never to be written."""
-        return self.model.get_input_embeddings().weight
+        """The frozen table, for reading start vectors; never to be written. Where ZeRO-3 keeps it in parts it is put
+        together, it alone, and every process has to ask."""
+        return read_whole(self.model.get_input_embeddings().weight)
 
     def loss(
         self,
@@ -122,7 +135,7 @@ class Backbone(nn.Module, ABC):
         "eos_token_id" (a list where it has several) and "pad_token_id", None where it has none."""
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         special = {name: getattr(self.model.config, name, None) for name in names}
-        return {"vocabulary": self.embedding_table.shape[0]} | special
+        return {"vocabulary": self.vocabulary} | special
 
     @functools.cached_property
     def _sha256(self) -> str:
@@ -139,11 +152,13 @@ def content_hash(model: nn.Module) -> str:
 
     As bf16, so that a model has one hash whether it was loaded in 32 or 16 bits; the first 2^18 values of each
     tensor, so that 11 B weights are hashed in seconds. Tied weights count once under each name that state_dict has.
+    Weights that ZeRO-3 keeps in parts are read whole one by one; every process has to call this then.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, weight in sorted(model.state_dict(keep_vars=True).items()):
+        tensor = read_whole(weight).detach()
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        values = tensor.detach().flatten()[:_SAMPLE]
+        values = tensor.flatten()[:_SAMPLE]
         if values.is_floating_point():
             values = values.to(torch.bfloat16).view(torch.int16)
         digest.update(values.cpu().contiguous().numpy().tobytes())

@@ -57,6 +57,7 @@ class Seq2SeqBackbone(Backbone):
             max_new_tokens=max_new_tokens,
             num_beams=num_beams,
             do_sample=False,
+            synced_gpus=self.synced,
         )
 
     @torch.no_grad()

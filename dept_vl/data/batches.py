@@ -4,6 +4,7 @@ A training batch is a function of (seed, its number): which examples it holds an
 So a run resumes by starting at a number, and two processes that read halves of a batch see what one would.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,6 +22,7 @@ from dept_vl.tasks.example import Example
 
 _STRETCH = 400  # batches sorted together, times the tokens of a length step: finer steps need more of them to fill
 _NO_LABEL = -100
+FILLER = None  # the id of a row that nobody asked for
 
 Gather = Callable[[Sequence[str]], Float[Tensor, "batch patch width"]]
 """Features of images by key: a store's `gather`, or a resident table's."""
@@ -171,7 +173,16 @@ class TrainingBatches(Dataset):
 def evaluation_batches(
     encoded: EncodedExamples, gather: Gather | None, *, batch_size: int, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
-    """Every example exactly once over all processes, longest first, without labels."""
-    order = np.argsort(-encoded.source_lengths, kind="stable")[rank::world]
-    for start in range(0, len(order), batch_size):
-        yield encoded.collate(order[start : start + batch_size], gather)
+    """Every example exactly once over all processes, longest first, without labels.
+
+    All processes get as many batches with as many rows: where the examples do not divide, a row that fills up has
+    `FILLER` for its id.
+    """
+    order = np.argsort(-encoded.source_lengths, kind="stable")
+    order = np.concatenate([order, np.repeat(order[-1:], -len(order) % world)])
+    places = np.arange(len(order))[rank::world]
+    for start in range(0, len(places), batch_size):
+        own = places[start : start + batch_size]
+        batch = encoded.collate(order[own], gather)
+        real = [id if place < len(encoded) else FILLER for id, place in zip(batch.ids, own, strict=True)]
+        yield dataclasses.replace(batch, ids=tuple(real))

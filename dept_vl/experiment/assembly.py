@@ -36,14 +36,21 @@ from dept_vl.experiment.parts import Parts
 from dept_vl.experiment.stages import start_stages
 from dept_vl.model import Network
 from dept_vl.optim import build_optimizer, build_schedule
-from dept_vl.train import Plan, Trained, flat, train
+from dept_vl.train import Plan, Trained, flat, sharded_blocks, train
 from dept_vl.vision import VisualProjection
 
 
 def start(config: Experiment) -> Accelerator:
     """accelerate, threads and seeds. Uses all cores: `accelerate launch` alone gives a process one thread."""
     trackers = [each for each in config.report_to.split(",") if each and each != "none"]
+    shards = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    if shards and config.bf16:
+        raise BadConfig(
+            "bf16: DeepSpeed keeps the compute type to itself; wanted backbone.dtype bfloat16 in its place, in which "
+            "the frozen model is held and computes, while the trained weights stay float32"
+        )
     accelerator = Accelerator(
+        cpu=not (torch.cuda.is_available() or shards),
         mixed_precision="bf16" if config.bf16 else "no",
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=trackers or None,
@@ -55,15 +62,36 @@ def start(config: Experiment) -> Accelerator:
             f"gradient_accumulation_steps: accelerate's environment sets {accelerator.gradient_accumulation_steps}, "
             f"the config {config.gradient_accumulation_steps}; wanted one value"
         )
-    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise BadConfig(
-            f"wanted one process, or several under DDP, given {accelerator.distributed_type}: not supported yet"
-        )
+    _check_processes(config, accelerator)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     torch.set_num_threads(config.num_threads or max(1, cores // processes))
     set_seed(config.seed, device_specific=True)  # ranks draw dropout masks of their own; weights have a generator
     return accelerator
+
+
+def _check_processes(config: Experiment, accelerator: Accelerator) -> None:
+    """Completes what accelerate was launched with. Raises: BadConfig for what would train something else than asked."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise BadConfig(f"wanted {launched} processes in one group, as launched, given {accelerator.num_processes}")
+    kind, parts = accelerator.distributed_type, sharded_blocks(accelerator)
+    if kind == DistributedType.DEEPSPEED:
+        parts = accelerator.deepspeed_plugin.zero_stage == 3
+        accelerator.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
+            "gradient_accumulation_steps": config.gradient_accumulation_steps,
+            "zero_force_ds_cpu_optimizer": False,  # torch's AdamW steps the few trained weights, offloaded or not
+        }
+        # transformers reads this one while it loads, where each weight is made in parts at once
+        accelerator.deepspeed_plugin.dschf.config["bf16"] = {"enabled": config.backbone.dtype == "bfloat16"}
+    elif kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP):
+        raise BadConfig(f"wanted one process, DDP, FSDP or DeepSpeed, given {kind}: not supported")
+    if parts and config.progressive.kind != "none":
+        raise BadConfig(
+            f"progressive.kind: wanted none where the frozen weights are kept in parts (ZeRO-3, FSDP), given "
+            f"{config.progressive.kind!r}: its stages sort them in place; ZeRO-1 and ZeRO-2 keep them whole"
+        )
 
 
 def _process_group(config: Experiment) -> InitProcessGroupKwargs:

@@ -1,7 +1,18 @@
 """The training loop for adapters, its state and its log."""
 
+from dept_vl.train.engine import sharded_blocks
 from dept_vl.train.log import RunLog, flat
 from dept_vl.train.loop import Trained, train
 from dept_vl.train.state import LearningWarning, NonFiniteLoss, Plan, newest_checkpoint
 
-__all__ = ["LearningWarning", "NonFiniteLoss", "Plan", "RunLog", "Trained", "flat", "newest_checkpoint", "train"]
+__all__ = [
+    "LearningWarning",
+    "NonFiniteLoss",
+    "Plan",
+    "RunLog",
+    "Trained",
+    "flat",
+    "newest_checkpoint",
+    "sharded_blocks",
+    "train",
+]

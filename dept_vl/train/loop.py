@@ -6,6 +6,7 @@ resumed ends like one that was not; a number that is not finite stops it before 
 """
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from dept_vl.data.batches import TrainingBatches
 from dept_vl.model import Network
 from dept_vl.progressive import Progressive
+from dept_vl.train.engine import build_engine
 from dept_vl.train.log import RunLog
 from dept_vl.train.state import Evaluate, Plan, RunState, Scores
 
@@ -65,12 +67,11 @@ def train(
     settings = {**batches.settings, "accumulation": accelerator.gradient_accumulation_steps, "lr": rates}
     if stages is not None:
         settings |= {"stages": [stage.facts() for stage in stages.stages], "neurons": stages.rule}
-    run = RunState(
-        accelerator, network, optimizer, schedule, plan, folder, RunLog(folder, accelerator), settings, stages
-    )
+    engine = build_engine(accelerator, network, optimizer, plan.max_grad_norm)
+    run = RunState(engine, schedule, plan, folder, RunLog(folder, accelerator), settings, stages)
     first = run.resume(resume_from) if resume_from else 0
     run.log.start(first)
-    wrapped, stepper = accelerator.prepare(network, optimizer)
+    engine.prepare()
     accumulation = accelerator.gradient_accumulation_steps
     numbers = range(first * accumulation, plan.max_steps * accumulation)
     loader = DataLoader(
@@ -91,24 +92,19 @@ def train(
         if stages is not None:
             stages.enter(step)
         loss = torch.zeros((), device=accelerator.device)
-        for _ in range(accumulation):
+        for place in range(accumulation):
             batch = next(numbered)
             network.note_length(batch)
             run.count_flops(batch)
-            with accelerator.accumulate(wrapped):
-                with accelerator.autocast():
-                    part = wrapped(batch.to(accelerator.device)).mean()
-                accelerator.backward(part)  # outside autocast: fp32 weights get fp32 gradients
-            loss += part.detach() / accumulation
-        (told, norms), rates = run.clip(loss), run.rates()
+            loss += engine.learn(batch.to(accelerator.device), last=place == accumulation - 1) / accumulation
+        (told, norms), rates = run.measure(loss), run.rates()
         run.refuse_non_finite(step, told, norms)
-        stepper.step()
+        engine.step(math.hypot(*norms.values()))
         schedule.step()
-        stepper.zero_grad(set_to_none=True)
         run.seconds += time.perf_counter() - started
         bar.update()
         if step % plan.logging_steps == 0 or step == plan.max_steps:
-            bar.set_postfix(loss=f"{run.report(step, loss, norms, rates):.3f}")
+            bar.set_postfix(loss=f"{run.report(step, told, norms, rates):.3f}")
         if evaluate and plan.eval_steps and (step % plan.eval_steps == 0 or step == plan.max_steps):
             run.evaluate(step, evaluate)
         if step == plan.max_steps or (plan.save_steps and step % plan.save_steps == 0):

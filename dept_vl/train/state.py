@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 
 from dept_vl.checkpoint.resumable import (
     BadCheckpoint,
@@ -22,8 +21,9 @@ from dept_vl.checkpoint.resumable import (
     save_checkpoint,
     set_rng_states,
 )
-from dept_vl.model import Batch, Network
+from dept_vl.model import Batch
 from dept_vl.progressive import Progressive
+from dept_vl.train.engine import Engine
 from dept_vl.train.log import RunLog
 
 _PATIENCE = 3  # evaluations or log lines without any change before the loop says so
@@ -59,9 +59,7 @@ class RunState:
 
     def __init__(
         self,
-        accelerator: Accelerator,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
+        engine: Engine,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         plan: Plan,
         folder: Path,
@@ -69,11 +67,11 @@ class RunState:
         settings: dict[str, Any],
         stages: Progressive | None = None,
     ) -> None:
-        self.accelerator, self.network, self.plan, self.log = accelerator, network, plan, log
-        self.optimizer, self.schedule = optimizer, schedule
+        self.engine, self.accelerator, self.network = engine, engine.accelerator, engine.network
+        self.schedule, self.plan, self.log = schedule, plan, log
         self.settings = settings  # what a resumed run must have in common with the one it goes on
         self.folder = folder / "checkpoints"
-        self.groups = network.param_groups()
+        self.groups = self.network.param_groups()
         self.evaluations: list[Scores] = []
         self.best: Scores | None = None
         self.still = dict.fromkeys(self.groups, 0)  # log lines in a row on which a group's gradient was zero
@@ -101,21 +99,13 @@ class RunState:
         """Keeps what a step changes before it can be refused: random states and the trained length."""
         self.before = (rng_states(), self.network.trained_length)
 
-    def clip(self, loss: torch.Tensor) -> tuple[float, dict[str, float]]:
-        """The loss, and the gradient norm of each group before clipping; then all groups are clipped together. Whatever
-        a step has to know of its numbers is read here, at once: each reading makes the host wait for the device."""
-        measured = [
-            torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]).to(loss)
-            for group in self.groups.values()
-        ]
+    def measure(self, loss: torch.Tensor) -> tuple[float, dict[str, float]]:
+        """The loss averaged over the processes, and the gradient norm of each group before clipping. Whatever a step
+        has to know of its numbers is read here, at once: each reading makes the host wait for the device."""
+        loss = self.accelerator.reduce(loss, "mean")  # of all, so that all refuse the same step
+        measured = [torch.nn.utils.get_total_norm(group).to(loss) for group in self.engine.gradients().values()]
         told, *values = torch.stack([loss, *measured]).tolist()
-        norms = dict(zip(self.groups, values, strict=True))
-        limit = self.plan.max_grad_norm
-        total = math.hypot(*norms.values())
-        if limit is not None and math.isfinite(total) and total > limit:
-            for parameter in (p for group in self.groups.values() for p in group if p.grad is not None):
-                parameter.grad.mul_(limit / (total + 1e-6))
-        return told, norms
+        return told, dict(zip(self.groups, values, strict=True))
 
     def refuse_non_finite(self, step: int, loss: float, norms: dict[str, float]) -> None:
         bad = [name for name, norm in norms.items() if not math.isfinite(norm)]
@@ -130,12 +120,11 @@ class RunState:
             "A new run with a lower learning rate of that group, or with max_grad_norm, is the usual cure"
         )
 
-    def report(self, step: int, loss: torch.Tensor, norms: dict[str, float], rates: dict[str, float]) -> float:
-        """Writes a log line; returns the loss averaged over the processes."""
-        mean = float(self.accelerator.reduce(loss, "mean"))
+    def report(self, step: int, loss: float, norms: dict[str, float], rates: dict[str, float]) -> float:
+        """Writes a log line; returns the loss."""
         found = self.network.diagnostics()
         more = {"diagnostics": found} if found else {}
-        self.log.write(step, loss=mean, lr=rates, grad_norm=norms, seconds=round(self.seconds, 3), **more)
+        self.log.write(step, loss=loss, lr=rates, grad_norm=norms, seconds=round(self.seconds, 3), **more)
         for name, norm in norms.items():
             self.still[name] = self.still[name] + 1 if norm == 0 else 0
             if self.still[name] == _PATIENCE:
@@ -145,7 +134,7 @@ class RunState:
                     LearningWarning,
                     stacklevel=3,
                 )
-        return mean
+        return loss
 
     def evaluate(self, step: int, evaluate: Evaluate) -> None:
         self.agree_on_length()
@@ -173,28 +162,40 @@ class RunState:
     def save(self, step: int, rng: dict[str, Any] | None = None) -> None:
         self.agree_on_length()
         states, flops = gather_object([rng_states() if rng is None else rng]), self.all_flops()
+        optimizer = self.engine.optimizer_state()
+        failed = None
         if self.accelerator.is_main_process and not (self.folder / f"step_{step}").exists():
-            save_checkpoint(
-                self.folder,
-                step,
-                weights=self.network.trained_state(),
-                optimizer=self.optimizer.state_dict(),
-                schedule=self.schedule.state_dict(),
-                progress={
-                    "best": self.best,
-                    "evaluations": self.evaluations,
-                    "still": self.still,
-                    "seconds": self.seconds,
-                    "trained_length": self.network.trained_length,
-                    "settings": self.settings,
-                    "flops": list(flops) if flops else None,
-                },
-                stages=self.stages.state() if self.stages is not None else None,
-                rng_states=states,
-            )
-            spare = {self.folder / f"step_{self.best['step']}"} if self.best else set()
-            remove_older(self.folder, self.plan.save_total_limit, spare)
-        self.accelerator.wait_for_everyone()
+            try:
+                self._write(step, optimizer, states, flops)
+            except OSError as error:
+                failed = error
+        [told] = broadcast_object_list([failed and str(failed)])
+        if told is not None:  # all end, or the others would wait for the one that could not write
+            raise failed or OSError(f"the main process: {told}")
+
+    def _write(
+        self, step: int, optimizer: dict[str, Any], rng: list[dict[str, Any]], flops: tuple[int, int] | None
+    ) -> None:
+        save_checkpoint(
+            self.folder,
+            step,
+            weights=self.network.trained_state(),
+            optimizer=optimizer,
+            schedule=self.schedule.state_dict(),
+            progress={
+                "best": self.best,
+                "evaluations": self.evaluations,
+                "still": self.still,
+                "seconds": self.seconds,
+                "trained_length": self.network.trained_length,
+                "settings": self.settings,
+                "flops": list(flops) if flops else None,
+            },
+            stages=self.stages.state() if self.stages is not None else None,
+            rng_states=rng,
+        )
+        spare = {self.folder / f"step_{self.best['step']}"} if self.best else set()
+        remove_older(self.folder, self.plan.save_total_limit, spare)
 
     def resume(self, checkpoint: Path) -> int:
         """Puts everything back; returns the step to go on from."""
@@ -214,7 +215,7 @@ class RunState:
                 "with other batches or rates it would not be the same run"
             )
         try:
-            self.optimizer.load_state_dict(states["optimizer"])
+            self.engine.load_optimizer(states["optimizer"])
             self.schedule.load_state_dict(states["schedule"])
             self.best, self.evaluations = progress["best"], progress["evaluations"]
             self.still, self.seconds = progress["still"], progress["seconds"]
@@ -256,7 +257,7 @@ class RunState:
 
     def rates(self) -> dict[str, float]:
         """The learning rate of each group in the step to come."""
-        return {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        return {group["name"]: group["lr"] for group in self.engine.optimizer.param_groups}
 
     def agree_on_length(self) -> None:
         """Each process saw its own rows; what any of them trained is trained in all."""

@@ -1,0 +1,155 @@
+"""Two CPU processes under ZeRO-1, -2, -3, FSDP2 and DDP, launched with the configs that are shipped, train what one
+process trains on the same batches."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from tests import sharded_processes
+from tests.sharded_processes import EVALUATED, EVERY, STEPS
+from tests.tiny_runs import forget_accelerate, read_log, write_byte_t5
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = "adapter_model.safetensors"
+NO_DEEPSPEED = find_spec("deepspeed") is None or shutil.which("c++") is None
+ENGINES = {  # the config, what accelerate calls it, and the greatest share of the frozen weights in one process
+    "ddp": ("multi_gpu", "MULTI_CPU", 1.0),
+    "fsdp2": ("fsdp2", "MULTI_CPU", 0.8),  # the table of word embeddings stays whole, and here it is most of the model
+    "zero1": ("zero1", "DEEPSPEED", 1.0),
+    "zero2": ("zero2", "DEEPSPEED", 1.0),
+    "zero3": ("zero3", "DEEPSPEED", 0.51),
+    "zero3 recomputing": ("zero3", "DEEPSPEED", 0.51),
+}
+SLOW = ("zero1", "zero3 recomputing")
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ENGINES]
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory):
+    return write_byte_t5(tmp_path_factory.mktemp("t5"), layers=2)
+
+
+def launch(engine: str, t5: Path, folder: Path, *more: Path) -> list[dict]:
+    """What the two processes held at the end."""
+    folder.mkdir()
+    config = ROOT / "configs" / "accelerate" / f"{ENGINES[engine][0]}.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, "--num_processes", "2",
+               "--main_process_port", "0", sharded_processes.__file__, t5, folder, *more]  # fmt: skip
+    environment = os.environ | {
+        "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+        "RECOMPUTE": "yes" if "recomputing" in engine else "",
+    }  # fmt: skip
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def alone(t5: Path, folder: Path, checkpoint: Path | None = None) -> dict:
+    forget_accelerate()
+    folder.mkdir()
+    held = sharded_processes.work(t5, folder, Accelerator(cpu=True), checkpoint)
+    forget_accelerate()
+    return held
+
+
+@pytest.fixture(scope="module")
+def whole(t5, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    return folder, alone(t5, folder)
+
+
+@pytest.fixture(scope="module")
+def launched(t5, tmp_path_factory):
+    done = {}
+
+    def get(engine: str) -> tuple[Path, list[dict]]:
+        if engine.startswith("zero") and NO_DEEPSPEED:
+            pytest.skip("wanted deepspeed (make setup-deepspeed) and a C++ compiler, with which it makes its CPU part")
+        if engine not in done:
+            folder = tmp_path_factory.mktemp("launched") / "run"
+            done[engine] = folder, launch(engine, t5, folder)
+        return done[engine]
+
+    return get
+
+
+def check_same(given: dict, wanted: dict) -> None:
+    assert given.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(
+            given[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("engine", EACH)
+def test_two_processes_train_what_one_trains(engine, launched, whole):
+    folder, held = launched(engine)
+    for each in held:
+        assert each["processes"] == 2 and each["kind"] == ENGINES[engine][1]
+        assert len(each["weights"]) == STEPS // EVERY and each["best_step"] == STEPS
+        check_same(each["kept"], whole[1]["kept"])
+        assert each["identity"] == whole[1]["identity"]
+    for first, second in zip(*(each["weights"] for each in held), strict=True):
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    ours, theirs = ([line for line in read_log(each) if "loss" in line] for each in (folder, whole[0]))
+    assert len(ours) == STEPS
+    for line, other in zip(ours, theirs, strict=True):
+        assert line["lr"] == pytest.approx(other["lr"]) and len(line["lr"]) == 3  # each group has its own
+        assert line["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert line["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("engine", EACH)
+def test_frozen_weights_are_kept_in_parts_and_learn_nothing(engine, launched, whole):
+    _, held = launched(engine)
+    for each in held:
+        assert each["frozen"] == whole[1]["frozen"] and not any(each["gradients"])
+        share = each["here"] / each["frozen"]
+        assert share <= ENGINES[engine][2]
+        assert (share == 1.0) == (ENGINES[engine][2] == 1.0)
+
+
+@pytest.mark.parametrize("engine", EACH)
+def test_they_answer_every_example_once_and_as_one_process(engine, launched, whole):
+    for each in launched(engine)[1]:
+        assert len(each["answers"]["False"]) == len(each["answers"]["True"]) == EVALUATED
+        assert each["answers"] == whole[1]["answers"]
+
+
+def test_checkpoints_hold_what_one_process_writes_and_no_frozen_weight(launched, whole):
+    def stored(folder: Path) -> tuple[dict, dict]:
+        step = folder / "checkpoints" / f"step_{STEPS}"
+        return torch.load(step / "optimizer.pt", weights_only=True)["optimizer"], load_file(step / WEIGHTS)
+
+    wanted, weights = stored(whole[0])
+    for engine in ("zero2", "zero3"):
+        given, ours = stored(launched(engine)[0])
+        assert {name: value.shape for name, value in ours.items()} == {
+            name: each.shape for name, each in weights.items()
+        }
+        assert given["param_groups"] == [
+            {**group, "initial_lr": own["initial_lr"], "lr": pytest.approx(group["lr"])}
+            for group, own in zip(wanted["param_groups"], given["param_groups"], strict=True)
+        ]
+        assert given["state"].keys() == wanted["state"].keys()
+        for number, each in wanted["state"].items():
+            check_same(given["state"][number], each)
+
+
+def test_one_process_goes_on_where_two_under_zero_stopped(t5, launched, whole, tmp_path):
+    checkpoint = launched("zero2")[0] / "checkpoints" / f"step_{EVERY}"
+    check_same(alone(t5, tmp_path / "run", checkpoint)["kept"], whole[1]["kept"])
+
+
+@pytest.mark.skipif(NO_DEEPSPEED, reason="wanted deepspeed and a C++ compiler")
+def test_two_processes_under_zero_go_on_where_one_stopped(t5, whole, tmp_path):
+    for each in launch("zero3", t5, tmp_path / "run", whole[0] / "checkpoints" / f"step_{EVERY}"):
+        check_same(each["kept"], whole[1]["kept"])
