@@ -62,7 +62,7 @@ def start(config: Experiment) -> Accelerator:
             f"gradient_accumulation_steps: accelerate's environment sets {accelerator.gradient_accumulation_steps}, "
             f"the config {config.gradient_accumulation_steps}; wanted one value"
         )
-    _check_processes(config, accelerator)
+    check_processes(config, accelerator)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     torch.set_num_threads(config.num_threads or max(1, cores // processes))
@@ -70,7 +70,7 @@ def start(config: Experiment) -> Accelerator:
     return accelerator
 
 
-def _check_processes(config: Experiment, accelerator: Accelerator) -> None:
+def check_processes(config: Experiment, accelerator: Accelerator) -> None:
     """Completes what accelerate was launched with. Raises: BadConfig for what would train something else than asked."""
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != launched:
