@@ -132,7 +132,7 @@ def vision(setting: Setting) -> list[Line]:
 
 
 def full_batch(backbone: Backbone, rows: int, setting: Setting) -> Batch:
-    batch = random_batch(setting, backbone.embedding_table.shape[0], rows, SEQ)
+    batch = random_batch(setting, backbone.vocabulary, rows, SEQ)
     return dataclasses.replace(batch, input_ids=batch.input_ids.clamp(min=3), mask=torch.ones_like(batch.mask))
 
 

@@ -71,7 +71,7 @@ def _networks(backbone: Backbone, setting: Setting) -> dict[str, Network]:
 
 def _batch(network: Network, setting: Setting) -> Batch:
     seq = OUT - network.adapter.num_virtual_tokens
-    return random_batch(setting, network.backbone.embedding_table.shape[0], ROWS, seq)
+    return random_batch(setting, network.backbone.vocabulary, ROWS, seq)
 
 
 def _read(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,8 @@ from benchmarks.lengths import encoded, vqa_lengths
 from benchmarks.setting import Setting
 from benchmarks.shapes import dept, step, t5
 from benchmarks.table import Line, Measured, Target
-from benchmarks.timing import interleave, ratio
+from benchmarks.timing import Times, interleave, ratio
+from dept_vl.backbones import Backbone
 from dept_vl.data.batches import EncodedExamples, Gather
 from dept_vl.experiment.images import Resident
 from dept_vl.model import Network
@@ -74,17 +75,48 @@ def store(setting: Setting) -> Measured:
     lines.append(Line("step with reading, decoding and CLIP / step from mapped store", whole))
     tower = "tiny-clip" if setting.tiny else "RN101"
     facts = {"shape": setting.t5, "tower": tower, "rows": rows, "patches": clip.num_patches, "width": clip.width}
-    return Measured(lines, {"fed": fed, "clip": seen}, facts)
+    line, large = _large_tower(setting, backbone, rows)
+    return Measured([*lines, line], {"fed": fed, "clip": seen, "large": large}, facts)
+
+
+def _large_tower(setting: Setting, backbone: Backbone, rows: int) -> tuple[Line, Times]:
+    """The same with ViT-L/14 at 336 pixels, the tower of most vision-language models since: 24 x 24 patches, which
+    2 x 2 stack to 144."""
+    if setting.tiny:
+        clip = clip_tower(setting)
+    else:
+        clip = FrozenClip.load(
+            "ViT-L-14-336", layer=22, pooling="stack", resize="squash", dtype=_dtype(setting), random_weights=True
+        ).to(setting.device)
+    projection = VisualProjection(clip.width, backbone.d_model, clip.num_patches, setting.generator())
+    network = dept(backbone, setting, 40, projection)
+    keys = [f"{number:012}.jpg" for number in range(rows)]
+    examples = encoded(vqa_lengths(rows, setting.seed), setting.seed, keys)
+    generator = setting.generator()
+    pixels = torch.stack(
+        [clip.preprocess(Image.new("RGB", PICTURE, tuple(torch.randint(256, (3,), generator=generator)))) for _ in keys]
+    )
+    with TemporaryDirectory() as folder:
+        kept = write_store(Path(folder) / "store", keys, (clip.num_patches, clip.width), setting.seed)
+        read = _feeding(examples, network, rows, setting)
+        runs = {"mapped": [read(kept.gather)], "CLIP": [read(lambda asked: clip.grid(pixels))]}
+        seen = interleave(runs, seconds=setting.seconds / 2, device=setting.device, least=setting.least)
+    what = "step with ViT-L/14 at 336 px / step from mapped store"
+    return Line(what, ratio(seen["CLIP"], seen["mapped"]), Target(">=", 10)), seen
 
 
 def clip_tower(setting: Setting) -> FrozenClip:
     """RN101 of random weights under the CLIP-T5 recipe: 36 patches of width 2048."""
-    dtype = "bfloat16" if setting.dtype == torch.bfloat16 else "float32"
+    dtype = _dtype(setting)
     if setting.tiny:
         return FrozenClip.load("tiny-clip", layer=3, pooling="none", resize="squash", dtype=dtype).to(setting.device)
     return FrozenClip.load(
         "RN101", layer=4, pooling="max", pool_size=6, resize="squash", dtype=dtype, random_weights=True
     ).to(setting.device)
+
+
+def _dtype(setting: Setting) -> str:
+    return "bfloat16" if setting.dtype == torch.bfloat16 else "float32"
 
 
 def write_store(folder: Path, keys: Sequence[str], shape: tuple[int, int], seed: int) -> FeatureStore:

@@ -1,7 +1,7 @@
 """What each technique gains: without it / with it, at T5-small shape. Lines of reference, for docs/decisions.md."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ Pair = tuple[Callable[[], object], Callable[[], object]]
 
 def techniques(setting: Setting) -> Measured:
     """SDPA, bf16, torch.compile, recomputed activations, fused AdamW, whole rows moved instead of numbers, the fold,
-    the vocabulary over target positions alone, and evaluation by length."""
+    the vocabulary over target positions alone, evaluation by length and batches by a number of tokens; on a GPU also
+    TF32 and pinned copies."""
     comparisons = {
         "eager attention / SDPA, step": _attention,
         "fp32 / bf16 autocast, step": _autocast,
@@ -36,7 +37,13 @@ def techniques(setting: Setting) -> Measured:
         "shift computed from its pair / folded, forward without gradient": _fold,
         "vocabulary over all positions / the target's, GPT-2 step": _targets,
         "evaluation in the order of the file / longest first": _order,
+        "batches of as many rows / of as many tokens, an epoch of steps": _budget,
     }
+    if setting.device.type == "cuda":
+        comparisons |= {
+            "fp32 / TF32 products, step": _tf32,
+            "features copied / pinned and copied beside the step": _pinned,
+        }
     seconds, lines, facts = {}, [], {"shape": setting.t5, "rows": ROWS, "seq": SEQ}
     for name, prepare in comparisons.items():
         without, with_it = prepare(setting, facts)
@@ -54,7 +61,7 @@ def _times(setting: Setting, without: Callable[[], object], with_it: Callable[[]
 
 def _network(setting: Setting) -> tuple[Network, Batch]:
     network = dept(t5(setting.t5, setting), setting, 40)
-    return network, random_batch(setting, network.backbone.embedding_table.shape[0], ROWS, SEQ)
+    return network, random_batch(setting, network.backbone.vocabulary, ROWS, SEQ)
 
 
 def _attention(setting: Setting, facts: dict) -> Pair:
@@ -141,7 +148,7 @@ def _fold(setting: Setting, facts: dict) -> Pair:
 def _targets(setting: Setting, facts: dict) -> Pair:
     network = prompted(gpt2(setting), setting, "pt", num_virtual_tokens=PROMPT)
     backbone, rows = network.backbone, max(1, ROWS // 8)
-    batch = random_batch(setting, backbone.embedding_table.shape[0], rows, SEQ)
+    batch = random_batch(setting, backbone.vocabulary, rows, SEQ)
 
     def everywhere() -> None:
         embeds, mask = network.embed(batch)
@@ -152,6 +159,59 @@ def _targets(setting: Setting, facts: dict) -> Pair:
         torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), labels).backward()
 
     return everywhere, lambda: step(network, batch)
+
+
+def _budget(setting: Setting, facts: dict) -> Pair:
+    """Both sides take MNLI's rows by length; a batch of `ROWS` rows, or of as many rows as make ROWS x SEQ columns."""
+    network, _ = _network(setting)
+    number = 8 if setting.tiny else EVALUATED
+    rows = encoded(glue_lengths("mnli", number, setting.seed, setting.lengths), setting.seed)
+    order = np.argsort(rows.source_lengths, kind="stable")
+    fixed = np.split(order, range(ROWS, number, ROWS))
+    filled: list[list[int]] = [[]]
+    for row in order.tolist():  # the longest comes last, so it is the width of its batch
+        if (len(filled[-1]) + 1) * rows.source_lengths[row] > ROWS * SEQ:
+            filled.append([])
+        filled[-1].append(row)
+    facts["budget_batches"] = {
+        "rows": len(fixed),
+        "tokens": len(filled),
+        "rows_in_each": [len(each) for each in filled],
+    }
+
+    def epoch(parts: Iterable[Sequence[int]]) -> None:
+        for part in parts:
+            step(network, rows.collate(part, None, np.zeros(len(part))).to(setting.device))
+
+    return lambda: epoch(fixed), lambda: epoch(filled)
+
+
+def _tf32(setting: Setting, facts: dict) -> Pair:
+    network, batch = _network(setting)
+
+    def run(precision: str) -> None:
+        torch.set_float32_matmul_precision(precision)
+        step(network, batch)
+
+    return lambda: run("highest"), lambda: run("high")
+
+
+def _pinned(setting: Setting, facts: dict) -> Pair:
+    """A batch of features as CLIP-T5 has them, 36 x 2048 in fp16, comes to the device for every step."""
+    network, batch = _network(setting)
+    plain = torch.zeros(ROWS, 36, 2048, dtype=torch.float16)
+    pinned, aside = plain.pin_memory(), torch.cuda.Stream()
+
+    def copied() -> None:
+        plain.to(setting.device)
+        step(network, batch)
+
+    def beside() -> None:
+        with torch.cuda.stream(aside):
+            pinned.to(setting.device, non_blocking=True)
+        step(network, batch)
+
+    return copied, beside
 
 
 def _order(setting: Setting, facts: dict) -> Pair:
