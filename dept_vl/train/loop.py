@@ -104,7 +104,8 @@ def train(
         run.seconds += time.perf_counter() - started
         bar.update()
         if step % plan.logging_steps == 0 or step == plan.max_steps:
-            bar.set_postfix(loss=f"{run.report(step, told, norms, rates):.3f}")
+            run.report(step, told, norms, rates)
+            bar.set_postfix(loss=f"{told:.3f}")
         if evaluate and plan.eval_steps and (step % plan.eval_steps == 0 or step == plan.max_steps):
             run.evaluate(step, evaluate)
         if step == plan.max_steps or (plan.save_steps and step % plan.save_steps == 0):

@@ -120,8 +120,8 @@ class RunState:
             "A new run with a lower learning rate of that group, or with max_grad_norm, is the usual cure"
         )
 
-    def report(self, step: int, loss: float, norms: dict[str, float], rates: dict[str, float]) -> float:
-        """Writes a log line; returns the loss."""
+    def report(self, step: int, loss: float, norms: dict[str, float], rates: dict[str, float]) -> None:
+        """Writes a log line, and warns of a group that does not learn."""
         found = self.network.diagnostics()
         more = {"diagnostics": found} if found else {}
         self.log.write(step, loss=loss, lr=rates, grad_norm=norms, seconds=round(self.seconds, 3), **more)
@@ -134,7 +134,6 @@ class RunState:
                     LearningWarning,
                     stacklevel=3,
                 )
-        return loss
 
     def evaluate(self, step: int, evaluate: Evaluate) -> None:
         self.agree_on_length()
