@@ -1,8 +1,11 @@
 """JSON from strangers: every way in which Python's reader fails, as one error that says where."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how half a character of two may stand in JSON
 
 
 class NotJson(ValueError):
@@ -10,9 +13,11 @@ class NotJson(ValueError):
 
 
 def parse_json(text: str | bytes, object_hook: Callable[[dict], Any] | None = None) -> Any:
-    """As `json.loads`. Raises: NotJson."""
+    """As `json.loads`. Raises: NotJson, also for strings that are no Unicode text and so could not be written again."""
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
+        if _HALF.search(text):
+            json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8")
         return json.loads(text, object_hook=object_hook)
     except json.JSONDecodeError as error:
         raise NotJson(

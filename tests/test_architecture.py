@@ -1,8 +1,8 @@
 """The floors of the package, held by reading every import with `ast`.
 
 A part of `dept_vl` (a top module or a subpackage) imports only from floors below its own. On floor 4 the
-parts may also import each other, and `registry`, which imports nothing of the package, serves its own floor
-too. The root `dept_vl` re-exports from all floors, so nothing inside the package imports it.
+parts may also import each other, and `registry` and `yaml_text`, which import nothing of the package, serve
+their own floor too. The root `dept_vl` re-exports from all floors, so nothing inside the package imports it.
 """
 
 import ast
@@ -13,7 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = (
-    {"registry", "json_text", "config", "shapes", "assets"},
+    {"registry", "json_text", "yaml_text", "gzip_bytes", "config", "shapes", "assets"},
     {"adapters", "metrics", "vision", "backbones"},
     {"model", "tasks"},
     {"data", "optim", "checkpoint"},
@@ -22,7 +22,7 @@ PARTS = (
 )
 FLOOR = {part: floor for floor, parts in enumerate(PARTS) for part in parts}
 OPEN_FLOOR = 4  # the only floor whose parts import each other
-GROUND = "registry"  # "did you mean" for config's keys as for names: the one part that its own floor may use
+GROUND = {"registry", "yaml_text"}  # what config is read with: import nothing of the package, serve their own floor
 MODEL_LIBRARIES = {"backbones", "vision", "pretraining"}
 LAUNCHERS = PARTS[4] | {"checkpoint"}
 HOMES = {
@@ -63,7 +63,7 @@ def refusal(part: str, name: str) -> str | None:
         if target not in FLOOR:
             return "takes from the root of the package, which stands above every floor"
         above, same = FLOOR[target] > FLOOR[part], FLOOR[target] == FLOOR[part]
-        if above or (same and target not in (part, GROUND) and FLOOR[part] != OPEN_FLOOR):
+        if above or (same and target not in {part, *GROUND} and FLOOR[part] != OPEN_FLOOR):
             return f"is on floor {FLOOR[part]} and '{target}' on floor {FLOOR[target]}: wanted a floor below"
         return None
     if part not in HOMES.get(package, FLOOR):

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from dept_vl.config.schema import BadConfig, Experiment
 from dept_vl.registry import did_you_mean
+from dept_vl.yaml_text import NotYaml, parse_yaml
 
 ALIASES = {
     "--task": "--task.name",
@@ -128,7 +128,7 @@ def load_experiment(path: Path) -> Experiment:
         BadConfig: the file is cut short or has unknown keys.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(path.read_bytes())
         parser = build_parser("", [])
         parser.exit_on_error = False
         return to_experiment(parser, parser.parse_object(content))
@@ -141,11 +141,11 @@ def load_experiment(path: Path) -> Experiment:
 def _check_file(path: Path) -> None:
     """Raises: BadConfig naming the file and every key that no field has."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_bytes())
     except OSError as error:
         raise BadConfig(f"{path}: wanted a YAML file, given none ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also no UTF-8, numbers too long, nested too deeply
-        raise BadConfig(f"{path}: wanted YAML, given something else ({' '.join(str(error).split())})") from error
+    except NotYaml as error:
+        raise BadConfig(f"{path}: wanted YAML, given {error}") from error
     _check_keys(path, Experiment, content, "")
 
 

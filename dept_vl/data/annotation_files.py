@@ -6,12 +6,11 @@ root, in `annotations/` or in `vqa/`, plain or gzipped, and its entries are chec
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dept_vl.gzip_bytes import BadGzip, unpack
 from dept_vl.json_text import NotJson, parse_json
 
 FOLDERS = ("", "annotations", "vqa")  # where, inside a data root, an annotation file may stand
@@ -79,9 +78,9 @@ def read_json(path: Path | str, top: type, object_hook: Callable[[dict], Any] | 
     path = Path(path)
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadAnnotation(path, "a whole gzip file", f"a cut or broken one ({error})") from error
+        text = (unpack(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+    except BadGzip as error:
+        raise BadAnnotation(path, "a whole gzip file", f"{error}") from error
     except UnicodeDecodeError as error:
         raise BadAnnotation(path, "UTF-8 text", f"bytes that are not ({error})") from error
     except OSError as error:

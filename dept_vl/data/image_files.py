@@ -23,15 +23,15 @@ class MissingImages(BadAnnotation):
 def check_file_name(file: Path | str, name: str) -> str:
     """`name`, when it is a bare file name; `../x.jpg`, `/x.jpg` and `a/x.jpg` are refused."""
     if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
-        raise BadAnnotation(file, "a bare image file name, without a folder", repr(name))
+        raise BadAnnotation(file, "a bare image file name, without a folder", f"{name!r:.300}")
     return name
 
 
 def check_folder(file: Path | str, folder: str) -> str:
     """`folder`, when it stays inside the image root; absolute paths and `..` are refused."""
     path = PurePosixPath(folder)
-    if path.is_absolute() or ".." in path.parts or any(mark in folder for mark in "\\:\0"):
-        raise BadAnnotation(file, "an image folder inside the data root", repr(folder))
+    if len(folder) > 255 or path.is_absolute() or ".." in path.parts or any(mark in folder for mark in "\\:\0"):
+        raise BadAnnotation(file, "an image folder inside the data root", f"{folder!r:.300}")
     return folder
 
 

@@ -8,28 +8,29 @@ them, in delimited files all strings.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dept_vl.data.annotation_files import BadAnnotation
+from dept_vl.gzip_bytes import BadGzip, fair_size, unpack
 from dept_vl.json_text import NotJson, parse_json
 from dept_vl.registry import did_you_mean
 
 
 @dataclass(frozen=True)
 class FileRows:
-    """rows: what the file holds. short: the lines of a delimited file with fewer cells than columns, as errors.
+    """rows: what the file holds. short: how many lines of a delimited file have fewer cells than columns. first_short:
+    the first of them, as an error.
 
     The caller decides about `short`: GLUE's own QQP file has such lines, in any other file they tell of a cut.
     """
 
     rows: list[dict[str, Any]]
-    short: tuple[BadAnnotation, ...] = ()
+    short: int = 0
+    first_short: BadAnnotation | None = None
 
 
 def read_rows(path: Path, columns: tuple[str, ...] = ()) -> FileRows:
@@ -52,9 +53,9 @@ def read_rows(path: Path, columns: tuple[str, ...] = ()) -> FileRows:
 def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadAnnotation(path, "a whole gzip file", f"a cut or broken one ({error})") from error
+        return unpack(data) if path.suffix == ".gz" else data
+    except BadGzip as error:
+        raise BadAnnotation(path, "a whole gzip file", f"{error}") from error
     except OSError as error:
         raise BadAnnotation(path, "a readable file", f"{type(error).__name__} ({error.strerror})") from error
 
@@ -92,20 +93,24 @@ def _table(path: Path, columns: tuple[str, ...], lines: Iterator[tuple[int, list
     number, cells = next(lines, (1, []))
     names = columns or tuple(cells)
     if len(set(names)) < len(names):
-        raise BadAnnotation(path, "columns of different names in line 1", ", ".join(names))
-    rows, short = [], []
+        raise BadAnnotation(path, "columns of different names in line 1", f"{', '.join(names):.200}")
+    rows: list[dict[str, Any]] = []
+    short, first_short = 0, None
     if cells and list(names) != cells:
         lines = _before((number, cells), lines)
     for number, cells in lines:
         if len(cells) == len(names):
             rows.append(dict(zip(names, cells, strict=True)))
             continue
-        wanted = f"{len(names)} cells in line {number:,} ({', '.join(names)})"
-        wrong = BadAnnotation(path, wanted, f"{len(cells)}: {' | '.join(cells)!r:.80}")
-        if len(cells) > len(names):
-            raise wrong
-        short.append(wrong)
-    return FileRows(rows, tuple(short))
+        if len(cells) < len(names):
+            short += 1
+        if len(cells) > len(names) or short == 1:
+            wanted = f"{len(names)} cells in line {number:,} ({', '.join(names):.200})"
+            wrong = BadAnnotation(path, wanted, f"{len(cells)}: {' | '.join(cells)!r:.80}")
+            if len(cells) > len(names):
+                raise wrong
+            first_short = wrong
+    return FileRows(rows, short, first_short)
 
 
 def _before(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
@@ -153,11 +158,33 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> FileRows:
     import pyarrow.parquet  # here, since no other file needs it and it is slow to import
 
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(_bytes(path)) if path.suffix == ".gz" else path)
-        return FileRows([row for batch in file.iter_batches() for row in batch.to_pylist()])
-    except (pyarrow.ArrowException, OSError) as error:
-        raise BadAnnotation(path, "a whole parquet file", f"{error}".splitlines()[0]) from error
+        data = _bytes(path)
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
+        held, most = _claimed_size(file.metadata), fair_size(len(data))
+        rows: list[dict[str, Any]] = []
+        for batch in file.iter_batches(_BATCH) if held <= most else ():
+            held += max(batch.nbytes, _CELL * batch.num_rows * (1 + batch.num_columns))
+            if held > most:
+                break
+            rows.extend(batch.to_pylist())
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        raise BadAnnotation(path, "a whole parquet file", f"{told:.200}") from error
+    if held > most:
+        given = f"one that unpacks to more than {most:,} bytes, {len(data):,} packed"
+        raise BadAnnotation(path, "a parquet file of a fair size", given)
+    return FileRows(rows)
 
+
+def _claimed_size(metadata: Any) -> int:
+    """The greater of the bytes and the cells that a parquet file says it holds: equal values take next to nothing."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    return max(sum(column.total_uncompressed_size for column in columns), sum(column.num_values for column in columns))
+
+
+_BATCH = 64  # rows of a parquet file that are unpacked at a time
+_CELL = 8  # bytes that a value counts at least, as a row of Python takes more than its bits
 
 _READERS: dict[str, Callable[[Path, tuple[str, ...]], FileRows]] = {
     ".tsv": _tab_separated,

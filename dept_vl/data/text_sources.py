@@ -126,11 +126,11 @@ def _published_rows(root: Path | str, task: TextTask, published: str) -> tuple[s
         where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
         files = [read_rows(path, columns) for path in paths]
         records = [row for file in files for row in file.rows]
-        short = [error for file in files for error in file.short]
+        short = sum(file.short for file in files)
         # The official QQP file has short lines, and its published size is without them; elsewhere they tell of a cut.
         if short and len(records) != source.whole.get(published):
-            raise short[0]
-        dropped = len(short)
+            raise next(file.first_short for file in files if file.first_short)
+        dropped = short
     rows = records if source.unfold is None else list(_unfolded(source, records, where))
     counts = {"read": len(rows)}
     return where, rows, {**counts, "dropped_short_lines": dropped} if dropped else counts

@@ -11,13 +11,12 @@
 Any of them may be gzipped, whatever its name says. Ids are whole numbers or strings, compared as they stand.
 """
 
-import gzip
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from dept_vl.gzip_bytes import BadGzip, unpack
 from dept_vl.json_text import NotJson, parse_json
 from dept_vl.metrics.captions import score_captions
 from dept_vl.metrics.ids import ItemId, first_ids
@@ -110,9 +109,9 @@ def read_json(file: Path) -> Any:
     except OSError as error:
         raise BadFile(file, "a readable file", error.strerror or str(error)) from error
     try:
-        text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode("utf-8-sig")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadFile(file, "a whole gzip file", f"a cut or broken one ({error})") from error
+        text = (unpack(data) if data.startswith(_GZIP) else data).decode("utf-8-sig")
+    except BadGzip as error:
+        raise BadFile(file, "a whole gzip file", f"{error}") from error
     except UnicodeDecodeError as error:
         raise BadFile(file, "UTF-8 text", f"other bytes ({error})") from error
     try:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from dept_vl.registry import did_you_mean
+from dept_vl.yaml_text import NotYaml, parse_yaml
 
 Settings = dict[str, Any]
 Scores = dict[str, float | int]
@@ -22,8 +21,8 @@ class BadTableFile(ValueError):
 def read(path: Path) -> dict[str, Any]:
     """The mapping of a YAML file. Raises: BadTableFile."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        content = parse_yaml(path.read_bytes())
+    except (OSError, NotYaml) as error:
         raise BadTableFile(f"{path}: wanted a YAML file ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise BadTableFile(f"{path}: wanted keys and values, given {content!r}")

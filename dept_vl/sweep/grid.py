@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dept_vl.config import Experiment
 from dept_vl.config.parse import build_parser, to_experiment
 from dept_vl.registry import did_you_mean
+from dept_vl.yaml_text import NotYaml, parse_yaml
 
 Cell = dict[str, Any]  # dotted key to value
 DRAWS = (0, 1, 2)  # of a few-shot task; DePT and DPT report three
@@ -106,9 +105,9 @@ def read_sweep(path: Path) -> dict[str, Any]:
     Raises: BadSweep naming the file and what it has instead.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadSweep(f"{path}: wanted a sweep file, given something else ({' '.join(str(error).split())})") from error
+        content = parse_yaml(path.read_bytes())
+    except (OSError, NotYaml) as error:
+        raise BadSweep(f"{path}: wanted a sweep file, given {error}") from error
     kinds = {"grid": dict, "cells": list, "seeds": list, "draws": list}
     if not isinstance(content, dict):
         raise BadSweep(f"{path}: wanted keys of {', '.join(kinds)}, given {content!r}")
@@ -133,8 +132,8 @@ def _parse_axis(words: str) -> tuple[str, list[Any]]:
     """ "optim.lr.prompt=0.3,0.4" to its key and values, as YAML reads them between brackets."""
     key, equals, text = words.partition("=")
     try:
-        values = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError:
+        values = parse_yaml(f"[{text}]")
+    except NotYaml:
         values = None
     if not equals or not values:
         raise BadSweep(f"--grid: wanted key=value,value,..., given {words!r}")

@@ -44,3 +44,16 @@ def test_missing_images_are_counted_and_named(tmp_path):
 def test_a_root_without_images_says_so(tmp_path):
     with pytest.raises(MissingImages, match=r"1 \(a.jpg\) not found in no image folder at all"):
         locate_images(tmp_path, ["a.jpg"])
+
+
+def test_a_folder_with_an_endless_name_is_refused():
+    with pytest.raises(BadAnnotation, match="wanted an image folder inside the data root"):
+        check_folder("f.json", "x" * 256)
+
+
+def test_a_link_is_followed_as_the_owner_of_the_disk_set_it(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "images").symlink_to(tmp_path / "elsewhere")
+    assert locate_images(tmp_path / "root", ["a.jpg"]) == {"a.jpg": tmp_path / "root" / "images" / "a.jpg"}

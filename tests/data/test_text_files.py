@@ -1,6 +1,7 @@
 import gzip
 import io
 import json
+import tracemalloc
 
 import pyarrow
 import pyarrow.parquet
@@ -108,8 +109,8 @@ def test_a_row_with_too_many_cells_names_file_and_line(tmp_path, name):
 def test_a_row_with_too_few_cells_is_handed_back_as_an_error(tmp_path, name):
     mark = "\t" if name == "x.tsv" else ","
     found = read_rows(write(tmp_path, name, f"text{mark}label\na{mark}1\nb\nc{mark}0\n"))
-    assert [row["text"] for row in found.rows] == ["a", "c"] and len(found.short) == 1
-    assert f"{name}: wanted 2 cells in line 3 (text, label), given 1: 'b'" in str(found.short[0])
+    assert [row["text"] for row in found.rows] == ["a", "c"] and found.short == 1
+    assert f"{name}: wanted 2 cells in line 3 (text, label), given 1: 'b'" in str(found.first_short)
 
 
 @pytest.mark.parametrize("name", ["x.tsv", "x.csv", "x.txt", "x.jsonl", "x.json"])
@@ -162,3 +163,37 @@ def test_a_broken_file_names_itself_and_the_line(tmp_path, name, data, message):
 def test_an_absent_file_is_refused(tmp_path, name):
     with pytest.raises(BadAnnotation, match=rf"{name}: wanted a"):
         read_rows(tmp_path / name)
+
+
+def test_many_short_lines_cost_one_error(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_text("\t".join(f"column {n}" for n in range(5_000)) + "\n" * 5_001)
+    tracemalloc.start()
+    found = read_rows(path)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.short == 4_999 and held < 10 * 2**20  # each with its columns: 300 MB
+    assert len(str(found.first_short)) < 600
+
+
+BOMBS = {
+    "rows": pyarrow.table({"label": pyarrow.array([1] * 3_000_000)}),
+    "nulls": pyarrow.table({"label": pyarrow.nulls(3_000_000)}),
+    "equal texts": pyarrow.table({"text": ["x" * 500_000] * 100}),
+    "one long row": pyarrow.table({"numbers": [[1] * 20_000_000]}),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_parquet_file_that_unpacks_to_far_more_is_refused(tmp_path, bomb):
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(BOMBS[bomb], path, compression="zstd")
+    with pytest.raises(BadAnnotation, match="wanted a parquet file of a fair size, given one that unpacks to"):
+        read_rows(path)
+
+
+def test_a_gzip_bomb_is_refused(tmp_path):
+    path = tmp_path / "rows.tsv.gz"
+    path.write_bytes(gzip.compress(bytes(20 * 2**20)))
+    with pytest.raises(BadAnnotation, match="wanted a whole gzip file, given one that unpacks to more than 8,388,608"):
+        read_rows(path)
