@@ -39,8 +39,10 @@ def build_adapter(
     return cls(init, **arguments, **({"generator": generator} if draws else {}))
 
 
-def from_config(name: str, config: Mapping[str, int | float | None]) -> Adapter:
+def from_config(name: str, config: Mapping[str, int | float | None], *, device: str = "cpu") -> Adapter:
     """The adapter whose `config()` this is, with weights that wait for `load_state_dict`.
+
+    device: "meta" gives shapes that take no memory, to be compared with a file's first.
 
     Raises: BadAdapterSize, and what `build_adapter` raises.
     """
@@ -50,7 +52,9 @@ def from_config(name: str, config: Mapping[str, int | float | None]) -> Adapter:
     if trained_length is not None:
         check_size(f"adapter {name!r}", "trained_length", trained_length, minimum=0)
     rows = max(arguments.get("num_virtual_tokens") or 0, 0)  # a bad number is the constructor's to name
-    adapter = build_adapter(name, torch.zeros(rows, token_dim), arguments, torch.Generator())
+    with torch.device(device):
+        generator = None if device == "meta" else torch.Generator()
+        adapter = build_adapter(name, torch.zeros(rows, token_dim), arguments, generator)
     adapter.trained_length = trained_length
     return adapter
 

@@ -98,4 +98,4 @@ def rows_of(table: Float[Tensor, "vocab d_model"], ids: Sequence[int]) -> Float[
 
 
 def device_of(generator: torch.Generator | None) -> torch.device:
-    return torch.device("cpu") if generator is None else generator.device
+    return torch.get_default_device() if generator is None else generator.device

@@ -23,7 +23,7 @@ from dept_vl.adapters.contract import (
     full_precision,
     prepend,
 )
-from dept_vl.adapters.initialise import uniform
+from dept_vl.adapters.initialise import device_of, uniform
 
 
 @ADAPTERS.register("residual_pt")
@@ -81,7 +81,7 @@ class ResidualPromptTuning(Adapter):
 
 def linear(in_dim: int, out_dim: int, generator: torch.Generator | None) -> nn.Linear:
     """A Linear layer with torch's own distribution, uniform(+-1 / sqrt(in_dim)), drawn from `generator`."""
-    layer = nn.utils.skip_init(nn.Linear, in_dim, out_dim)
+    layer = nn.utils.skip_init(nn.Linear, in_dim, out_dim, device=device_of(generator))
     layer.weight = nn.Parameter(uniform(out_dim, in_dim, in_dim**-0.5, generator))
     layer.bias = nn.Parameter(uniform(1, out_dim, in_dim**-0.5, generator)[0])
     return layer

@@ -3,7 +3,10 @@
 Nothing read here is ever executed: JSON, safetensors, and torch's pickles with `weights_only=True`.
 """
 
+import pickletools
 import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,10 @@ from dept_vl.json_text import NotJson, parse_json
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 TORCH_WEIGHTS = "adapter_model.bin"
+_ZIP = b"PK\x03\x04"
+_MOST_PICKLE = 16 * 2**10  # bytes of a .bin's structure: enough for 100 tensors
+_MOST_NAME = 100  # characters: torch searches what it cannot read, a name for instance, in quadratic time
+_MOST_HEADER = 2**20  # of a safetensors file: ours have less than a thousand bytes
 
 
 class BadAdapterFolder(ValueError):
@@ -62,6 +69,15 @@ def read_field(path: Path, config: dict[str, Any], name: str, kind: type, *, min
     return value
 
 
+def read_card(folder: Path) -> str:
+    """The README's text, "" where there is none. Raises: BadAdapterFolder."""
+    path = folder / CARD
+    try:
+        return path.read_text("utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise BadAdapterFolder(path, "UTF-8 text", f"bytes that are not ({error})") from error
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Raises: BadAdapterFolder: no such file, one cut short or damaged, weights that are no finite numbers."""
     if not path.is_file():
@@ -75,7 +91,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch_weights(path: Path) -> dict[str, Tensor]:
-    """A `.bin` of tensors, on the CPU. Raises: BadAdapterFolder, also for a pickle that would execute something."""
+    """A `.bin` of tensors, on the CPU.
+
+    Raises: BadAdapterFolder, also for a pickle that would execute something or never end, and for tensors or packed
+    bytes that take more memory than the file has bytes.
+    """
+    size = path.stat().st_size
+    if given := _wrong_in_archive(path, size):
+        raise BadAdapterFolder(path, "a torch file of tensors alone", given)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's zip and pickle readers raise what they like on damaged bytes
@@ -84,11 +107,20 @@ def read_torch_weights(path: Path) -> dict[str, Tensor]:
         raise BadAdapterFolder(path, "a torch file of tensors alone", given) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadAdapterFolder(path, "a dict of tensors", type(state).__name__)
+    for name, value in state.items():
+        if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
+            given = f"{name!r:.80} of {value.dtype}, {value.layout}, on {value.device.type}"
+            raise BadAdapterFolder(path, "plain tensors", given)
+    if (held := sum(value.numel() * value.element_size() for value in state.values())) > size:
+        raise BadAdapterFolder(path, "tensors that the file holds", f"{held:,} bytes of them in {size:,}")
     return _as_numbers(path, state)
 
 
 def load_weights(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Copy `state` into `module`. Raises: BadAdapterFolder listing what is missing, unknown or of another shape."""
+    """Copy `state` into `module`, whose weights take memory (and leave the meta device) only once the shapes agree.
+
+    Raises: BadAdapterFolder listing what is missing, unknown or of another shape.
+    """
     own = module.state_dict()
     wrong = [f"no {name}" for name in own if name not in state]
     wrong += [f"the unknown {name}" for name in state if name not in own]
@@ -99,7 +131,7 @@ def load_weights(module: torch.nn.Module, state: dict[str, Tensor], path: Path) 
     ]
     if wrong:
         raise BadAdapterFolder(path, "weights of the shapes that the config says", "; ".join(wrong))
-    module.load_state_dict(state)
+    module.to_empty(device="cpu").load_state_dict(state)
 
 
 def check_finite(state: dict[str, Tensor]) -> str | None:
@@ -114,24 +146,68 @@ def check_finite(state: dict[str, Tensor]) -> str | None:
 def _as_numbers(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """fp32, whatever float type the file has. Raises: BadAdapterFolder."""
     whole = [f"{name} of {value.dtype}" for name, value in state.items() if not value.is_floating_point()]
-    given = whole[0] if whole else check_finite(state)
-    if given:
+    numbers = {} if whole else {name: value.float() for name, value in state.items()}
+    if given := whole[0] if whole else check_finite(numbers):  # of fp32: a double may be beyond its range
         raise BadAdapterFolder(path, "finite floating point weights", given)
-    return {name: value.float() for name, value in state.items()}
+    return numbers
+
+
+def _wrong_in_archive(path: Path, size: int) -> str | None:
+    """Why torch should not open this file, or None: it allocates what a zip claims, and its reader of pickles, though
+    it executes nothing, can be made to take hours."""
+    with path.open("rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:
+            return "one of other bytes (or of torch before 1.6: load it and save it anew)"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            unpacked = sum(entry.file_size for entry in entries)
+            if unpacked > size:  # torch.save packs nothing
+                return f"one of {size:,} bytes that unpacks to {unpacked:,}"
+            for entry in entries:
+                if entry.filename.endswith("data.pkl"):
+                    if entry.file_size > _MOST_PICKLE:
+                        return f"one with {entry.file_size:,} bytes of pickle, more than {_MOST_PICKLE:,}"
+                    if _is_no_state_dict(archive.read(entry)):
+                        return "a pickle with a tuple in two places or a long name, as a state dict has none"
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+        return f"one that is cut short, damaged or holds other objects ({error!s:.200})"
+    return None
+
+
+def _is_no_state_dict(pickled: bytes) -> bool:
+    """Whether a pickle holds what a state dict's never does: a tuple twice (pairs of pairs of pairs, whose hash never
+    ends) or a long name. Raises: ValueError.
+    """
+    tuples: set[int] = set()
+    before = ""
+    for operation, argument, _ in pickletools.genops(pickled):
+        if operation.name in ("BINPUT", "LONG_BINPUT") and before.endswith(("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")):
+            tuples.add(argument)
+        elif operation.name in ("BINGET", "LONG_BINGET") and argument in tuples:
+            return True
+        elif isinstance(argument, str) and len(argument) > _MOST_NAME:
+            return True
+        before = operation.name
+    return False
 
 
 def _cut_short(path: Path) -> str | None:
     """How many bytes a safetensors file lacks of what its header announces; None when it is broken otherwise."""
-    data = path.read_bytes()
-    if len(data) < 8:
-        return f"one cut short: {len(data)} bytes, fewer than its length field"
-    header_size = struct.unpack("<Q", data[:8])[0]
-    if len(data) < 8 + header_size:
-        return f"one cut short: {len(data):,} bytes, its header alone has {8 + header_size:,}"
+    given = path.stat().st_size
+    if given < 8:
+        return f"one cut short: {given} bytes, fewer than its length field"
+    with path.open("rb") as file:
+        header_size = struct.unpack("<Q", file.read(8))[0]
+        if given < 8 + header_size:
+            return f"one cut short: {given:,} bytes, its header alone has {8 + header_size:,}"
+        if header_size > _MOST_HEADER:
+            return f"one whose header has {header_size:,} bytes"
+        text = file.read(header_size)
     try:
-        header = parse_json(data[8 : 8 + header_size])
+        header = parse_json(text)
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         size = 8 + header_size + max(ends, default=0)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
-    return f"one cut short: {len(data):,} of {size:,} bytes" if len(data) < size else None
+    return f"one cut short: {given:,} of {size:,} bytes" if given < size else None

@@ -20,6 +20,7 @@ from dept_vl.checkpoint.adapter_files import (
     WEIGHTS,
     BadAdapterFolder,
     load_weights,
+    read_card,
     read_config,
     read_field,
     read_safetensors,
@@ -67,8 +68,7 @@ def read_any(folder: Path | str) -> SavedAdapter:
     described = describe_adapter(
         adapter, None, backbone_identity=identity, vision_identity=None, task=None, task_type=kind
     )
-    card = folder / "README.md"
-    return SavedAdapter(adapter, None, described, card.read_text("utf-8") if card.is_file() else "")
+    return SavedAdapter(adapter, None, described, read_card(folder))
 
 
 def _read_peft(path: Path, weights: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Adapter:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from dept_vl.adapters import Adapter, from_config
 from dept_vl.checkpoint.adapter_files import (
-    CARD,
     CONFIG,
     WEIGHTS,
     BadAdapterFolder,
     load_weights,
+    read_card,
     read_config,
     read_field,
     read_safetensors,
@@ -34,7 +34,10 @@ from dept_vl.checkpoint.adapter_folder import (
 )
 from dept_vl.checkpoint.identity import BACKBONE_FIELDS, VISION_FIELDS
 from dept_vl.registry import did_you_mean
+from dept_vl.tasks.example import template_fields
 from dept_vl.vision import VisualProjection
+
+_MOST = {"max_source_length": 100_000, "max_target_length": 10_000, "num_beams": 100}  # or an answer would never come
 
 
 def read_adapter(folder: Path | str) -> SavedAdapter:
@@ -62,19 +65,18 @@ def read_adapter(folder: Path | str) -> SavedAdapter:
     adapter = build_checked(method, config, state, path)
     load_weights(adapter, own, folder / WEIGHTS)
     projection = _read_projection(path, config, others, folder / WEIGHTS)
-    card = folder / CARD
-    return SavedAdapter(adapter, projection, config, card.read_text("utf-8") if card.is_file() else "")
+    return SavedAdapter(adapter, projection, config, read_card(folder))
 
 
 def build_checked(method: str, config: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> Adapter:
-    """An adapter of the config's sizes, once the weights say that these are not made up. Raises: BadAdapterFolder."""
+    """An adapter of the config's sizes, with shapes for weights until `load_weights`. Raises: BadAdapterFolder."""
     arguments = {name: config[name] for name in ADAPTER_FIELDS if name in config}
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise BadAdapterFolder(path, f"{name} as a number or null", f"{value!r:.80}")
     check_sizes(path, config, SIZES, state)
     try:
-        adapter = from_config(method, arguments)
+        adapter = from_config(method, arguments, device="meta")
     except ValueError as error:
         raise BadAdapterFolder(path, f"the sizes of a {PEFT_TYPES[method]} adapter", f"others: {error}") from error
     if missing := sorted(set(adapter.config()) - set(arguments)):
@@ -83,8 +85,8 @@ def build_checked(method: str, config: Mapping[str, Any], state: Mapping[str, Te
 
 
 def check_sizes(path: Path, config: Mapping[str, Any], names: Iterable[str], state: Mapping[str, Tensor]) -> None:
-    """Refuse sizes beyond every weight's, before memory is taken for them. Raises: BadAdapterFolder."""
-    widest = max((size for value in state.values() for size in value.shape), default=0)
+    """Refuse sizes beyond every weight's, of which not even a shape could be made. Raises: BadAdapterFolder."""
+    widest = max((size for value in state.values() if value.numel() for size in value.shape), default=0)
     for name in names:
         if state and isinstance(size := config.get(name), int) and size > widest:
             raise BadAdapterFolder(
@@ -107,8 +109,13 @@ def _read_task(path: Path, config: dict[str, Any]) -> None:
     task = config["task"]
     for name in ("name", "template"):
         read_field(path, task, name, str)
+    try:
+        template_fields(task["template"])
+    except ValueError as error:
+        raise BadAdapterFolder(path, "a task.template that can be filled", f"{error}") from error
     for name in TASK_SIZES:
-        read_field(path, task, name, int, minimum=1)
+        if read_field(path, task, name, int, minimum=1) > _MOST[name]:
+            raise BadAdapterFolder(path, f"task.{name} <= {_MOST[name]:,}", f"{task[name]:,}")
     task.setdefault("pad_token", None)
     labels = task.setdefault("labels", {})  # absent in adapters saved before text tasks were there
     if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
@@ -128,6 +135,7 @@ def _read_projection(
         raise BadAdapterFolder(path, f"the key {missing[0]!r} beside a projection", f"only {sorted(config)}")
     width, num_patches = (read_field(path, config, name, int, minimum=1) for name in PROJECTION_FIELDS)
     check_sizes(path, config, PROJECTION_FIELDS, state)
-    projection = VisualProjection(width, config["token_dim"], num_patches, torch.Generator())
+    with torch.device("meta"):
+        projection = VisualProjection(width, config["token_dim"], num_patches)
     load_weights(projection, state, weights)
     return projection

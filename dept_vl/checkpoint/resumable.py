@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dept_vl.checkpoint.adapter_files import check_finite
 from dept_vl.json_text import parse_json
 
 _WEIGHTS, _OPTIMIZER, _PROGRESS = "adapter_model.safetensors", "optimizer.pt", "progress.json"
@@ -100,6 +101,8 @@ def load_checkpoint(
         rng = torch.load(rng_file, weights_only=True, map_location="cpu") if rng_file.is_file() else None
     except Exception as error:  # pickle and zip readers raise what they like on damaged bytes
         raise BadCheckpoint(f"{folder}: wanted a whole checkpoint, its files do not read ({error})") from error
+    if wrong := check_finite(weights):
+        raise BadCheckpoint(f"{folder / _WEIGHTS}: wanted finite weights, given {wrong}; resume from an earlier one")
     return weights, states, progress, rng
 
 

@@ -32,11 +32,15 @@ class Example:
 
 
 def template_fields(template: str) -> set[str]:
-    """The names in the braces of a template."""
+    """The names in the braces of a template. Raises: ValueError for braces that hold more than a name, as a template
+    from a stranger may reach into what it is filled with, or ask for a width that fills the memory."""
     try:
-        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        parts = [each for each in Formatter().parse(template) if each[1] is not None]
     except ValueError as error:
-        raise ValueError(f"template: wanted paired braces, given {template!r} ({error})") from error
+        raise ValueError(f"template: wanted paired braces, given {template!r:.200} ({error})") from error
+    if any(width or conversion or not name.isidentifier() for _, name, width, conversion in parts):
+        raise ValueError(f"template: wanted a name alone in each pair of braces, given {template!r:.200}")
+    return {name for _, name, _, _ in parts}
 
 
 def part_warnings(what: str, scored: int, split_size: int | None) -> list[str]:

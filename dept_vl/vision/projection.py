@@ -43,7 +43,7 @@ class VisualProjection(nn.Module):
             if size < 1:
                 raise ValueError(f"VisualProjection: wanted {name} >= 1, given {size}")
         self.in_dim, self.d_model, self.num_patches = in_dim, d_model, num_patches
-        self.linear = nn.utils.skip_init(nn.Linear, in_dim, d_model)
+        self.linear = nn.utils.skip_init(nn.Linear, in_dim, d_model, device=torch.get_default_device())
         self.norm_weight = nn.Parameter(torch.ones(d_model))
         self.positions = nn.Parameter(torch.empty(num_patches, d_model))
         bound = in_dim**-0.5

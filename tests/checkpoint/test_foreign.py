@@ -1,5 +1,6 @@
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 import dept_vl
 from dept_vl.adapters import DePT, PromptTuning
 from dept_vl.checkpoint import BadAdapterFolder, load_adapter, read_any
+from tests.fuzz.bounds import within
 
 RELEASED = Path(__file__).resolve().parents[3] / "shared" / "realdata" / "dept_released"
 PEFT = {"peft_type": "PROMPT_TUNING", "task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": 3, "token_dim": 8}
@@ -170,3 +172,65 @@ def test_the_released_adapters_load(name, num, r):
     state = torch.load(RELEASED / name / "adapter_model.bin", weights_only=True, map_location="cpu")
     shift = 8 / r**0.5 * state["prompt_encoder.lora_embedding_A"] @ state["prompt_encoder.lora_embedding_B"]
     torch.testing.assert_close(adapter.fold().shift, shift)
+
+
+def _with_pickle(file, pickled):
+    """The same archive of torch with another pickle in it."""
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, pickled if name.endswith("data.pkl") else data)
+
+
+def _pairs_of_pairs(depth):
+    """A dict whose key is a tuple of two tuples of two tuples ...: its hash takes 2^depth steps."""
+    doubled = (b"h" + bytes([place]) + b"\x86q" + bytes([place + 1]) for place in range(1, depth))
+    return b"\x80\x02}q\x00)q\x01" + b"".join(doubled) + b"K\x01s."
+
+
+@pytest.mark.parametrize(
+    ("pickled", "message"),
+    [
+        (_pairs_of_pairs(70), "a tuple in two places or a long name"),
+        (b"\x80\x02c" + b"x" * 16_000 + b"\ny\n.", "a tuple in two places or a long name"),  # 7 s in torch
+        (b"\x80\x02" + b"N" * 20_000 + b".", "20,003 bytes of pickle, more than 16,384"),
+        (b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R.", "cut short, damaged or holds other objects"),
+    ],
+    ids=["hash", "name", "size", "eval"],
+)  # fmt: skip
+def test_a_pickle_that_would_take_forever_is_refused_at_once(write, pickled, message):
+    folder = write(PEFT, {"prompt_embeddings": torch.randn(3, 8)}, pickled=True)
+    _with_pickle(folder / "adapter_model.bin", pickled)
+    with within(), pytest.raises(BadAdapterFolder, match=message):
+        load_adapter(folder)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (torch.zeros(1).expand(10**6, 10**6), "given 4,000,000,000,000 bytes of them in 1,"),
+        (torch.ones(3, 8, device="meta"), "wanted plain tensors, given 'prompt_embeddings' of .* on meta"),
+        (torch.ones(3, 8).to_sparse(), "wanted plain tensors, given 'prompt_embeddings' of .*sparse_coo"),
+    ],
+    ids=["stride 0", "meta", "sparse"],
+)
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse:UserWarning")  # torch's own, while it reads them
+def test_tensors_that_the_file_does_not_hold_are_refused(write, weights, message):
+    with pytest.raises(BadAdapterFolder, match=message):
+        load_adapter(write(PEFT, {"prompt_embeddings": weights}, pickled=True))
+
+
+def test_a_packed_bin_is_refused_before_it_is_unpacked(write):
+    folder = write(PEFT, {"prompt_embeddings": torch.zeros(3, 8)}, pickled=True)
+    with zipfile.ZipFile(folder / "adapter_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(10**7))
+    with pytest.raises(BadAdapterFolder, match="given one of 9,.* bytes that unpacks to 10,000,000"):
+        load_adapter(folder)
+
+
+def test_the_format_of_torch_before_1_6_is_refused(write):
+    folder = write(PEFT, {"prompt_embeddings": torch.zeros(3, 8)}, pickled=True)
+    torch.save({}, folder / "adapter_model.bin", _use_new_zipfile_serialization=False)
+    with pytest.raises(BadAdapterFolder, match="torch before 1.6: load it and save it anew"):
+        load_adapter(folder)

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dept_vl.checkpoint import BadAdapterFolder, read_adapter
+from tests.checkpoint.conftest import TASK
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -120,6 +121,9 @@ def test_a_size_that_no_weight_has_takes_no_memory(folder, name):
         ({"lora_alpha": "drop"}, "wanted the key 'lora_alpha'"),
         ({"trained_length": "drop"}, "wanted the key 'trained_length'"),
         ({"r": "drop"}, "wanted the sizes of a DEPT adapter, given others: .*no r"),
+        ({"task": TASK | {"num_beams": 10**9}}, "wanted task.num_beams <= 100, given 1,000,000,000"),
+        ({"task": TASK | {"template": "{question:9999999999}"}}, "wanted a name alone in each pair of braces"),
+        ({"task": TASK | {"template": "{question.__class__}"}}, "wanted a name alone in each pair of braces"),
         ({"r": "2"}, "wanted r as a number or null, given '2'"),
         ({"r": True}, "wanted r as a number or null, given True"),
         ({"r": 0}, "wanted r to be an integer >= 1, given 0"),
@@ -155,3 +159,41 @@ def test_reading_moves_no_random_stream(folder):
     before = torch.get_rng_state()
     read_adapter(folder)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_empty_weight_lends_its_shape_to_no_size(folder):
+    _edit(folder, num_virtual_tokens=2**40)
+    _edit_weights(folder, lambda state: state.update(other=torch.zeros(2**40, 0)))
+    _refused(folder, CONFIG, "wanted num_virtual_tokens <= 8, the greatest size among its weights")
+
+
+@pytest.mark.parametrize("method", ["pt", "dpt", "residual_pt", "dept", "rank_probe"])
+def test_two_great_sizes_take_no_memory_for_their_product(make_adapter, save, method):
+    folder = save(make_adapter(method))
+    sizes = json.loads((folder / CONFIG).read_text())
+    great = {name: 2**20 for name in ("num_virtual_tokens", "r", "max_length", "bottleneck") if sizes.get(name)}
+    _edit(folder, token_dim=2**20, **great)
+    _edit_weights(folder, lambda state: state.update(other=torch.zeros(2**20)))
+    _refused(folder, WEIGHTS, "where the config says")  # of 4 TiB, of which the file has 4 MiB
+
+
+def test_a_great_projection_takes_no_memory(folder):
+    _edit(folder, vision_width=2**20, vision_num_patches=2**20)
+    _edit_weights(folder, lambda state: state.update({"visual_projection.other": torch.zeros(2**20)}))
+    _refused(folder, WEIGHTS, r"linear.weight \[8, 5\] where the config says \[8, 1048576\]")
+
+
+def test_a_double_beyond_the_range_of_fp32_is_no_number(folder):
+    _edit_weights(folder, lambda state: state.update(prompt_embeddings=torch.full((3, 8), 1e300, dtype=torch.float64)))
+    _refused(folder, WEIGHTS, "given prompt_embeddings with 24 of 24 NaN or infinite")
+
+
+def test_a_card_that_is_no_text_is_named(folder):
+    (folder / "README.md").write_bytes(b"\xff\xfe")
+    _refused(folder, "README.md", "wanted UTF-8 text, given bytes that are not")
+
+
+def test_a_great_header_is_not_read_to_say_what_is_cut(folder):
+    header = b"[" * (2**20 + 1)
+    (folder / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header)
+    _refused(folder, WEIGHTS, "given one whose header has 1,048,577 bytes")

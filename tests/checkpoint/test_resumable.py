@@ -232,3 +232,10 @@ def test_a_checkpoint_that_is_brought_half_way_has_no_name(save, tmp_path, monke
     assert find_checkpoints(folder) == [] and (folder / ".step_4.half").is_dir()
     bring(source, folder)
     assert names(folder) == ["step_4"] and load_checkpoint(folder / "step_4")[2] == load_checkpoint(source)[2]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(save, value):
+    folder = save(value=value)
+    with pytest.raises(BadCheckpoint, match="adapter_model.safetensors: wanted finite weights, given .* NaN or inf"):
+        load_checkpoint(folder)
