@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000
+MAX_SCANNED = 2_000_000_000  # pixels x scans of a JPEG, a second: encoders write 10 scans, and one need cost no byte
+_BAND = 256  # rows that are converted at a time, so that a picture's copies are never all in memory
 
 # Raster formats only: PIL also offers formats that start other programs (EPS runs Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
@@ -40,20 +42,23 @@ def open_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a file to an RGB image with its EXIF orientation applied.
 
     Transparent parts are laid on white; 16-bit grey is scaled to 8 bits; of an animation the first
-    frame is taken. `max_pixels` (width x height) is checked on the header, before any pixel is decoded.
+    frame is taken. `max_pixels` (width x height) is checked on the header, before any pixel is decoded; decoding takes
+    at most 8 bytes a pixel.
 
     Raises:
-        UnreadableImage: no such file, no image, a truncated one, or one of more than `max_pixels`.
+        UnreadableImage: no such file, no image, a truncated one, one of more than `max_pixels` or MAX_SCANNED.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL warns of odd metadata and of sizes that are judged here
             with Image.open(path, formats=FORMATS) as image:
                 _check_size(path, image, max_pixels)
+                _check_scans(path, image)
                 image.load()
                 # After load(): PIL itself turns a TIFF while loading and then drops its tag.
                 upright = _UPRIGHT.get(_orientation(image))
                 picture = _to_rgb(image)
+        del image
         return picture.transpose(upright) if upright is not None else picture
     except UnreadableImage:
         raise
@@ -75,6 +80,15 @@ def _check_size(path: Path | str, image: Image.Image, max_pixels: int) -> None:
         raise UnreadableImage(path, f"wanted at most {max_pixels:,} pixels, given {given} (from its header)")
 
 
+def _check_scans(path: Path | str, image: Image.Image) -> None:
+    if image.format == "JPEG":
+        with open(path, "rb") as file:
+            scans = file.read().count(b"\xff\xda")
+        most = max(1, MAX_SCANNED // (image.width * image.height))
+        if scans > most:
+            raise UnreadableImage(path, f"wanted at most {most:,} scans of so large a JPEG, given {scans:,}")
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
@@ -83,16 +97,21 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _from_grey(np.asarray(image.convert("I")))
-    if image.mode == "I":
-        return _from_grey(np.asarray(image))
     if image.mode == "F":
         raise ValueError("32-bit floats, wanted 8 or 16 bits a channel")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+    grey = image.mode == "I" or image.mode.startswith("I;16")
+    if not grey and not image.has_transparency_data:
+        return image.convert("RGB")
+    picture = Image.new("RGB", image.size)
+    for top in range(0, image.height, _BAND):
+        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        picture.paste(_from_grey(np.asarray(band.convert("I"))) if grey else _on_white(band), (0, top))
+    return picture
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def _from_grey(values: np.ndarray) -> Image.Image:

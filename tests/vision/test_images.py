@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dept_vl.vision.images import UnreadableImage, open_image
+from tests.fuzz.bounds import forget_peak, peak
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "realdata"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="skipped: no ../shared")
@@ -182,3 +183,43 @@ def test_real_pictures_open(tmp_path):
     paths = sorted((SHARED / "images_misc").rglob("*.[pj][np]g")) + sorted((SHARED / "coco_open/images").iterdir())[:20]
     assert len(paths) > 20
     assert all(open_image(path).mode == "RGB" for path in paths)
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_decoding(tmp_path, monkeypatch):
+    path = tmp_path / "scans.jpg"
+    Image.new("L", (3000, 3000)).save(path, progressive=True)
+    data = path.read_bytes()
+    assert open_image(path).size == (3000, 3000)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    path.write_bytes(data[:-2] + last * 300 + data[-2:])  # which take no byte more than this, and a pass each
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
+    with pytest.raises(UnreadableImage, match="wanted at most 222 scans of so large a JPEG, given 306"):
+        open_image(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "options"),
+    [("RGBA", "png", {}), ("LA", "png", {}), ("P", "gif", {"transparency": 3}), ("I;16", "png", {})],
+)
+def test_a_tall_picture_is_converted_in_bands_without_a_seam(tmp_path, monkeypatch, mode, suffix, options):
+    values = np.random.default_rng(0).integers(0, 256, (600, 5, 4), dtype=np.uint8)
+    image = Image.fromarray(values)
+    if mode == "I;16":
+        image = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    elif mode != "RGBA":
+        image = image.convert("RGB").quantize(50) if mode == "P" else image.convert("LA")
+    image.save(tmp_path / f"tall.{suffix}", **options)
+    banded = np.asarray(open_image(tmp_path / f"tall.{suffix}"))
+    monkeypatch.setattr("dept_vl.vision.images._BAND", 10_000)
+    assert np.array_equal(banded, np.asarray(open_image(tmp_path / f"tall.{suffix}")))
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "RGBA", "I;16"])
+def test_decoding_takes_at_most_eight_bytes_a_pixel(tmp_path, mode):
+    path = tmp_path / "large.png"
+    Image.new(mode, (5000, 4000)).save(path, **({"transparency": 0} if mode == "P" else {}))
+    open_image(path, max_pixels=20_000_000)  # what the process grows by once
+    forget_peak()
+    before = peak()
+    open_image(path)
+    assert peak() - before < 8 * 20_000_000 / 2**20 + 16
