@@ -1,5 +1,6 @@
 """From a folder or a hub name to a frozen model's weights: what may go wrong is told before or while they load."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -46,11 +47,18 @@ def load_pretrained(
     """
     check_dtype(dtype, kind=kind)
     path = embedded(model_name_or_path) or model_name_or_path
+    # For a model without safetensors transformers would send its name and the user's token to a conversion service.
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
-        config = AutoConfig.from_pretrained(path, revision=revision)
+        # trust_remote_code=None would ask on the terminal whether to run a stranger's code.
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         _check_kind(kind, model_name_or_path, encoder_decoder=config.is_encoder_decoder, model_type=config.model_type)
         model = _CLASSES[kind].from_pretrained(
-            path, revision=revision, dtype=DTYPES[dtype], attn_implementation=attn_implementation
+            path,
+            revision=revision,
+            dtype=DTYPES[dtype],
+            attn_implementation=attn_implementation,
+            trust_remote_code=False,
         )
     except WrongKind:
         raise

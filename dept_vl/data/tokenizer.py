@@ -36,7 +36,8 @@ def load_tokenizer(name_or_path: str, revision: str | None = None, pad_token: st
     Raises: MissingTokenizer, SlowTokenizer, MissingPadToken.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(embedded(name_or_path) or name_or_path, revision=revision)
+        place = embedded(name_or_path) or name_or_path
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise MissingTokenizer(
             f"{name_or_path}: wanted a folder with tokenizer files, or a model name that the hub or the local cache "

@@ -1,9 +1,13 @@
+import json
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import T5ForConditionalGeneration
 
 from dept_vl.backbones import MissingBackbone, UnsupportedPrecision, load_backbone
+from dept_vl.data.tokenizer import MissingTokenizer, load_tokenizer
 from tests.tiny_runs import batch_of, write_byte_t5
 
 
@@ -53,6 +57,23 @@ def test_a_missing_backbone_says_where_it_was_sought(tmp_path, monkeypatch):
         load_backbone("nowhere/t5")
     with pytest.raises(MissingBackbone, match="wanted a folder with config.json and weights"):
         load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize("load", [load_backbone, load_tokenizer])
+def test_a_strangers_code_is_neither_run_nor_asked_about(tmp_path, monkeypatch, load):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    (tmp_path / "code.py").write_text("raise SystemExit('executed')")
+    code = {"AutoConfig": "code.Config", "AutoTokenizer": ["code.Tokenizer", None]}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "stranger", "auto_map": code}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": code, "tokenizer_class": "Stranger"}))
+    with pytest.raises((MissingBackbone, MissingTokenizer), match="wanted a folder with"):
+        load(str(tmp_path))
+
+
+def test_no_model_is_sent_to_a_conversion_service(byte_t5, monkeypatch):
+    monkeypatch.delenv("DISABLE_SAFETENSORS_CONVERSION", raising=False)
+    load_backbone(str(byte_t5))
+    assert os.environ["DISABLE_SAFETENSORS_CONVERSION"] == "1"  # transformers asks it before it posts a model's name
 
 
 def test_weights_cut_short_are_told(tmp_path):
