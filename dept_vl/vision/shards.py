@@ -89,15 +89,18 @@ def open_shard(path: Path, address: str, shape: tuple[int, int]) -> tuple[Any, S
         handle = safe_open(path, framework="pt")
         rows = handle.get_slice("features")
         share = parse_json((handle.metadata() or {})[_SHARE])
-        header = ShardFile(tuple(share["keys"]), share["unreadable"], path.stat().st_size)
+        keys, unreadable, given_address = share["keys"], share["unreadable"], share["address"]
+        if not (isinstance(keys, list) and isinstance(unreadable, dict) and isinstance(given_address, str)):
+            raise ValueError("wanted keys, what is unreadable and an address in its header")
+        header = ShardFile(tuple(keys), unreadable, path.stat().st_size)
     except FileNotFoundError as error:
         raise DamagedStore(f"shard {path} is missing: extract again, only such shards are made anew") from error
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DamagedStore(f"shard {path} is no whole file of features ({error}): {advice}") from error
     wanted, given = [len(header.keys), *shape], list(rows.get_shape())
-    if given != wanted or share["address"] != address:
+    if given != wanted or given_address != address:
         raise DamagedStore(
             f"shard {path}: wanted features {wanted} of store {address[:12]}, "
-            f"given {given} of store {share['address'][:12]}: {advice}"
+            f"given {given} of store {given_address[:12]}: {advice}"
         )
     return rows, header

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from dept_vl.vision.clip import FrozenClip
 from dept_vl.vision.features import MissingFeatures
 from dept_vl.vision.images import open_image
-from dept_vl.vision.shards import DamagedStore, write_shard, write_whole
+from dept_vl.vision.shards import DamagedStore, open_shard, write_shard, write_whole
 from dept_vl.vision.store import FeatureStore, UnreadableImages, UnstorableFeatures, extract
 
 FORK = multiprocessing.get_context("fork")
@@ -494,3 +495,13 @@ def test_real_pictures_go_through(clip, tmp_path):
         store = extract(clip, images, tmp_path / "store", batch_size=8)
     keys = store.keys[3:7]
     torch.testing.assert_close(store.gather(keys).float(), direct(clip, images, keys), rtol=2**-10, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "share", ['{"keys": [], "unreadable": {}}', '{"keys": 3, "unreadable": {}, "address": "a"}', "[]", '"x"',
+              '{"keys": [], "unreadable": {}, "address": 5}'],
+)  # fmt: skip
+def test_a_shard_whose_header_lacks_what_it_should_say_is_named(tmp_path, share):
+    save_file({"features": torch.zeros(0, 2, 3)}, tmp_path / "0-1.safetensors", metadata={"share": share})
+    with pytest.raises(DamagedStore, match=r"0-1\.safetensors is no whole file of features .*extract again"):
+        open_shard(tmp_path / "0-1.safetensors", "a", (2, 3))
