@@ -6,7 +6,9 @@ root, in `annotations/` or in `vqa/`, plain or gzipped, and its entries are chec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from dept_vl.gzip_bytes import BadGzip, unpack
 from dept_vl.json_text import NotJson, parse_json
 
 FOLDERS = ("", "annotations", "vqa")  # where, inside a data root, an annotation file may stand
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class BadAnnotation(ValueError):
@@ -70,21 +73,63 @@ def require_file(root: Path, name: str, why: str) -> Path:
 
 
 def read_json(path: Path | str, top: type, object_hook: Callable[[dict], Any] | None = None) -> Any:
-    """Parse a JSON file (`.gz` allowed) whose top level must be a `top`.
+    """Parse a JSON file (`.gz` allowed) whose top level must be a `top`. object_hook: replaces each object while it is
+    parsed."""
+    return _parse(path, _read_text(Path(path)), top, object_hook)
 
-    object_hook: replaces each object while it is parsed; it is what keeps the 6.6 million answer objects
-    of VQA v2 from ever being in memory together.
+
+def read_entries(path: Path | str, key: str) -> Iterator[Any]:
+    """The entries of the list under `key`, parsed one at a time: the ten million answer objects of a million questions
+    are never in memory together, and no function is called for each of them.
+
+    Raises: what `read_json` and `entries` do, in the same words, though behind the entries before the broken place.
     """
-    path = Path(path)
+    text, scan, number = _read_text(Path(path)), json.JSONDecoder().scan_once, 0
+    try:
+        place, name = _behind(text, 0, "{"), None
+        while name != key:  # the members in front of the list
+            if name is not None:
+                place = _behind(text, scan(text, _behind(text, place))[1], ",")
+            name, place = scan(text, _behind(text, place))
+            if type(name) is not str:
+                raise ValueError
+            place = _behind(text, place, ":")
+        place, comma = _behind(text, place, "["), ","
+        while comma == ",":
+            entry, place = scan(text, _behind(text, place))
+            yield entry
+            number += 1
+            place = _behind(text, place) + 1
+            comma = text[place - 1]
+        if comma == "]":
+            json.loads('{"": 0' + text[place:])  # the members behind the list
+            return
+    except (StopIteration, IndexError, ValueError, RecursionError):
+        pass
+    yield from entries(path, _parse(path, text, dict), key)[number:]  # tells what is wrong
+
+
+def _behind(text: str, place: int, mark: str = "") -> int:
+    """The place behind white space and then `mark`. Raises: ValueError where something else stands there."""
+    place = _SPACE.match(text, place).end()
+    if not text.startswith(mark, place):
+        raise ValueError
+    return place + len(mark)
+
+
+def _read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
-        text = (unpack(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        return (unpack(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except BadGzip as error:
         raise BadAnnotation(path, "a whole gzip file", f"{error}") from error
     except UnicodeDecodeError as error:
         raise BadAnnotation(path, "UTF-8 text", f"bytes that are not ({error})") from error
     except OSError as error:
         raise BadAnnotation(path, "a readable file", f"{type(error).__name__} ({error.strerror})") from error
+
+
+def _parse(path: Path | str, text: str, top: type, object_hook: Callable[[dict], Any] | None = None) -> Any:
     try:
         value = parse_json(text, object_hook)
     except NotJson as error:

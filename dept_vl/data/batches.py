@@ -6,7 +6,7 @@ So a run resumes by starting at a number, and two processes that read halves of 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -52,19 +52,18 @@ class EncodedExamples:
         """
         self.examples = list(examples)
         self.pad_token_id = pad_id(tokenizer)
-        asked = [(example.source, example.context) for example in self.examples]
-        sources = sorted(set(asked), key=lambda source: (source[0], source[1] or ()))
-        place = {source: row for row, source in enumerate(sources)}
-        texts, contexts = [text for text, _ in sources], [context for _, context in sources]
+        place: dict[Hashable, int] = {}  # what differs to its row, in the order in which it first comes
+        self.source_rows = np.fromiter(
+            (place.setdefault((example.source, example.context), len(place)) for example in self.examples), np.int64
+        )
+        texts, contexts = [text for text, _ in place], [context for _, context in place]
         self.sources = tokenise(tokenizer, texts, max_source_length, kind=kind, contexts=contexts)
-        self.source_rows = np.array([place[source] for source in asked], dtype=np.int64)
         answers = sorted({target for example in self.examples for target in example.targets})
-        place = {text: row for row, text in enumerate(answers)}
         self.targets = tokenise_targets(
             tokenizer, answers, max_target_length, kind=kind, may_cut=kind == "seq2seq" or not trained
         )
+        place = {text: row for row, text in enumerate(answers)}
         self._target_rows = TokenTable([place[target] for target in example.targets] for example in self.examples)
-        self._edges = [np.cumsum(example.weights) for example in self.examples]
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -97,7 +96,8 @@ class EncodedExamples:
         return Batch(ids, mask, labels, features, tuple(self.examples[row].id for row in rows), right_padded=True)
 
     def _draw(self, row: int | np.integer, draw: float) -> int:
-        choice = min(int(np.searchsorted(self._edges[row], draw, side="right")), len(self._edges[row]) - 1)
+        edges = np.cumsum(self.examples[row].weights)
+        choice = min(int(np.searchsorted(edges, draw, side="right")), len(edges) - 1)
         return int(self._target_rows[row][choice])
 
 

@@ -31,6 +31,8 @@ KARPATHY = "dataset_coco.json"
 QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"
 SUBTYPES = ("train2014", "val2014")
 Row = Mapping[str, Any]
+Splits = Mapping[str, tuple[str, int | None]]
+"""A run's names for what it loads ("train", "eval") to a split and the greatest number of examples of it."""
 
 
 class EmptySplit(ValueError):
@@ -62,17 +64,26 @@ def load_vqa(root: Path | str, split: str, task: Reader, limit: int | None = Non
 
     limit: stop after so many examples (None: all of them).
     """
-    root = _checked(root, split, (*SPLITS, "all"), limit)
+    return load_vqa_splits(root, {split: (split, limit)}, task)[split]
+
+
+def load_vqa_splits(root: Path | str, splits: Splits, task: Reader) -> dict[str, Loaded]:
+    """As `load_vqa`, for several splits: each file is read once."""
+    root = _checked_splits(root, splits)
+    names = {split for split, _ in splits.values()}
     karpathy_file = find_file(root, KARPATHY)
-    if split != "all":
-        karpathy_file = require_file(root, KARPATHY, f"the images of split {split!r}")
+    if divided := sorted(names - {"all"}):
+        karpathy_file = require_file(root, KARPATHY, f"the images of split {divided[0]!r}")
     karpathy = read_karpathy(karpathy_file) if karpathy_file else {}
     question_files, annotation_files = _vqa_files(root)
     rows = join(question_files, annotation_files)
     _name_images(rows, karpathy, question_files)
-    chosen = rows if split == "all" else split_questions(rows, karpathy, karpathy_file)[split]
+    chosen = {"all": rows} | (split_questions(rows, karpathy, karpathy_file) if divided else {})
     filepaths = {image.filepath for image in karpathy.values()}
-    return _load(root, split, chosen, task, limit, {"read": len(rows)}, filepaths)
+    read = {"read": len(rows)}
+    return {
+        role: _load(root, split, chosen[split], task, limit, read, filepaths) for role, (split, limit) in splits.items()
+    }
 
 
 def load_caption(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
@@ -81,22 +92,37 @@ def load_caption(root: Path | str, split: str, task: Reader, limit: int | None =
     The captions are those of `dataset_coco.json`. Where that file is absent only split 'all' can be had,
     from the official captions files.
     """
-    root = _checked(root, split, (*SPLITS, "all"), limit)
+    return load_caption_splits(root, {split: (split, limit)}, task)[split]
+
+
+def load_caption_splits(root: Path | str, splits: Splits, task: Reader) -> dict[str, Loaded]:
+    """As `load_caption`, for several splits: each file is read once."""
+    root = _checked_splits(root, splits)
+    divided = sorted({split for split, _ in splits.values()} - {"all"})
     karpathy_file = find_file(root, KARPATHY)
     caption_files = [p for p in matching_files(root, "captions*.json") if "_results.json" not in p.name]
-    if split == "all" and karpathy_file is None and caption_files:
+    if not divided and karpathy_file is None and caption_files:
         rows = _merged_captions(caption_files)
-        return _load(root, split, rows, task, limit, {"read": len(rows)})
-    karpathy_file = require_file(root, KARPATHY, f"the images and captions of split {split!r}")
+        return {
+            role: _load(root, split, rows, task, limit, {"read": len(rows)}) for role, (split, limit) in splits.items()
+        }
+    wanted = divided[0] if divided else "all"
+    karpathy_file = require_file(root, KARPATHY, f"the images and captions of split {wanted!r}")
     karpathy = read_karpathy(karpathy_file)
     check_whole_images(karpathy, karpathy_file)
-    rows = [
-        {"image_id": image.image_id, "image": image.file_name, "captions": image.captions}
-        for image in karpathy.values()
-        if split in (image.split, "all")
-    ]
     filepaths = {image.filepath for image in karpathy.values()}
-    return _load(root, split, rows, task, limit, {"read": len(karpathy)}, filepaths)
+
+    def rows_of(split: str) -> list[Row]:
+        return [
+            {"image_id": image.image_id, "image": image.file_name, "captions": image.captions}
+            for image in karpathy.values()
+            if split in (image.split, "all")
+        ]
+
+    return {
+        role: _load(root, split, rows_of(split), task, limit, {"read": len(karpathy)}, filepaths)
+        for role, (split, limit) in splits.items()
+    }
 
 
 def load_aokvqa(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
@@ -111,6 +137,12 @@ def load_aokvqa(root: Path | str, split: str, task: Reader, limit: int | None = 
     present = [{**row, "image": names[row["image_id"]]} for row in rows if row["image_id"] in names]
     counts = {"read": len(rows), "dropped_no_image": len(rows) - len(present)}
     return _load(root, split, present, task, limit, counts)
+
+
+def _checked_splits(root: Path | str, splits: Splits) -> Path:
+    for split, limit in splits.values():
+        _checked(root, split, (*SPLITS, "all"), limit)
+    return Path(root)
 
 
 def _checked(root: Path | str, split: str, splits: tuple[str, ...], limit: int | None) -> Path:

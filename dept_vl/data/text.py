@@ -10,7 +10,6 @@ the causal cue are never cut; a causal model's target is never cut either.
 import collections
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 from tokenizers import Encoding
 
 from dept_vl.data.token_table import Rows, TokenTable
@@ -83,24 +82,31 @@ def tokenise(
     cue = CUE if _is_causal(kind) else ""
     behind = _specials_behind(tokenizer) if cue else 0
     contexts = [None] * len(texts) if contexts is None else contexts
-    rows, counts = [], collections.Counter()
-    encodings = _encode(tokenizer, [text + cue for text in texts], special=True)
-    for text, context, encoding in zip(texts, contexts, encodings, strict=True):
-        ids = encoding.ids[: len(encoding.ids) - behind]
-        over = len(ids) - max_length
-        if over > 0:
-            inside, outside = _free_places(encoding, text, context)
-            if over > len(inside) + len(outside):
-                whole = len(ids) - len(inside) - len(outside)
-                held = f"special tokens and the cue {CUE!r}" if cue else "special tokens"
-                raise NoRoom(f"max_source_length: wanted at least {whole}, room for the {held}, given {max_length}")
-            gone = {*inside[::-1][:over], *outside[::-1][: max(over - len(inside), 0)]}
-            ids = [id for place, id in enumerate(ids) if place not in gone]
-            counts["cut"] += 1
-            if context is not None:
-                counts["context_cut" if over <= len(inside) else "beyond_context_cut"] += 1
-        rows.append(np.asarray(ids, dtype=np.int32))
-    return TokenTable(rows, **counts)
+    counts = collections.Counter()
+
+    def rows() -> Iterator[list[int]]:
+        encodings = _encode(tokenizer, texts, special=True, cue=cue)
+        for text, context, encoding in zip(texts, contexts, encodings, strict=True):
+            ids = encoding.ids[:-behind] if behind else encoding.ids
+            over = len(ids) - max_length
+            if over > 0:
+                inside, outside = _free_places(encoding, text, context)
+                if over > len(inside) + len(outside):
+                    whole = len(ids) - len(inside) - len(outside)
+                    held = f"special tokens and the cue {CUE!r}" if cue else "special tokens"
+                    raise NoRoom(f"max_source_length: wanted at least {whole}, room for the {held}, given {max_length}")
+                gone = {*inside[::-1][:over], *outside[::-1][: max(over - len(inside), 0)]}
+                ids = [id for place, id in enumerate(ids) if place not in gone]
+                counts["cut"] += 1
+                if context is not None:
+                    counts["context_cut" if over <= len(inside) else "beyond_context_cut"] += 1
+            yield ids
+
+    table = TokenTable(rows())
+    table.cut, table.context_cut, table.beyond_context_cut = (
+        counts[name] for name in ("cut", "context_cut", "beyond_context_cut")
+    )
+    return table
 
 
 def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: str) -> list[list[int]]:
@@ -151,11 +157,16 @@ def _is_causal(kind: str) -> bool:
     return kind == "causal"
 
 
-def _encode(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool) -> Iterator[Encoding]:
+def _encode(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool, cue: str = "") -> Iterator[Encoding]:
+    """What `tokenizer(texts, truncation=False).encodings` would hold, without the lists that it makes beside them."""
     require_fast(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
     for start in range(0, len(texts), _PART):
-        part = list(texts[start : start + _PART])
-        yield from tokenizer(part, add_special_tokens=special, truncation=False, verbose=False).encodings
+        part = [text + cue for text in texts[start : start + _PART]]
+        yield from backend.encode_batch(part, add_special_tokens=special)
 
 
 def _specials_behind(tokenizer: Tokenizer) -> int:

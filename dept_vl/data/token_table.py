@@ -1,5 +1,6 @@
 """Token ids of many texts in one flat array, so that they cost four bytes a token and pickle fast."""
 
+from array import array
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -17,12 +18,13 @@ class TokenTable:
     def __init__(
         self, rows: Iterable[Rows], cut: int = 0, *, context_cut: int = 0, beyond_context_cut: int = 0
     ) -> None:
-        rows = list(rows)
-        self.lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
+        flat, lengths = array("i"), array("i")  # filled row by row, so that `rows` need never be in memory together
+        for row in rows:
+            flat.extend(row)
+            lengths.append(len(row))
+        self.lengths = np.array(lengths, dtype=np.int32)
         self._ends = np.cumsum(self.lengths, dtype=np.int64)
-        self._flat = (
-            np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]) if rows else np.empty(0, np.int32)
-        )
+        self._flat = np.array(flat, dtype=np.int32)
         self.cut, self.context_cut, self.beyond_context_cut = cut, context_cut, beyond_context_cut
 
     def __len__(self) -> int:

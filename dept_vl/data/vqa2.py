@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dept_vl.data.annotation_files import BadAnnotation, entries, field, listed, read_json, ten_answers
+from dept_vl.data.annotation_files import BadAnnotation, entries, field, listed, read_entries, read_json, ten_answers
 from dept_vl.data.image_files import check_file_name
 
 Row = dict[str, Any]
@@ -29,6 +29,7 @@ def read_questions(path: Path | str) -> list[Row]:
     subtype = document.get("data_subtype")
     if subtype is not None and not (isinstance(subtype, str) and re.fullmatch(r"\w+", subtype)):
         raise BadAnnotation(path, "a data_subtype such as 'train2014'", f"{subtype!r:.80}")
+    names: dict[int, str] = {}  # one string an image
     rows = []
     for i, entry in enumerate(entries(path, document, "questions")):
         place = ("questions", i)
@@ -36,12 +37,14 @@ def read_questions(path: Path | str) -> list[Row]:
         if not question.strip():
             raise BadAnnotation(path, f"a question at questions[{i}]", repr(question))
         image_id = field(path, place, entry, "image_id", int)
+        if subtype and image_id not in names:
+            names[image_id] = image_name(path, subtype, image_id)
         rows.append(
             {
                 "question_id": field(path, place, entry, "question_id", int),
                 "image_id": image_id,
                 "question": question,
-                "image": image_name(path, subtype, image_id) if subtype else None,
+                "image": names.get(image_id),
             }
         )
     _refuse_duplicates(path, rows)
@@ -50,9 +53,8 @@ def read_questions(path: Path | str) -> list[Row]:
 
 def read_annotations(path: Path | str) -> list[Row]:
     """Rows of question_id, image_id, question_type, answer_type and answers (ten raw strings)."""
-    document = read_json(path, dict, object_hook=_answer_to_string)
     rows = []
-    for i, entry in enumerate(entries(path, document, "annotations")):
+    for i, entry in enumerate(read_entries(path, "annotations")):
         place = ("annotations", i)
         rows.append(
             {
@@ -60,7 +62,7 @@ def read_annotations(path: Path | str) -> list[Row]:
                 "image_id": field(path, place, entry, "image_id", int),
                 "question_type": sys.intern(field(path, place, entry, "question_type", str)),
                 "answer_type": sys.intern(field(path, place, entry, "answer_type", str)),
-                "answers": ten_answers(path, place, field(path, place, entry, "answers", list)),
+                "answers": ten_answers(path, place, _strings(field(path, place, entry, "answers", list))),
             }
         )
     _refuse_duplicates(path, rows)
@@ -102,10 +104,12 @@ def image_name(file: Path | str, subtype: str, image_id: int) -> str:
     return check_file_name(file, f"COCO_{subtype}_{image_id:012d}.jpg")
 
 
-def _answer_to_string(entry: dict) -> Any:
-    """Keeps the string of an answer object; answers repeat, so equal strings are shared."""
-    answer = entry.get("answer")
-    return sys.intern(answer) if type(answer) is str and "question_id" not in entry else entry
+def _strings(answers: list) -> list:
+    """The strings of answer objects, equal ones shared, as answers repeat; other entries stay, for `ten_answers`."""
+    try:
+        return [sys.intern(answer["answer"]) for answer in answers]
+    except (TypeError, KeyError):
+        return [answer.get("answer") if type(answer) is dict else answer for answer in answers]
 
 
 def _refuse_duplicates(path: Path | str, rows: list[Row]) -> None:

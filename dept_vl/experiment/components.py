@@ -17,7 +17,7 @@ from dept_vl.checkpoint.adapter_files import read_config
 from dept_vl.checkpoint.resumable import BadCheckpoint
 from dept_vl.config import AdapterConfig, BadConfig, Experiment
 from dept_vl.data.few_shot import FewShot
-from dept_vl.data.sources import Loaded, load_caption, load_vqa
+from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
 from dept_vl.data.tokenizer import Tokenizer, load_fitting
 from dept_vl.registry import did_you_mean
@@ -120,8 +120,8 @@ def load_splits(
             if given.k_shot is not None or given.k_shot_total is not None:
                 few = FewShot(given.k_shot, given.k_shot_total, given.draw, given.few_shot_val)
             return {role: load_text(root, split, task, limit, few) for role, (split, limit) in splits.items()}
-    load = load_vqa if isinstance(task, VqaTask) else load_caption
-    return {role: load(root, split, task, limit) for role, (split, limit) in splits.items()}
+    load = load_vqa_splits if isinstance(task, VqaTask) else load_caption_splits
+    return load(root, splits, task)
 
 
 def _write_shapes(task: Task) -> Path:

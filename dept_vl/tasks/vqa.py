@@ -52,16 +52,17 @@ class VqaTask:
 
     def read(self, row: Mapping[str, Any]) -> Example | None:
         """An example, or None when every answer of the row normalises to nothing ("", "the", "...")."""
-        scores = soft_targets(row["answers"])
-        if not scores:
+        references = tuple(row["answers"])
+        targets, weights = _targets(references)
+        if not targets:
             return None
-        question, total = row["question"].strip(), sum(scores.values())
+        question = row["question"].strip()
         return Example(
             id=row["question_id"],
             source=self.template.format(question=question),
-            targets=tuple(scores),
-            weights=tuple(score / total for score in scores.values()),
-            references=tuple(row["answers"]),
+            targets=targets,
+            weights=weights,
+            references=references,
             image=row["image"],
             question_type=row["question_type"],
             answer_type=row["answer_type"],
@@ -101,15 +102,28 @@ class VqaTask:
         return {"majority": {each.id: commonest.get(each.question_type, commonest[None]) for each in test}}
 
 
+@lru_cache(maxsize=1 << 16)  # ten times "yes" is an answer to many questions
+def _targets(answers: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    scores = soft_targets(answers)
+    return tuple(scores), _shares(tuple(scores.values()))
+
+
+@lru_cache(maxsize=1 << 10)  # ten answers fall into few patterns
+def _shares(scores: tuple[float, ...]) -> tuple[float, ...]:
+    total = sum(scores)
+    return tuple(score / total for score in scores)
+
+
 def soft_targets(answers: Sequence[str]) -> dict[str, float]:
     """Targets with their soft scores, the best first.
 
     Answers that normalise alike ("2", "two") are one target, spelled as most people spelled it, in lower
     case and stripped: what a generator should emit. Those that normalise to nothing are left out.
     """
-    spellings: dict[str, Counter[str]] = {}
-    for answer in answers:
+    spellings: dict[str, dict[str, int]] = {}  # plain dicts: a Counter each would take as long as all the rest
+    for answer, number in Counter(answers).items():
         if normal := _normalise(answer):
-            spellings.setdefault(normal, Counter())[answer.strip().lower()] += 1
-    groups = sorted(spellings.values(), key=lambda group: -group.total())
-    return {group.most_common(1)[0][0]: SOFT_SCORES[min(group.total(), 4)] for group in groups}
+            group, spelling = spellings.setdefault(normal, {}), answer.strip().lower()
+            group[spelling] = group.get(spelling, 0) + number
+    groups = sorted(spellings.values(), key=lambda group: -sum(group.values()))
+    return {max(group, key=group.__getitem__): SOFT_SCORES[min(sum(group.values()), 4)] for group in groups}

@@ -12,6 +12,7 @@ from dept_vl.data.annotation_files import (
     find_file,
     listed,
     matching_files,
+    read_entries,
     read_json,
     require_file,
     ten_answers,
@@ -69,6 +70,39 @@ def test_the_wrong_top_level_is_refused(tmp_path):
 def test_entries_are_a_list_with_something_in_it(document, message):
     with pytest.raises(BadAnnotation, match=f"f: {message}"):
         entries("f", document, "images")
+
+
+ENTRIES = """ {"info": {"a": [1, "]"]}, "empty": [],
+  "annotations" : [ {"id": 1, "of": [{"id": 2}]} , 3, null ,"]}"], "license": {"annotations": [4]} } """
+
+
+@pytest.mark.parametrize("text", [ENTRIES, ENTRIES.replace(" ", ""), '{"annotations":[0]}', "\ufeff" + ENTRIES])
+def test_entries_read_one_by_one_are_those_of_the_document(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text, encoding="utf-8")
+    assert list(read_entries(path, "annotations")) == read_json(path, dict)["annotations"]
+
+
+BROKEN = [ENTRIES[:end] for end in range(0, len(ENTRIES) - 2, 3)]
+BROKEN += [
+    ENTRIES.replace(old, new, 1)
+    for old, new in [
+        ("3, null", "3 null"), ("3, null", "3,, null"), ('"]}"]', '"]}",]'), ("} } ", "}, } "), ("} } ", "} } {"),
+        ("3", "9" * 5000), ("3", "[" * 5000), ("annotations", "answers"), ('"empty"', "5"), (" {", "["), ("[ {", "{"),
+        (": [4]", ""), ("3", "3:"),
+    ]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*BROKEN, '{"annotations": []}', '{"annotations": {}}', "[1]", "{}"])
+def test_a_broken_document_says_the_same_whether_read_one_by_one_or_whole(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(BadAnnotation) as whole:
+        entries(path, read_json(path, dict), "annotations")
+    with pytest.raises(BadAnnotation) as one_by_one:
+        list(read_entries(path, "annotations"))
+    assert str(one_by_one.value) == str(whole.value)
 
 
 @pytest.mark.parametrize(

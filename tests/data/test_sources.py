@@ -9,10 +9,12 @@ from dept_vl.data import (
     EmptySplit,
     MissingFile,
     MissingImages,
+    annotation_files,
     load_aokvqa,
     load_caption,
     load_vqa,
 )
+from dept_vl.data.sources import load_caption_splits, load_vqa_splits
 from dept_vl.shapes.files import write_shapes
 from dept_vl.tasks import CaptionTask, VqaTask
 
@@ -33,6 +35,20 @@ def test_vqa_splits(root, split, images):
     assert loaded.counts == {
         "read": 8, "in_split": number, "dropped_no_answer": 0, "examples": number, "images": len(images)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("several", "one", "task", "files"),
+    [(load_vqa_splits, load_vqa, VqaTask(), 5), (load_caption_splits, load_caption, CaptionTask(), 1)],
+)
+def test_a_run_of_several_splits_reads_each_file_once(root, several, one, task, files, monkeypatch):
+    folder = root.write()
+    splits = {"train": ("train", None), "eval": ("val", 1), "test": ("test", None), "again": ("val", None)}
+    wanted = {role: one(folder, split, task, limit) for role, (split, limit) in splits.items()}
+    opened, read = [], annotation_files._read_text
+    monkeypatch.setattr(annotation_files, "_read_text", lambda path: opened.append(path) or read(path))
+    assert several(folder, splits, task) == wanted
+    assert len(opened) == len(set(opened)) == files
 
 
 @pytest.mark.parametrize(("split", "images"), [("train", [1, 2]), ("val", [3]), ("test", [4]), ("all", [1, 2, 3, 4])])

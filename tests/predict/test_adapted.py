@@ -74,6 +74,33 @@ def test_a_mixed_batch_reads_the_embeddings_of_each_alone(save, load, pictures):
     assert torch.equal(embeds[2, : len(bare)], bare), "the base model's row has something else than its text"
 
 
+@pytest.mark.parametrize("number", [30, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_bank_of_many_adapters_gives_each_row_what_its_own_alone_does(number, save, load):
+    """Every row of a batch has another adapter; 1,000 of them are loaded at once."""
+    folders = [save("dept", f"adapter_{seed}", seed=seed, visual=False) for seed in range(number)]
+    names = [folder.name for folder in folders]
+    bank = load(folders[0], adapter_name=names[0])
+    for folder, name in zip(folders[1:], names[1:], strict=True):
+        bank.load_adapter(folder, adapter_name=name)
+    asked = [QUESTIONS[place % len(QUESTIONS)] for place in range(number)]
+    answers = bank.answer(None, asked, adapter_names=names)
+    rows = plan_rows("vqa", None, asked, names, bank.adapters)
+    with torch.no_grad():
+        mixed, mask = bank.embed(rows)
+    alone = load(folders[0], adapter_name=names[0])
+    seen = set()
+    for place, (folder, name) in enumerate(zip(folders, names, strict=True)):
+        if place:
+            alone.delete_adapter(names[place - 1])
+            alone.load_adapter(folder, adapter_name=name)
+        with torch.no_grad():
+            embeds, own = alone.embed(plan_rows("vqa", None, [asked[place]], [name], alone.adapters))
+        assert torch.equal(mixed[place, : int(own.sum())], embeds[0]) and mask[place].sum() == own.sum()
+        assert alone.answer(None, [asked[place]]) == [answers[place]]
+        seen.add(embeds.numpy().tobytes())
+    assert len(seen) == number, "adapters that are alike test nothing"
+
+
 def test_rows_keep_their_places_whatever_their_decoding(save, load, pictures):
     model = load(save("pt", max_target_length=6))
     model.load_adapter(save("dept", max_target_length=2, num_beams=3), adapter_name="short")
