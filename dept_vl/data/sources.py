@@ -80,10 +80,13 @@ def load_vqa_splits(root: Path | str, splits: Splits, task: Reader) -> dict[str,
     _name_images(rows, karpathy, question_files)
     chosen = {"all": rows} | (split_questions(rows, karpathy, karpathy_file) if divided else {})
     filepaths = {image.filepath for image in karpathy.values()}
-    read = {"read": len(rows)}
-    return {
-        role: _load(root, split, chosen[split], task, limit, read, filepaths) for role, (split, limit) in splits.items()
-    }
+    read, last = {"read": len(rows)}, {split: role for role, (split, _) in splits.items()}
+    chosen, rows = {split: chosen[split] for split in last}, []  # a row goes once its last example is made
+    loaded = {}
+    for role, (split, limit) in splits.items():
+        own = chosen.pop(split) if role == last[split] else list(chosen[split])
+        loaded[role] = _load(root, split, own, task, limit, read, filepaths)
+    return loaded
 
 
 def load_caption(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
@@ -104,7 +107,8 @@ def load_caption_splits(root: Path | str, splits: Splits, task: Reader) -> dict[
     if not divided and karpathy_file is None and caption_files:
         rows = _merged_captions(caption_files)
         return {
-            role: _load(root, split, rows, task, limit, {"read": len(rows)}) for role, (split, limit) in splits.items()
+            role: _load(root, split, list(rows), task, limit, {"read": len(rows)})
+            for role, (split, limit) in splits.items()
         }
     wanted = divided[0] if divided else "all"
     karpathy_file = require_file(root, KARPATHY, f"the images and captions of split {wanted!r}")
@@ -195,18 +199,19 @@ def _merged_captions(files: list[Path]) -> list[Row]:
 def _load(
     root: Path,
     split: str,
-    rows: Iterable[Row],
+    rows: list[Row | None],
     task: Reader,
     limit: int | None,
     counts: dict[str, int],
     filepaths: Iterable[str] = (),
 ) -> Loaded:
-    rows = list(rows)
+    """Empties `rows`: a million of them take more memory than their examples."""
     examples: list[Example] = []
     dropped = 0
-    for row in rows:
+    for place, row in enumerate(rows):
         if len(examples) == limit:
             break
+        rows[place] = None
         example = task.read(row)
         if example is None:
             dropped += 1
