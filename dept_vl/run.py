@@ -14,7 +14,7 @@ from dept_vl.checkpoint.adapter_folder import SHIFT_VISUAL, save_adapter
 from dept_vl.checkpoint.card import ModelFacts
 from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
-from dept_vl.experiment import Parts, build, check, fit, resolve, start, start_trackers
+from dept_vl.experiment import Parts, build, check, fit, resolve, start, start_trackers, together
 from dept_vl.report import write_report
 from dept_vl.results import assemble
 
@@ -57,9 +57,15 @@ def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
 
     An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
     processes together for another run.
+
+    Raises: LostProcess where another process of the run ends or cannot be reached.
     """
     check(config)
-    config = resolve(config)
+    with together(config):
+        return _run(resolve(config), last)
+
+
+def _run(config: Experiment, last: bool) -> dict[str, Any] | None:
     began = time.time()
     folder = Path(config.output_dir)
     refuse_occupied(folder, resumed=config.resume_from_checkpoint is not None)

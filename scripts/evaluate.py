@@ -61,8 +61,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             result = COMMANDS[given.command](**given[given.command].as_dict())
         except (ValueError, OSError) as error:
             sys.exit(f"evaluate.py: error: {error}")
-        json.dump(result, stdout, indent=2, allow_nan=False)
-        stdout.write("\n")
+        if int(os.environ.get("RANK", 0)) == 0:  # of several processes, which know the same, one tells
+            json.dump(result, stdout, indent=2, allow_nan=False)
+            stdout.write("\n")
 
 
 if __name__ == "__main__":

@@ -8,18 +8,21 @@ import sys
 from pathlib import Path
 
 from dept_vl.config import parse_experiment
-from dept_vl.experiment import build_task, features, load_clip, load_splits, start
+from dept_vl.experiment import build_task, features, load_clip, load_splits, start, together
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml")]
 
 if __name__ == "__main__":
     config = parse_experiment(None, description=__doc__.splitlines()[0], defaults=DEFAULTS)
-    accelerator, task = start(config), config.task
+    task = config.task
     names = {task.train_split, task.eval_split, task.test_split}
     try:
-        loaded = load_splits(config, build_task(config), accelerator, {name: (name, None) for name in sorted(names)})
-        store = features(config, load_clip(config), list(loaded.values()), accelerator)
+        with together(config):
+            accelerator = start(config)
+            splits = {name: (name, None) for name in sorted(names)}
+            loaded = load_splits(config, build_task(config), accelerator, splits)
+            store = features(config, load_clip(config), list(loaded.values()), accelerator)
     except (ValueError, OSError) as error:
         sys.exit(f"extract_features.py: {type(error).__name__}: {error}")
     if accelerator.is_main_process:

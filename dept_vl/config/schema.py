@@ -227,7 +227,7 @@ class Experiment:
         dataloader_num_workers: processes that make batches; 0 makes them in the training process.
         num_threads: CPU threads of each process; null shares the cores among the processes.
         ddp_timeout: seconds that processes wait for each other before the run ends with an error, as when a machine or
-            its link is gone. Longer than the longest part that one process does alone (extraction, METEOR).
+            its link is gone. Longer than the longest part that one process does alone (hashing images, METEOR).
         progress: progress bars on the main process.
         adapter: the text-side adapter.
         backbone: the frozen language model.

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from jaxtyping import Float
 from torch import Tensor
 
@@ -56,20 +57,22 @@ def load_clip(config: Experiment) -> FrozenClip:
 
 
 def features(config: Experiment, clip: FrozenClip, loaded: Iterable[Loaded], accelerator: Accelerator) -> FeatureStore:
-    """The features of all images of these splits, extracted by the main process unless they are there."""
+    """The features of all images of these splits, each process extracting its share unless they are there."""
     vision = config.vision
     images = {key: path for each in loaded for key, path in each.image_paths.items()}
-    with accelerator.main_process_first():
-        return extract(
-            clip.to(accelerator.device),
-            images,
-            Path(vision.feature_dir),
-            dtype=vision.dtype,
-            batch_size=vision.batch_size,
-            num_workers=vision.num_workers,
-            progress=config.progress and accelerator.is_main_process,
-            on_unreadable=vision.on_unreadable,
-        )
+    return extract(
+        clip.to(accelerator.device),
+        images,
+        Path(vision.feature_dir),
+        dtype=vision.dtype,
+        batch_size=vision.batch_size,
+        num_workers=vision.num_workers,
+        progress=config.progress and accelerator.is_main_process,
+        on_unreadable=vision.on_unreadable,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        gather=lambda given: gather_object([given]),
+    )
 
 
 class Resident:

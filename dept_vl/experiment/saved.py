@@ -12,6 +12,7 @@ from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, TaskConfig
 from dept_vl.evaluate import histogram
 from dept_vl.experiment.assembly import build, start
 from dept_vl.experiment.components import build_task, resolve
+from dept_vl.experiment.processes import together
 from dept_vl.predict.rows import WrongTask
 from dept_vl.tasks import TASKS, TextTask
 
@@ -58,8 +59,9 @@ def score_adapter(
     bf16 = _precision(Path(adapter)) if bf16 is None else bf16
     config = _experiment(saved, task, root, split, protocol, label_form, decoding, backbone)
     config = resolve(dataclasses.replace(config, per_device_eval_batch_size=batch_size, bf16=bf16, progress=False))
-    parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
-    answers = parts.predict("test")
+    with together(config):
+        parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
+        answers = parts.predict("test")
     scores = parts.score("test", answers)
     if predictions is not None:
         path, examples = Path(predictions), parts.splits["test"].examples

@@ -11,7 +11,7 @@ dtype, and of the list of images with the hash of each file. Where files and mod
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from dept_vl.vision.shards import (
 
 __all__ = ["FeatureStore", "UnreadableImages", "UnstorableFeatures", "extract"]
 
+Span = tuple[int, int]  # first image of the sorted list, and the one after the last
 _NAMES = ("vision_model_name", "vision_pretrained")  # say where a model came from, not what it is
 
 
@@ -61,11 +62,16 @@ def extract(
     shard_size: int = 1024,
     progress: bool = False,
     on_unreadable: str = "error",
+    rank: int = 0,
+    world: int = 1,
+    gather: Callable[[Any], list[Any]] = lambda given: [given],
 ) -> FeatureStore:
     """The features of these images (key to file): found again when they exist, otherwise made and stored.
 
-    What a killed extraction finished, shard by shard, is kept and used. Several processes may extract
-    the same list at once: each does the whole work and no file is ever half-written.
+    What a killed extraction finished, shard by shard, is kept and used. The processes of one run, on one machine or on
+    several that share the folder, make every `world`-th shard each; the first one (`rank` 0) looks for the store,
+    writes its manifest and tells of unreadable images. Several runs may extract the same list at once: each does
+    the whole work and no file is ever half-written.
 
     Args:
         folder: holds the stores; this one goes to a sub-folder named by its address.
@@ -73,6 +79,7 @@ def extract(
         num_workers: processes that decode images; 0 decodes in this one.
         on_unreadable: "error" tries every image, then refuses the list; "report" stores the readable
             ones, warns with the count and lists the others with reasons in `unreadable`.
+        gather: what each process of the run gives it, by rank, for all of them; all call it equally often.
 
     Raises:
         UnreadableImages: with "error", or when no image is readable.
@@ -82,26 +89,34 @@ def extract(
     _check_arguments(images, dtype, batch_size, num_workers, shard_size, on_unreadable)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    hashes = hash_files(images, folder / "hashes.json", num_threads=num_workers, progress=progress)
     files = [(key, Path(images[key])) for key in sorted(images)]
-    address = _address(clip.identity(), dtype, [(key, hashes[key]) for key, _ in files])
+    address, store = None, None
+    if rank == 0:
+        hashes = hash_files(images, folder / "hashes.json", num_threads=num_workers, progress=progress)
+        address = _address(clip.identity(), dtype, [(key, hashes[key]) for key, _ in files])
+        store = _find(folder / address[:20])
+    address, found = gather((address, store is not None))[0]
     place = folder / address[:20]
-    store = _find(place)
-    if store is None:
+    if not found:
         place.mkdir(exist_ok=True)
         remove_abandoned(place)
-        shards = _make_shards(
-            clip, files, place, address, STORED_DTYPES[dtype], batch_size, num_workers, shard_size, progress
+        spans = [(start, min(start + shard_size, len(files))) for start in range(0, len(files), shard_size)]
+        share = _make_shards(
+            clip, files, spans[rank::world], place, address, STORED_DTYPES[dtype], batch_size, num_workers, progress
         )
-        reasons = {key: reason for shard in shards.values() for key, reason in shard.unreadable.items()}
-        _refuse(reasons, len(files), on_unreadable)
-        _write_manifest(place, address, dtype, clip, shards, reasons)
-        store = FeatureStore.open(place)
-    _refuse(store.unreadable, len(files), on_unreadable)
-    if store.unreadable:
-        hint = f" and not in the feature store {place} (delete it to try them again)"
-        warnings.warn(str(UnreadableImages(store.unreadable, len(files), hint)), stacklevel=2)
-    return store
+        shards = dict(sorted(made for each in gather(share) for made in each.items()))
+        if rank == 0:
+            reasons = {key: reason for shard in shards.values() for key, reason in shard.unreadable.items()}
+            _refuse(reasons, len(files), on_unreadable)
+            _write_manifest(place, address, dtype, clip, shards, reasons)
+            store = FeatureStore.open(place)
+    if store is not None:
+        _refuse(store.unreadable, len(files), on_unreadable)
+        if store.unreadable:
+            hint = f" and not in the feature store {place} (delete it to try them again)"
+            warnings.warn(str(UnreadableImages(store.unreadable, len(files), hint)), stacklevel=2)
+    gather(None)  # no process goes on with what the first one refuses
+    return FeatureStore.open(place) if store is None else store
 
 
 def _check_arguments(
@@ -150,20 +165,17 @@ def _refuse(reasons: Reasons, total: int, on_unreadable: str) -> None:
 def _make_shards(
     clip: FrozenClip,
     files: list[tuple[str, Path]],
+    spans: list[Span],
     place: Path,
     address: str,
     dtype: torch.dtype,
     batch_size: int,
     num_workers: int,
-    shard_size: int,
     progress: bool,
-) -> dict[str, ShardFile]:
-    """Every shard's header by file name. A shard's share of the list is in its name, so that extractions
-    with different shard sizes can never read each other's rows under a wrong key."""
-    spans = [(start, min(start + shard_size, len(files))) for start in range(0, len(files), shard_size)]
-    names = {span: f"{span[0]}-{span[1]}.safetensors" for span in spans}
+) -> dict[Span, ShardFile]:
+    """The header of each of these shards."""
     shape = (clip.num_patches, clip.width)
-    finished = {span: _read_finished(place / names[span], address, shape) for span in spans}
+    finished = {span: _read_finished(place / _shard_name(span), address, shape) for span in spans}
     missing = [span for span in spans if finished[span] is None]
     total = sum(stop - start for start, stop in missing)
     with tqdm(total=total, desc="CLIP features", unit="img", disable=not progress) as bar:
@@ -180,10 +192,16 @@ def _make_shards(
                 unreadable |= reasons
                 seen += len(batch_keys) + len(reasons)
                 bar.update(len(batch_keys) + len(reasons))
-            path = place / names[start, stop]
+            path = place / _shard_name((start, stop))
             write_shard(path, features[: len(keys)], tuple(keys), unreadable, address)
             finished[start, stop] = ShardFile(tuple(keys), unreadable, path.stat().st_size)
-    return {names[span]: header for span, header in finished.items() if header is not None}
+    return {span: header for span, header in finished.items() if header is not None}
+
+
+def _shard_name(span: Span) -> str:
+    """A shard's share of the list is in its name, so that extractions with different shard sizes can never read each
+    other's rows under a wrong key."""
+    return f"{span[0]}-{span[1]}.safetensors"
 
 
 def _read_finished(path: Path, address: str, shape: tuple[int, int]) -> ShardFile | None:
@@ -199,7 +217,7 @@ def _read_finished(path: Path, address: str, shape: tuple[int, int]) -> ShardFil
 
 
 def _write_manifest(
-    place: Path, address: str, dtype: str, clip: FrozenClip, shards: dict[str, ShardFile], unreadable: Reasons
+    place: Path, address: str, dtype: str, clip: FrozenClip, shards: dict[Span, ShardFile], unreadable: Reasons
 ) -> None:
     manifest = {
         "format": 1,
@@ -210,7 +228,8 @@ def _write_manifest(
         "identity": clip.identity(),
         "unreadable": unreadable,
         "shards": [
-            {"file": name, "bytes": shard.num_bytes, "keys": list(shard.keys)} for name, shard in shards.items()
+            {"file": _shard_name(span), "bytes": shard.num_bytes, "keys": list(shard.keys)}
+            for span, shard in shards.items()
         ],
     }
     write_whole(place / MANIFEST, json.dumps(manifest).encode())

@@ -26,6 +26,18 @@ def train(config: Experiment) -> None:
         run(config)
 
 
+def train_together(config: Experiment, rank: int, port: int, told: Path) -> None:
+    """One of two processes of a run on the CPU; what ends it is written to `told`."""
+    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in places.items()}, MASTER_ADDR="127.0.0.1")
+    os.environ.update(ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1")
+    try:
+        train(config)
+    except OSError as error:
+        told.write_text(f"{type(error).__name__}: {error}")
+        os._exit(1)
+
+
 def store_features(clip: Path, images: dict[str, Path], folder: Path) -> None:
     torch.set_num_threads(1)
     tower = FrozenClip.load(f"local-dir:{clip}", layer=3, pooling="none", resize="squash")

@@ -4,6 +4,7 @@ import os
 import pickle
 import resource
 import signal
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -223,6 +224,89 @@ def test_two_processes_may_extract_the_same_list(clip, make_images, tmp_path):
     store = extract(clip, images, tmp_path / "store")
     torch.testing.assert_close(store.gather(whole.keys), whole.gather(whole.keys), rtol=2**-10, atol=1e-4)
     assert not list(store.folder.glob(".*.tmp"))
+
+
+def extract_together(world, *arguments, **settings):
+    """What each of `world` processes of one run, threads here, was given or refused."""
+    meeting, given, ended = threading.Barrier(world), [None] * world, [None] * world
+
+    def work(rank):
+        def gather(each):
+            given[rank] = each
+            meeting.wait(60)
+            everyone = list(given)
+            meeting.wait(60)  # nobody gives more before all have read
+            return everyone
+
+        try:
+            ended[rank] = extract(*arguments, **settings, rank=rank, world=world, gather=gather)
+        except Exception as error:
+            meeting.abort()  # a process that ends, as the others see it
+            ended[rank] = error
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return ended
+
+
+def test_the_processes_of_a_run_make_the_store_of_one(clip, make_images, tmp_path, count_images):
+    images = make_images(10)
+    whole = extract(clip, images, tmp_path / "whole", batch_size=2, shard_size=3)
+    for world in (2, 3, 5):  # of 4 shards: the last process has none
+        count_images.update(images=0)
+        for again in range(2):
+            stores = extract_together(world, clip, images, tmp_path / f"by_{world}", batch_size=2, shard_size=3)
+            assert [files_of(store) for store in stores] == [files_of(whole)] * world
+            assert count_images["images"] == 10, again
+
+
+def test_each_process_of_a_run_makes_its_own_shards(clip, make_images, tmp_path, monkeypatch):
+    made = []
+
+    def note(path, *arguments):
+        made.append((threading.current_thread().name, path.name))
+        write_shard(path, *arguments)
+
+    monkeypatch.setattr("dept_vl.vision.store.write_shard", note)
+    extract_together(2, clip, make_images(10), tmp_path / "store", batch_size=2, shard_size=3)
+    first, second = ({name for who, name in made if who == each} for each in sorted({who for who, _ in made}))
+    shares = ["0-3.safetensors", "6-9.safetensors"], ["3-6.safetensors", "9-10.safetensors"]
+    assert sorted([sorted(first), sorted(second)]) == sorted(shares) and len(made) == 4
+
+
+def test_a_run_of_any_number_of_processes_goes_on_where_one_of_several_was_killed(
+    clip, make_images, tmp_path, count_images
+):
+    images = make_images(12)
+    whole = extract(clip, images, tmp_path / "whole", batch_size=2, shard_size=2)
+    for world in (1, 2, 3):
+        folder = tmp_path / f"then_{world}"
+        count_images.update(images=0, limit=4)
+        ended = extract_together(2, clip, images, folder, batch_size=2, shard_size=2)
+        assert any(isinstance(each, Killed) for each in ended) and not list(folder.glob("*/manifest.json"))
+        finished = len(list(folder.glob("*/*.safetensors")))
+        assert 0 < finished < 6
+        count_images.update(images=0, limit=None)
+        stores = extract_together(world, clip, images, folder, batch_size=2, shard_size=2)
+        assert count_images["images"] == 12 - 2 * finished
+        assert [files_of(store) for store in stores] == [files_of(whole)] * world
+
+
+def test_several_processes_tell_of_unreadable_images_once(clip, half_readable, tmp_path, monkeypatch):
+    warned, sizes = [], {"batch_size": 4, "shard_size": 5}
+    monkeypatch.setattr(warnings, "warn", lambda message, **_: warned.append(message))  # no catcher knows threads
+    first, *others = extract_together(3, clip, half_readable, tmp_path / "refused", **sizes)
+    assert isinstance(first, UnreadableImages) and len(first.reasons) == 14
+    assert all(isinstance(each, threading.BrokenBarrierError) for each in others)  # wait for one that has ended
+    assert not warned
+    told = extract_together(3, clip, half_readable, tmp_path / "told", **sizes, on_unreadable="report")
+    [message] = warned
+    assert message.startswith("14 of 27 images are unreadable and not in the feature store")
+    alone = extract(clip, half_readable, tmp_path / "alone", **sizes, on_unreadable="report")
+    assert [files_of(store) for store in told] == [files_of(alone)] * 3
 
 
 @pytest.fixture
