@@ -28,7 +28,7 @@ def free_port() -> int:
 @pytest.fixture
 def config(byte_t5, tmp_path):
     root = write_cola(tmp_path / "data")
-    sizes = {"max_steps": 60, "save_steps": 4, "eval_steps": 10, "ddp_timeout": 30}
+    sizes = {"max_steps": 40, "save_steps": 4, "eval_steps": 20, "ddp_timeout": 30}
     return text_experiment(byte_t5, root, tmp_path / "whole", **sizes)
 
 
@@ -56,7 +56,7 @@ def test_the_other_process_tells_at_once_and_the_run_resumes_to_the_same_bytes(v
     folder = tmp_path / "killed"
     processes, told = fork_two(config, folder)
     log, deadline = folder / "metrics.jsonl", time.monotonic() + 60
-    while not log.exists() or log.read_text().count('"loss"') < 22:
+    while not log.exists() or log.read_text().count('"loss"') < 6:
         assert time.monotonic() < deadline and all(process.is_alive() for process in processes)
         time.sleep(0.002)
     processes[victim].kill()
@@ -106,7 +106,7 @@ def test_what_a_backend_says_is_told_in_a_line(error, reason, config, monkeypatc
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_launcher_names_the_process_that_died(victim, config, tmp_path):
-    launches = []
+    config, launches = dataclasses.replace(config, max_steps=300, save_steps=20, eval_steps=100), []
 
     def launch(name, *words):
         write_config(config, tmp_path)
@@ -119,7 +119,7 @@ def test_the_launcher_names_the_process_that_died(victim, config, tmp_path):
         whole = launch("whole")
         assert whole.end() == 0, whole.said()
         killed = launch("killed")
-        wait_for_steps(tmp_path / "killed", 22, [killed])
+        wait_for_steps(tmp_path / "killed", 75, [killed])
         began = time.monotonic()
         killed.kill(victim)
         assert killed.end() == 1 and time.monotonic() - began < 60
