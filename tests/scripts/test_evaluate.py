@@ -96,6 +96,13 @@ def test_vqa_prints_one_json_object_under_the_named_protocol(evaluate, protocol,
     }
 
 
+def test_of_several_processes_the_first_prints(evaluate, vqa, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert evaluate("vqa", *vqa).stdout == ""
+    monkeypatch.setenv("RANK", "0")
+    assert json.loads(evaluate("vqa", *vqa).stdout)
+
+
 def test_what_a_library_or_its_program_prints_goes_to_stderr(vqa, tmp_path):
     chatty = tmp_path / "sitecustomize.py"
     chatty.write_text(
