@@ -29,7 +29,7 @@ def free_port() -> int:
 def config(byte_t5, tmp_path):
     root = write_cola(tmp_path / "data")
     sizes = {"max_steps": 40, "save_steps": 4, "eval_steps": 20, "ddp_timeout": 30}
-    return text_experiment(byte_t5, root, tmp_path / "whole", **sizes)
+    return text_experiment(byte_t5, root, tmp_path / "whole", backbone={"dropout": True}, **sizes)
 
 
 def fork_two(config, folder):
@@ -63,7 +63,7 @@ def test_the_other_process_tells_at_once_and_the_run_resumes_to_the_same_bytes(v
     began = time.monotonic()
     for process in processes:
         process.join(60)
-    assert time.monotonic() - began < 10 and processes[1 - victim].exitcode == 1
+    assert time.monotonic() - began < 25 and processes[1 - victim].exitcode == 1
     message = told[1 - victim].read_text()
     assert message.startswith(f"LostProcess: rank {1 - victim} of 2 processes, on {socket.gethostname()}: another ")
     assert "--resume_from_checkpoint last" in message and "\n" not in message
