@@ -4,10 +4,12 @@
     adapter_model.safetensors   trained weights only: the adapter's, and the projection's as visual_projection.*
     README.md                   the model card
 
+The config records the sha256 of the weights that it belongs to, and reading refuses others.
 `peft_type` is PEFT's own PROMPT_TUNING for prompt tuning; the other methods have names that PEFT does not know,
 which is why `library_name` stands beside it.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,9 +45,10 @@ TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZE
 SHIFT_VISUAL = "shift_visual"  # beside them, true, where the shift covers visual tokens too
 TASK_TYPES = ("SEQ_2_SEQ_LM", "CAUSAL_LM")  # PEFT's names for an encoder-decoder and a decoder-only model
 _FIXED = {"library_name": LIBRARY, "inference_mode": True, "num_transformer_submodules": 1}
+WEIGHTS_HASH = "weights_sha256"  # absent in folders saved before it was there
 PROJECTION_FIELDS = ("vision_width", "vision_num_patches")
 KNOWN_FIELDS = {*_FIXED, *ADAPTER_FIELDS, *BACKBONE_FIELDS, *VISION_FIELDS, *PROJECTION_FIELDS, "peft_type"} | {
-    "dept_vl_version", "projection_type", "task", "task_type",
+    "dept_vl_version", "projection_type", "task", "task_type", WEIGHTS_HASH,
 }  # fmt: skip
 
 
@@ -114,13 +117,15 @@ def write_adapter(folder: Path | str, saved: SavedAdapter) -> None:
     weights = saved.weights()
     if wrong := check_finite(weights):
         raise UnsavableAdapter(f"{folder}: wanted finite weights to save, given {wrong}; nothing was written")
-    text = json.dumps(saved.config, sort_keys=True, indent=2, allow_nan=False) + "\n"
+    data = save(weights, metadata={"format": "pt"})
+    config = {**saved.config, WEIGHTS_HASH: hashlib.sha256(data).hexdigest()}
+    text = json.dumps(config, sort_keys=True, indent=2, allow_nan=False) + "\n"
     files = {
-        WEIGHTS: save(weights, metadata={"format": "pt"}),
+        WEIGHTS: data,
         CARD: saved.card.encode("utf-8"),
         CONFIG: text.encode("utf-8"),
     }
-    write_files_whole(Path(folder), files)
+    write_files_whole(Path(folder), files, key=CONFIG)
 
 
 def describe_adapter(

@@ -78,4 +78,4 @@ def export_peft(
         WEIGHTS: save(weights, metadata={"format": "pt"}),
         CONFIG: (json.dumps(config, sort_keys=True, indent=2) + "\n").encode("utf-8"),
     }
-    write_files_whole(Path(out), files)
+    write_files_whole(Path(out), files, key=CONFIG)

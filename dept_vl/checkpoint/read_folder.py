@@ -1,5 +1,6 @@
 """Reading our own adapter folder: the config is checked, then the weights against it, and nothing is guessed."""
 
+import hashlib
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ from dept_vl.checkpoint.adapter_folder import (
     SIZES,
     TASK_SIZES,
     TASK_TYPES,
+    WEIGHTS_HASH,
     SavedAdapter,
 )
 from dept_vl.checkpoint.identity import BACKBONE_FIELDS, VISION_FIELDS
@@ -65,6 +67,7 @@ def read_adapter(folder: Path | str) -> SavedAdapter:
     adapter = build_checked(method, config, state, path)
     load_weights(adapter, own, folder / WEIGHTS)
     projection = _read_projection(path, config, others, folder / WEIGHTS)
+    _refuse_mixture(config, folder / WEIGHTS)
     return SavedAdapter(adapter, projection, config, read_card(folder))
 
 
@@ -92,6 +95,17 @@ def check_sizes(path: Path, config: Mapping[str, Any], names: Iterable[str], sta
             raise BadAdapterFolder(
                 path, f"{name} <= {widest}, the greatest size among its weights", f"{size}: the two files do not match"
             )
+
+
+def _refuse_mixture(config: Mapping[str, Any], weights: Path) -> None:
+    wanted, given = config.get(WEIGHTS_HASH), hashlib.sha256(weights.read_bytes()).hexdigest()
+    if wanted not in (None, given):
+        raise BadAdapterFolder(
+            weights,
+            f"the weights with which {CONFIG} was saved (sha256 {wanted!s:.12})",
+            f"others ({given:.12}): damaged, or of another adapter whose saving was cut off; save it once more, or "
+            f"take {WEIGHTS_HASH} out of the config where they were changed on purpose",
+        )
 
 
 def _read_method(path: Path, config: dict[str, Any]) -> str:

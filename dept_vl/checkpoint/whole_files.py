@@ -1,13 +1,17 @@
 """Several small files written together: all of them, or what was there before."""
 
+import contextlib
 import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 
-def write_files_whole(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files_whole(folder: Path, files: Mapping[str, bytes], *, key: str | None = None) -> None:
     """Write every file under another name, make sure that the disk has it, and only then rename them all.
+
+    Without the file named `key` no reader takes the others: the older one goes before the first is renamed and the new
+    one comes last, so a kill in between leaves nothing that loads rather than files of both.
 
     Raises:
         OSError: naming the folder; the older files are as they were, and a folder made here is gone again.
@@ -22,8 +26,10 @@ def write_files_whole(folder: Path, files: Mapping[str, bytes]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())  # a full disk may only show here
-        for name, temporary in temporaries.items():
-            os.replace(temporary, folder / name)
+        if key is not None:
+            (folder / key).unlink(missing_ok=True)
+        for name in sorted(files, key=lambda name: name == key):
+            os.replace(temporaries[name], folder / name)
         whole = True
     except OSError as error:
         wanted = f"{', '.join(files)} ({sum(map(len, files.values())):,} bytes)"
@@ -32,6 +38,7 @@ def write_files_whole(folder: Path, files: Mapping[str, bytes]) -> None:
     finally:
         if folder.is_dir():
             for temporary in temporaries.values():
-                temporary.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not there, or a disk that has become read-only
+                    temporary.unlink()
             if is_new and not whole and not any(folder.iterdir()):
                 folder.rmdir()

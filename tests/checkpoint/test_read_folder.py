@@ -197,3 +197,19 @@ def test_a_great_header_is_not_read_to_say_what_is_cut(folder):
     header = b"[" * (2**20 + 1)
     (folder / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header)
     _refused(folder, WEIGHTS, "given one whose header has 1,048,577 bytes")
+
+
+def test_weights_of_another_adapter_of_the_same_sizes_are_refused(folder, make_adapter, save):
+    """What a copy, two writers at once or a kill could leave: nothing but the hash tells them apart."""
+    other = save(make_adapter("dept", seed=1), "other")
+    (folder / WEIGHTS).write_bytes((other / WEIGHTS).read_bytes())
+    _refused(folder, WEIGHTS, r"saved \(sha256 [0-9a-f]{12}\), given others \([0-9a-f]{12}\): damaged, or of another")
+
+
+def test_one_flipped_bit_is_refused_and_a_folder_without_the_hash_loads(folder):
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-3] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+    _refused(folder, WEIGHTS, "wanted the weights with which adapter_config.json was saved")
+    _edit(folder, weights_sha256="drop")
+    assert read_adapter(folder).adapter.r == 2  # as folders saved before it was there
