@@ -237,3 +237,68 @@ def test_a_checkpoint_from_before_length_step_had_steps_of_8(experiment, tmp_pat
     assert resume_from_an_old_one(8)
     with pytest.raises(BadCheckpoint, match="wanted a checkpoint of a run with .*'length_step': 2"):
         resume_from_an_old_one(2)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "deleted": (lambda folder: (folder / "optimizer.pt").unlink(), "optimizer.pt: wanted .* given no file"),
+    "truncated": (lambda folder: os.truncate(folder / "rng_0.pt", 99), "rng_0.pt: wanted .* bytes, given 99"),
+    "a flipped bit": (
+        lambda folder: flip(folder / "adapter_model.safetensors"),
+        "safetensors: wanted sha256 .*damaged",
+    ),
+    "its record": (
+        lambda folder: os.truncate(folder / "progress.json", 40),
+        "progress.json: wanted a whole JSON object",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES.values(), ids=DAMAGES)
+def test_last_falls_back_to_the_checkpoint_before_a_damaged_one(byte_t5, fit, tmp_path, network, damage, reason):
+    fit(network, steps=3, save_steps=1)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    damage(checkpoints / "step_3")
+    with pytest.warns(UserWarning, match=f"resuming from step_2, not from step_3 .*{reason}"):
+        newest = newest_checkpoint(tmp_path / "run")
+    again = build_network(byte_t5, seed=4, dropout=True)
+    assert fit(again, steps=3, save_steps=1, resume_from=newest).first_step == 2
+    assert trained_bytes(again) == trained_bytes(network) and newest_checkpoint(tmp_path / "run").name == "step_3"
+    for path in checkpoints.iterdir():
+        damage(path)
+    with pytest.raises(BadCheckpoint, match=f"given only damaged ones: step_3 .*{reason}.* step_2 .* step_1 "):
+        newest_checkpoint(tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_that_is_named_is_an_error_before_anything_is_loaded(experiment, tmp_path, monkeypatch):
+    config = experiment(max_steps=2, save_steps=1, eval_steps=0)
+    run(config)
+    (tmp_path / "run" / "checkpoints" / "step_2" / "optimizer.pt").unlink()
+    monkeypatch.setattr("dept_vl.run.build", lambda *arguments: pytest.fail("loaded"))
+    with pytest.raises(BadCheckpoint, match="step_2.optimizer.pt: wanted .* given no file"):
+        run(dataclasses.replace(config, resume_from_checkpoint=str(tmp_path / "run" / "checkpoints" / "step_2")))
+
+
+def test_a_damaged_best_checkpoint_is_told_at_the_resume_and_at_the_end(byte_t5, fit, tmp_path, network):
+    checkpoints = tmp_path / "run" / "checkpoints"
+    plan = {"steps": 4, "save_steps": 1, "eval_steps": 1}
+    fit(network, **plan, evaluate=scripted(0.1, 0.9, 0.3, 0.2))
+    flip(checkpoints / "step_2" / "adapter_model.safetensors")
+    with pytest.warns(UserWarning, match="from step_1, not from step_4 .*best checkpoint step_2 beside it.*step_3"):
+        assert newest_checkpoint(tmp_path / "run").name == "step_1"
+
+    def damaging(scores):
+        yield from scores[:-1]
+        flip(checkpoints / "step_2" / "adapter_model.safetensors")
+        yield scores[-1]
+
+    scores, again = damaging([{"accuracy": each} for each in (0.9, 0.3, 0.2)]), build_network(byte_t5, seed=4)
+    with pytest.raises(
+        BadCheckpoint, match="best weights, those after step 2, are lost: .*damaged.* last ones .*step_4"
+    ):
+        fit(again, **plan, evaluate=lambda: next(scores), resume_from=checkpoints / "step_1")

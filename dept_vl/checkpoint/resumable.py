@@ -4,13 +4,15 @@
       adapter_model.safetensors     the trained weights
       optimizer.pt                  optimizer, schedule, and the neurons' order under progressive training
       rng_<rank>.pt                 random states of each process
-      progress.json                 step, data cursor and what else the loop carries; lists the files with their sizes
+      progress.json                 step, data cursor and what else the loop carries; the files with sizes and sha256
 
 A checkpoint is written into a folder of another name and renamed when whole, and renamed before it is removed, so
 what is called step_<n> is whole.
 Loads use weights_only=True: nothing from a checkpoint is ever executed.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import random
@@ -61,7 +63,9 @@ def save_checkpoint(
         for rank, state in enumerate(rng_states):
             torch.save(state, half / f"rng_{rank}.pt")
         sizes = {path.name: path.stat().st_size for path in sorted(half.iterdir())}
-        (half / _PROGRESS).write_text(json.dumps({"step": step, "files": sizes, **progress}, indent=2) + "\n")
+        hashes = {name: _sha256(half / name) for name in sizes}
+        record = {"step": step, "files": sizes, "sha256": hashes, **progress}
+        (half / _PROGRESS).write_text(json.dumps(record, indent=2) + "\n")
         for path in half.iterdir():
             _sync(path)
         if final.exists():
@@ -71,8 +75,9 @@ def save_checkpoint(
         shutil.rmtree(half, ignore_errors=True)
         raise OSError(error.errno, f"could not save the checkpoint {final}: {error.strerror or error}") from error
     except (RuntimeError, SafetensorError) as error:  # torch and safetensors tell a full disk so
+        free = shutil.disk_usage(folder).free
         shutil.rmtree(half, ignore_errors=True)
-        raise OSError(f"could not save the checkpoint {final}: {error}") from error
+        raise OSError(f"could not save the checkpoint {final}: {error} ({free:,} bytes are left there)") from error
     return final
 
 
@@ -101,9 +106,26 @@ def load_checkpoint(
         rng = torch.load(rng_file, weights_only=True, map_location="cpu") if rng_file.is_file() else None
     except Exception as error:  # pickle and zip readers raise what they like on damaged bytes
         raise BadCheckpoint(f"{folder}: wanted a whole checkpoint, its files do not read ({error})") from error
+    for name in progress["files"]:  # all of them, so that every process comes to the same answer
+        wanted, given = progress.get("sha256", {}).get(name), _sha256(folder / name)  # none in older checkpoints
+        if wanted not in (None, given):
+            raise BadCheckpoint(
+                f"{folder / name}: wanted sha256 {wanted!s:.12}, given {given:.12}: the file is damaged"
+            )
     if wrong := check_finite(weights):
         raise BadCheckpoint(f"{folder / _WEIGHTS}: wanted finite weights, given {wrong}; resume from an earlier one")
     return weights, states, progress, rng
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raises: BadCheckpoint unless it is whole, and so is the best one that it names, which its run may end with."""
+    best = _best_beside(folder, load_checkpoint(folder)[2])
+    if best is None:
+        return
+    try:
+        load_checkpoint(best)
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{folder}: wanted the run's best checkpoint {best.name} beside it: {error}") from error
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
@@ -115,9 +137,14 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 
 def remove_older(folder: Path, keep: int, spare: set[Path]) -> None:
-    """Keeps the newest `keep` checkpoints and those of `spare`."""
-    for path in find_checkpoints(folder)[:-keep]:
-        if path not in spare:
+    """Keeps the newest `keep` checkpoints, the best ones that these name, and those of `spare`."""
+    found = find_checkpoints(folder)
+    named = set()
+    for path in found[-keep:]:
+        with contextlib.suppress(BadCheckpoint):  # a damaged one says nothing, and is no reason to stop training
+            named.add(_best_beside(path, _read_progress(path)))
+    for path in found[:-keep]:
+        if path not in spare | named:
             remove(path)
 
 
@@ -173,11 +200,28 @@ def _read_progress(folder: Path) -> dict[str, Any]:
             raise ValueError(f"a file that no checkpoint has: {others[0]!r:.80}")
         if others := [size for size in progress["files"].values() if type(size) is not int]:
             raise ValueError(f"the size of a file: {others[0]!r:.80}")
+        if not isinstance(progress.get("sha256", {}), dict):
+            raise ValueError(f"the hashes of the files: {progress['sha256']!r:.80}")
+        best = progress.get("best")
+        if best is not None and not (isinstance(best, dict) and type(best.get("step")) is int):
+            raise ValueError(f"the best step: {best!r:.80}")
         return progress
     except FileNotFoundError as error:
         raise BadCheckpoint(f"{folder}: wanted a checkpoint with {_PROGRESS}, given no such file") from error
+    except OSError as error:
+        raise BadCheckpoint(f"{path}: wanted a file that reads, given {error.strerror}") from error
     except ValueError as error:
         raise BadCheckpoint(f"{path}: wanted a whole JSON object, given something else ({error})") from error
+
+
+def _best_beside(folder: Path, progress: dict[str, Any]) -> Path | None:
+    best = progress.get("best")
+    return folder.with_name(f"step_{best['step']}") if best and best["step"] != progress["step"] else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -220,9 +220,9 @@ class Experiment:
         eval_steps: optimizer steps between evaluations on the selecting split; 0 for none before the end.
         save_steps: optimizer steps between checkpoints; 0 for one at the end, besides those of the best evaluations.
         logging_steps: optimizer steps between log lines.
-        save_total_limit: checkpoints kept besides the best.
+        save_total_limit: checkpoints kept besides the best ones that they name.
         metric_for_best_model: names the metric that selects the best checkpoint; null is the task's headline metric.
-        resume_from_checkpoint: a checkpoint folder, or "last" for the newest one of output_dir.
+        resume_from_checkpoint: a checkpoint folder, or "last" for the newest whole one of output_dir.
         report_to: trackers of accelerate (tensorboard, wandb, trackio, ...), separated by commas; none for no tracker.
         dataloader_num_workers: processes that make batches; 0 makes them in the training process.
         num_threads: CPU threads of each process; null shares the cores among the processes.

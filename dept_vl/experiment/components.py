@@ -14,7 +14,7 @@ from dept_vl.adapters.transfer import copy_overlap
 from dept_vl.backbones import Backbone, load_backbone
 from dept_vl.checkpoint import check_identity, read_any
 from dept_vl.checkpoint.adapter_files import read_config
-from dept_vl.checkpoint.resumable import BadCheckpoint
+from dept_vl.checkpoint.resumable import BadCheckpoint, check_checkpoint
 from dept_vl.config import AdapterConfig, BadConfig, Experiment
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
@@ -54,7 +54,7 @@ def check(config: Experiment) -> None:
 
 
 def resume_point(config: Experiment) -> Path | None:
-    """The checkpoint to go on from, if any. Raises: BadCheckpoint where there is none."""
+    """The checkpoint to go on from, if any. Raises: BadCheckpoint where there is none, or a damaged one is named."""
     given = config.resume_from_checkpoint
     if given is None:
         return None
@@ -62,6 +62,7 @@ def resume_point(config: Experiment) -> Path | None:
         return newest_checkpoint(Path(config.output_dir))
     if not Path(given).is_dir():
         raise BadCheckpoint(f"resume_from_checkpoint: wanted a checkpoint folder or 'last', given {given!r}")
+    check_checkpoint(Path(given))
     return Path(given)
 
 

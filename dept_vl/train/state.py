@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from dept_vl.checkpoint.resumable import (
     BadCheckpoint,
     bring,
+    check_checkpoint,
     find_checkpoints,
     load_checkpoint,
     remove,
@@ -250,7 +251,14 @@ class RunState:
             bring(source, self.folder)
 
     def load_best(self, step: int) -> None:
-        weights, _, progress, _ = load_checkpoint(self.folder / f"step_{step}")
+        try:
+            weights, _, progress, _ = load_checkpoint(self.folder / f"step_{step}")
+        except BadCheckpoint as error:
+            raise BadCheckpoint(
+                f"the run's best weights, those after step {step}, are lost: {error}. Its last ones are in "
+                f"{self.folder / f'step_{self.plan.max_steps}'}; to have the best again, resume from a checkpoint "
+                f"before step {step}, or train anew"
+            ) from error
         self.network.load_trained_state(weights)
         self.network.trained_length = progress["trained_length"]
 
@@ -265,8 +273,18 @@ class RunState:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The last whole checkpoint of a run folder. Raises: BadCheckpoint when there is none."""
-    found = find_checkpoints(folder / "checkpoints")
-    if not found:
-        raise BadCheckpoint(f"{folder / 'checkpoints'}: wanted a checkpoint to resume from, given none")
-    return found[-1]
+    """The last checkpoint of a run folder that is whole, as the best one is that it names; a warning tells why newer
+    ones were passed over. Every process of a run comes to the same one. Raises: BadCheckpoint when there is none."""
+    folder = folder / "checkpoints"
+    damaged: list[str] = []
+    for checkpoint in reversed(find_checkpoints(folder)):
+        try:
+            check_checkpoint(checkpoint)
+        except (BadCheckpoint, OSError) as error:  # the second from a disk that is failing
+            damaged.append(f"{checkpoint.name} ({error})")
+            continue
+        if damaged:
+            warnings.warn(f"{folder}: resuming from {checkpoint.name}, not from {', '.join(damaged)}", stacklevel=2)
+        return checkpoint
+    given = f"only damaged ones: {', '.join(damaged)}" if damaged else "none"
+    raise BadCheckpoint(f"{folder}: wanted a checkpoint to resume from, given {given}")

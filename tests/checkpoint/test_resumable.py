@@ -14,6 +14,7 @@ from dept_vl.checkpoint import resumable
 from dept_vl.checkpoint.resumable import (
     BadCheckpoint,
     bring,
+    check_checkpoint,
     find_checkpoints,
     load_checkpoint,
     remove_older,
@@ -34,14 +35,14 @@ def optimizer():
 
 @pytest.fixture
 def save(tmp_path, optimizer):
-    def save(step=1, value=0.0, folder=tmp_path, processes=1):
+    def save(step=1, value=0.0, folder=tmp_path, processes=1, best=None):
         return save_checkpoint(
             folder,
             step,
             weights={"prompt": torch.full((2, 3), value)},
             optimizer=optimizer.state_dict(),
             schedule={"last_epoch": step},
-            progress={"best": None, "seconds": 1.5},
+            progress={"best": best and {"step": best, "value": 0.5}, "seconds": 1.5},
             rng_states=[rng_states() for _ in range(processes)],
         )
 
@@ -239,3 +240,46 @@ def test_weights_that_are_no_numbers_are_refused(save, value):
     folder = save(value=value)
     with pytest.raises(BadCheckpoint, match="adapter_model.safetensors: wanted finite weights, given .* NaN or inf"):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "rng_0.pt", "rng_1.pt"])
+def test_a_flipped_bit_is_told_to_every_process(save, name):
+    path = save(processes=2) / name
+    data = bytearray(path.read_bytes())
+    data[-300 if name.endswith(".pt") else -3] ^= 1
+    path.write_bytes(data)
+    for rank in range(3):
+        with pytest.raises(
+            BadCheckpoint, match=f"{name}: wanted sha256 .{{12}}, given .{{12}}: the file is damaged|read"
+        ):
+            load_checkpoint(path.parent, rank)
+
+
+def test_a_checkpoint_from_before_the_hashes_loads(save):
+    path = save() / "progress.json"
+    progress = json.loads(path.read_text())
+    del progress["sha256"]
+    path.write_text(json.dumps(progress))
+    assert load_checkpoint(path.parent)[2] == progress
+
+
+def test_a_checkpoint_is_as_good_as_the_best_one_that_it_names(save, tmp_path):
+    best, later = save(1, best=1), save(2, best=1)
+    check_checkpoint(best)
+    check_checkpoint(later)
+    (best / "optimizer.pt").unlink()
+    with pytest.raises(
+        BadCheckpoint, match="step_2: wanted the run's best checkpoint step_1 beside it: .*optimizer.pt"
+    ):
+        check_checkpoint(later)
+
+
+def test_each_checkpoint_that_is_kept_keeps_the_best_that_it_names(save, tmp_path):
+    """Or the last but one would be of no use where the last one, which was the best, is damaged."""
+    for step, best in ((1, 1), (2, 1), (3, 1), (4, 4)):
+        save(step, best=best)
+    remove_older(tmp_path, 2, {tmp_path / "step_4"})
+    assert names(tmp_path) == ["step_1", "step_3", "step_4"]
+    (tmp_path / "step_3" / "progress.json").write_text("{")  # training does not stop for it
+    remove_older(tmp_path, 2, {tmp_path / "step_4"})
+    assert names(tmp_path) == ["step_3", "step_4"]
