@@ -3,7 +3,6 @@
 import datetime
 import json
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -23,9 +22,13 @@ def assemble(
     scores: dict[str, Any],
     baselines: dict[str, float],
     predictions: Mapping[Any, str],
-    began: float,
+    began: datetime.datetime,
+    seconds: float,
 ) -> dict[str, Any]:
-    """The record of results.json: our blocks on top, PEFT's method_comparison blocks behind them."""
+    """The record of results.json: our blocks on top, PEFT's method_comparison blocks behind them.
+
+    `seconds`: of the whole run, by a clock that nobody sets.
+    """
     config, accelerator = parts.config, parts.accelerator
     recorded = recorded_baselines(config, parts.identities)
     weights = measure.count_weights(parts.network, parts.clip_weights)
@@ -50,8 +53,8 @@ def assemble(
         "answers": histogram(predictions),
         "best_step": trained.best_step,
         "run_info": {
-            "created_at": datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(timespec="seconds"),
-            "total_time": round(time.time() - began, 3),
+            "created_at": began.isoformat(timespec="seconds"),
+            "total_time": round(seconds, 3),
             "experiment_name": Path(config.output_dir).name,
             "train_config": config.to_dict(),
             "peft_config": parts.network.adapter.config(),

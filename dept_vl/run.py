@@ -1,17 +1,25 @@
 """One run from config to run folder: train, evaluate, baselines, results, the adapter, the report."""
 
+import contextlib
 import dataclasses
+import datetime
+import errno
 import json
+import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from dept_vl import measure
 from dept_vl.checkpoint.adapter_folder import SHIFT_VISUAL, save_adapter
 from dept_vl.checkpoint.card import ModelFacts
+from dept_vl.checkpoint.folder_lock import FolderInUse, only_run
 from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
 from dept_vl.experiment import Parts, build, check, fit, resolve, start, start_trackers, together
@@ -19,6 +27,7 @@ from dept_vl.report import write_report
 from dept_vl.results import assemble
 
 RESULTS, PREDICTIONS, CONFIG = "results.json", "predictions.jsonl", "config.yaml"
+_OWN = re.compile(r"\..+\.(tmp|running)")  # what a killed run leaves half, and the lock
 
 
 class OccupiedFolder(ValueError):
@@ -41,15 +50,17 @@ def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
     ]
     for each in runs:
         check(each)
+        refuse_read_only(Path(each.output_dir), resumed=each.resume_from_checkpoint is not None)
     done = []
-    for each in runs:
-        results = run(each, last=each is runs[-1])
-        if results:
-            done.append(results)
-            yield each.output_dir, results
-    if len(done) > 1:
-        text = json.dumps({"tasks": done}, indent=2) + "\n"
-        write_files_whole(Path(config.output_dir), {RESULTS: text.encode("utf-8")})
+    with alone_in(Path(config.output_dir), start(config)) if len(runs) > 1 else contextlib.nullcontext():
+        for each in runs:
+            results = run(each, last=each is runs[-1])
+            if results:
+                done.append(results)
+                yield each.output_dir, results
+        if len(done) > 1:
+            text = json.dumps({"tasks": done}, indent=2) + "\n"
+            write_files_whole(Path(config.output_dir), {RESULTS: text.encode("utf-8")})
 
 
 def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
@@ -58,18 +69,22 @@ def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
     An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
     processes together for another run.
 
-    Raises: LostProcess where another process of the run ends or cannot be reached.
+    Raises: LostProcess where another process of the run ends or cannot be reached, FolderInUse where another run works
+    in the folder, OccupiedFolder, OSError for one that cannot be written, and what a component raises.
     """
     check(config)
+    config = resolve(config)
+    folder, resumed = Path(config.output_dir), config.resume_from_checkpoint is not None
+    refuse_occupied(folder, resumed=resumed)
+    refuse_read_only(folder, resumed=resumed)
     with together(config):
-        return _run(resolve(config), last)
+        accelerator = start(config)
+        with alone_in(folder, accelerator):
+            return _run(config, accelerator, folder, last)
 
 
-def _run(config: Experiment, last: bool) -> dict[str, Any] | None:
-    began = time.time()
-    folder = Path(config.output_dir)
-    refuse_occupied(folder, resumed=config.resume_from_checkpoint is not None)
-    accelerator = start(config)
+def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool) -> dict[str, Any] | None:
+    began, beginning = datetime.datetime.now(datetime.UTC), time.perf_counter()  # the second knows no change of clocks
     task = config.task
     parts = build(
         config,
@@ -95,7 +110,7 @@ def _run(config: Experiment, last: bool) -> dict[str, Any] | None:
     clock = time.perf_counter()
     baselines = score_baselines(parts)
     parts.seconds["baselines"] = round(time.perf_counter() - clock, 3)
-    results = assemble(parts, trained, scores, baselines, predictions, began)
+    results = assemble(parts, trained, scores, baselines, predictions, began, time.perf_counter() - beginning)
     if accelerator.is_main_process:
         _write_predictions(parts, predictions, folder)
         _save_adapter(parts, results, folder)
@@ -111,16 +126,49 @@ def _run(config: Experiment, last: bool) -> dict[str, Any] | None:
     return results if accelerator.is_main_process else None
 
 
+@contextlib.contextmanager
+def alone_in(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The processes of one run have the folder to themselves: the main one takes the lock, and all learn of a refusal.
+
+    Raises: FolderInUse, OSError.
+    """
+    with contextlib.ExitStack() as held:
+        refusal: Exception | None = None
+        if accelerator.is_main_process:
+            try:
+                held.enter_context(only_run(folder))
+            except (FolderInUse, OSError) as error:
+                refusal = error
+        [refusal] = broadcast_object_list([refusal])
+        if refusal is not None:
+            raise refusal
+        yield
+
+
+def refuse_read_only(folder: Path, *, resumed: bool) -> None:
+    """Raises: PermissionError naming the folder that a run would have to write to and cannot."""
+    needed = [next(each for each in (folder, *folder.parents) if each.exists())]
+    if not resumed and _has_files(folder):  # it is to be moved aside
+        needed.append(folder.parent)
+    for each in needed:
+        if not os.access(each, os.W_OK):
+            raise PermissionError(errno.EACCES, f"wanted a folder that can be written, for the run {folder}", str(each))
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.exists() and not all(_OWN.fullmatch(path.name) for path in folder.iterdir())
+
+
 def refuse_occupied(folder: Path, *, resumed: bool) -> None:
     """Raises: OccupiedFolder for a folder that holds files but no run."""
-    if not resumed and folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+    if not resumed and _has_files(folder) and not (folder / CONFIG).exists():
         raise OccupiedFolder(f"{folder}: wanted an empty folder or an earlier run, given other files")
 
 
 def prepare_folder(folder: Path, *, resumed: bool) -> None:
     """Makes the run folder, moving an earlier run aside. Raises: OccupiedFolder."""
     refuse_occupied(folder, resumed=resumed)
-    if not resumed and folder.exists() and any(folder.iterdir()):
+    if not resumed and _has_files(folder):
         number = next(n for n in range(1, 1 << 30) if not folder.with_name(f"{folder.name}.{n}").exists())
         folder.rename(folder.with_name(f"{folder.name}.{number}"))
     folder.mkdir(parents=True, exist_ok=True)

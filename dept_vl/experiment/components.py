@@ -25,6 +25,7 @@ from dept_vl.shapes import write_shapes, write_text_shapes
 from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.vision import VisualProjection
+from dept_vl.vision.store import refuse_read_only
 
 GENERATED = "shapes"  # a root that is made, not read
 SHAPES_ROOT, SHAPES_TEXT_ROOT = Path("data/shapes"), Path("data/shapes_text")
@@ -37,6 +38,8 @@ def check(config: Experiment) -> None:
     """
     task, config = build_task(config), resolve(config)
     resume_point(config)
+    if task.visual:
+        refuse_read_only(Path(config.vision.feature_dir))
     rows = max(config.adapter.num_virtual_tokens or 0, 0)
     adapter = build_adapter(config.adapter.name, torch.zeros(rows, 1), adapter_arguments(config.adapter))
     for group in (*adapter.param_groups(), *(["projection"] if task.visual else [])):

@@ -8,6 +8,7 @@ others still run; the last one to leave writes the full summary.
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,10 @@ class _Queue:
                         self._enter(self._by_name[trial.user_attrs["run"]])
 
     def _open(self) -> optuna.Study:
-        backend = JournalFileBackend(str(self.folder / "journal.log"), FileLock(self.folder / "journal.lock"))
+        journal, lock = self.folder / "journal.log", FileLock(self.folder / "journal.lock")
+        with lock:
+            _drop_torn_line(journal)
+        backend = JournalFileBackend(str(journal), lock)
         study = optuna.create_study(
             storage=JournalStorage(backend),
             study_name="sweep",
@@ -189,6 +193,12 @@ class _Queue:
             latest = self._latest()
             outcomes = [_outcome(run, latest[run.name]) for run in self.runs]
             return write_summary(self.folder, outcomes, grid, self.description, selecting, headline)
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """What a full disk cut off of the last line: optuna would write on behind it and then read neither."""
+    if journal.exists():
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
 
 
 def _outcome(run: PlannedRun, trial: FrozenTrial) -> Outcome:

@@ -7,6 +7,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from dept_vl.checkpoint.whole_files import write_files_whole
+
 
 class RunLog:
     """metrics.jsonl of a run folder, and accelerate's trackers: one line per log step, from the main process."""
@@ -19,12 +21,17 @@ class RunLog:
         if not self._accelerator.is_main_process:
             return
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        self.path.write_text("".join(line for line in lines if _step_of(line) <= step))
+        kept = "".join(line for line in lines if _step_of(line) <= step)
+        write_files_whole(self.path.parent, {self.path.name: kept.encode("utf-8")})
 
     def write(self, step: int, **values: Any) -> None:
         if self._accelerator.is_main_process:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
+            line = json.dumps({"step": step, **values}) + "\n"
+            try:
+                with self.path.open("a") as file:
+                    file.write(line)
+            except OSError as error:
+                raise OSError(error.errno, f"could not log step {step}: {error.strerror}", str(self.path)) from error
         self._accelerator.log(flat(values), step=step)
 
 

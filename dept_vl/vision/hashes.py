@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,8 @@ def hash_files(
 ) -> dict[str, str | None]:
     """sha256 of each file's bytes by key; None where the file cannot be read.
 
-    `cache` is a JSON file that this function keeps: path to stamp and hash. A damaged one is made anew.
+    `cache` is a JSON file that this function keeps: path to stamp and hash. A damaged one is made anew; one in a
+    read-only folder is read alone.
     """
     known = _read(cache)
     fresh: dict[str, tuple[Stamp, str]] = {}
@@ -46,7 +48,7 @@ def hash_files(
     with ThreadPoolExecutor(max(1, num_threads)) as pool:  # hashing and reading both release the GIL
         found = pool.map(one, files.values())
         hashes = list(tqdm(found, total=len(files), desc="hashing images", unit="img", disable=not progress))
-    if fresh:
+    if fresh and os.access(cache.parent, os.W_OK):
         write_whole(cache, json.dumps({**known, **fresh}).encode())
     return dict(zip(files, hashes, strict=True))
 

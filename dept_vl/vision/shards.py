@@ -4,9 +4,10 @@ A shard is a safetensors file with one tensor `features` [image, patch, width]; 
 the address of the store it belongs to, the keys of its rows and the unreadable images among its share.
 """
 
+import contextlib
+import fcntl
 import json
 import os
-import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from torch import Tensor
 
 from dept_vl.json_text import parse_json
 
-_ABANDONED_S = 3600
 _SHARE = "share"
 
 
@@ -45,25 +45,31 @@ def write_whole(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
+            with contextlib.suppress(OSError):  # no locks on this filesystem: then nothing is ever abandoned
+                fcntl.flock(file, fcntl.LOCK_EX)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # a full disk may only show here
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     except OSError as error:
         what = f"could not write {len(data):,} bytes ({error.strerror}): nothing half-written is left"
         raise OSError(error.errno, what, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or a disk that has become read-only
+            temporary.unlink()
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Delete temporary files that a killed writer left more than an hour ago (a live one needs seconds)."""
+    """Delete temporary files that a killed writer left: those with bytes in them that nobody has locked. Their age says
+    nothing, for a clock may jump."""
     for path in folder.glob(".*.tmp"):
         try:
-            if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                path.unlink()
-        except FileNotFoundError:
-            continue  # its writer has just renamed it
+            with path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(file.fileno()).st_size:  # an empty one may be about to be locked
+                    path.unlink()
+        except OSError:
+            continue  # its writer is at work or has just renamed it, or it cannot be told
 
 
 def write_shard(

@@ -8,8 +8,10 @@ The address is a hash of CLIP's weights, config, preprocessing, layer, pooling a
 dtype, and of the list of images with the hash of each file. Where files and models lie is not in it.
 """
 
+import errno
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -84,10 +86,11 @@ def extract(
     Raises:
         UnreadableImages: with "error", or when no image is readable.
         UnstorableFeatures: features beyond the range of `dtype`, or not a number.
-        OSError: a full disk, naming the file; no half-written file stays.
+        OSError: a full disk, naming the file; no half-written file stays. A read-only folder that holds no store.
     """
     _check_arguments(images, dtype, batch_size, num_workers, shard_size, on_unreadable)
     folder = Path(folder)
+    refuse_read_only(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = [(key, Path(images[key])) for key in sorted(images)]
     address, store = None, None
@@ -117,6 +120,14 @@ def extract(
             warnings.warn(str(UnreadableImages(store.unreadable, len(files), hint)), stacklevel=2)
     gather(None)  # no process goes on with what the first one refuses
     return FeatureStore.open(place) if store is None else store
+
+
+def refuse_read_only(folder: Path) -> None:
+    """Raises: PermissionError for a folder that can neither be written nor holds a store to be read."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not os.access(there, os.W_OK) and not any(folder.glob(f"*/{MANIFEST}")):
+        what = f"wanted a folder that can be written, for the feature stores in {folder}"
+        raise PermissionError(errno.EACCES, what, str(there))
 
 
 def _check_arguments(

@@ -2,35 +2,57 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
+import signal
+import socket
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from dept_vl.checkpoint.resumable import find_checkpoints
+from dept_vl.adapters import build_adapter
+from dept_vl.checkpoint import ModelFacts, save_adapter
+from dept_vl.checkpoint.folder_lock import only_run
+from dept_vl.checkpoint.resumable import find_checkpoints, remove_older, rng_states, save_checkpoint
 from dept_vl.config import Experiment
+from dept_vl.experiment import build_task
 from dept_vl.run import run
+from dept_vl.sweep import Grid, run_sweep
 from dept_vl.vision import FrozenClip
 from dept_vl.vision.store import extract
+
+BACKBONE = {"base_model_name_or_path": "t5", "revision": "main", "backbone_sha256": "a" * 64}
+
+
+@contextlib.contextmanager
+def alone_and_silent():
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def train(config: Experiment) -> None:
     """Goes on from the newest checkpoint where there is one, as a user's second command would."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    folder = Path(config.output_dir)
-    if find_checkpoints(folder / "checkpoints"):
+    if find_checkpoints(Path(config.output_dir) / "checkpoints"):
         config = dataclasses.replace(config, resume_from_checkpoint="last")
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+    with alone_and_silent():
         run(config)
 
 
-def train_together(config: Experiment, rank: int, port: int, told: Path) -> None:
-    """One of two processes of a run on the CPU; what ends it is written to `told`."""
+def become(rank: int, port: int) -> None:
+    """One of two processes of a run on the CPU."""
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in places.items()}, MASTER_ADDR="127.0.0.1")
-    os.environ.update(ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1")
+    os.environ |= {name: str(value) for name, value in places.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+
+def train_together(config: Experiment, rank: int, port: int, told: Path) -> None:
+    """Goes on where there is something to go on from; what ends it is written to `told`."""
+    become(rank, port)
     try:
         train(config)
     except OSError as error:
@@ -38,7 +60,81 @@ def train_together(config: Experiment, rank: int, port: int, told: Path) -> None
         os._exit(1)
 
 
+def train_rank(config: Experiment, rank: int, port: int, told: Path) -> None:
+    """Writes how it ended."""
+    become(rank, port)
+    try_to_train(config, told)
+
+
+def try_to_train(config: Experiment, told: Path) -> None:
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    with alone_and_silent():
+        try:
+            run(config)
+            ended = "finished"
+        except (ValueError, OSError) as error:
+            ended = f"{type(error).__name__}: {error}"
+    told.write_text(ended)
+
+
 def store_features(clip: Path, images: dict[str, Path], folder: Path) -> None:
     torch.set_num_threads(1)
     tower = FrozenClip.load(f"local-dir:{clip}", layer=3, pooling="none", resize="squash")
     extract(tower, images, folder, batch_size=2, shard_size=4)
+
+
+def sweep(config: Experiment, grid: Grid, folder: Path) -> None:
+    with alone_and_silent():
+        run_sweep(config, grid, folder, run, headline=build_task(config).headline)
+
+
+def write_numbered_adapter(folder: Path, number: int) -> None:
+    """Its weights and its config both say the number, and any two of these are equally large."""
+    adapter = build_adapter("dpt", torch.zeros(3, 8), {"num_virtual_tokens": 3, "r": 2})
+    with torch.no_grad():
+        for weight in adapter.parameters():
+            weight.fill_(number)
+    identity = {**BACKBONE, "revision": str(number)}
+    save_adapter(folder, adapter, backbone_identity=identity, card=ModelFacts(f"number {number}"))
+
+
+def write_numbered_checkpoint(folder: Path, number: int) -> None:
+    save_checkpoint(
+        folder / "checkpoints", number, weights={"prompt": torch.full((3, 8), float(number))},
+        optimizer={"state": number}, schedule={}, progress={"best": None}, rng_states=[rng_states()],
+    )  # fmt: skip
+    remove_older(folder / "checkpoints", 2, set())
+
+
+def write_on(write: Callable[[Path, int], None], folder: Path, noted: Path) -> None:
+    """Number after number, a line for each once it is written, until somebody puts an end to it."""
+    torch.set_num_threads(1)
+    for number in itertools.count(1):
+        write(folder, number)
+        with noted.open("a") as file:
+            file.write(f"{number}\n")
+
+
+def write_until(calls: int, write: Callable[[Path, int], None], folder: Path, number: int) -> None:
+    """Killed before the `calls`-th time that it synchronises, renames or deletes something."""
+    torch.set_num_threads(1)
+    left = itertools.count(calls, -1)
+
+    def counted(call: Callable) -> Callable:
+        def either(*arguments, **keywords):
+            if next(left) == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **keywords)
+
+        return either
+
+    os.fsync, os.replace, os.unlink = counted(os.fsync), counted(os.replace), counted(os.unlink)
+    write(folder, number)
+
+
+def occupy(folder: Path, held: Path) -> None:
+    """Works in a run folder, and so does a child of its own that outlives it."""
+    with only_run(folder):
+        if os.fork():
+            held.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        time.sleep(60)

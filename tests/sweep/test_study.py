@@ -1,7 +1,6 @@
 """Every run exactly once, whoever does it and whoever is killed; the best cell by validation; failures told."""
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ import pytest
 from dept_vl.sweep import BadSweep, OtherStudy, make_grid, planned_runs, run_sweep
 from dept_vl.sweep import study as study_module
 from dept_vl.sweep.processes import FileLock, is_gone, this_process
+from tests.forks import FORKS
 from tests.sweep.fake_runs import METRIC, began, config, grid, hold_lock, slow, sweep_slowly, write_run
 
 PATIENCE = 60  # seconds that a process on a busy machine gets for its imports
@@ -28,11 +28,9 @@ def sweep(folder, run, *, of=None, base=None, **arguments):
 @pytest.fixture(scope="module")
 def start():
     """Starts a function of `fake_runs` in a process of its own; imports happen once, in the server they fork from."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.sweep.fake_runs"])
 
     def start(work, *arguments):
-        process = context.Process(target=work, args=arguments, daemon=True)
+        process = FORKS.Process(target=work, args=arguments, daemon=True)
         process.start()
         return process
 

@@ -1,0 +1,62 @@
+"""One run at a time in a run folder; the system frees the folder of a process that dies.
+
+Hides where the lock lies and how it is taken; `run` alone imports it. It is a POSIX lock, so a worker that was forked
+from a killed process does not keep it. It holds between processes of one machine on its own disks, and between machines
+where the filesystem passes such locks on (NFS 4, NFS 3 with lockd, Lustre mounted with flock). Where it has none, a
+warning says so; object stores mounted as folders may say nothing and keep none.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class FolderInUse(ValueError):
+    """A run folder in which another process works."""
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Within it no other process enters for the same folder, which need not exist. Not for use by two threads.
+
+    Raises:
+        FolderInUse: naming the process that is there.
+        OSError: the place for the lock cannot be written.
+    """
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the folder, for a run moves an older folder aside; inside it where it cannot be moved.
+    path = (folder.parent if os.access(folder.parent, os.W_OK) else folder) / f".{folder.name}.running"
+    file = _take(path, folder)
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # still locked: who has opened it sees that it is gone, and opens it anew
+        os.close(file)
+
+
+def _take(path: Path, folder: Path) -> int:
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                holder = os.pread(file, 200, 0).decode(errors="replace") or "another process"
+                os.close(file)
+                raise FolderInUse(
+                    f"{folder}: wanted a folder in which no run is going on, given one in which {holder} works ({path})"
+                ) from error
+            warnings.warn(f"{path}: no lock here ({error.strerror}): nothing keeps a second run away", stacklevel=4)
+            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        os.close(file)
