@@ -1,11 +1,10 @@
 """SIGKILL at random moments: nothing is lost but the steps since the last checkpoint, no half file is taken for whole,
 and what comes out in the end has the bytes of a run that nobody killed.
 
-DEPT_VL_KILLS is how many of each; `make test-slow` takes 50 and 20.
+DEPT_VL_KILLS is how many of each; `make test-slow` takes 50 of training and 20 of the others.
 """
 
 import dataclasses
-import multiprocessing
 import os
 import random
 import time
@@ -14,15 +13,25 @@ from pathlib import Path
 
 import pytest
 
+from dept_vl.checkpoint import BadAdapterFolder, read_adapter
 from dept_vl.checkpoint.resumable import find_checkpoints, load_checkpoint
+from dept_vl.sweep import make_grid
+from dept_vl.train import newest_checkpoint
 from dept_vl.vision.features import FeatureStore
-from tests.faults.victims import store_features, train
+from tests.faults.victims import (
+    store_features,
+    sweep,
+    train,
+    write_numbered_adapter,
+    write_numbered_checkpoint,
+    write_on,
+    write_until,
+)
+from tests.forks import FORKS
 from tests.tiny_runs import text_experiment, write_cola
 
 KILLS = os.environ.get("DEPT_VL_KILLS")
 STEPS, EVERY = 60, 4
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.faults.victims"])
 
 
 def times(many: int) -> list:
@@ -50,6 +59,25 @@ def kill_after(seconds: float, victim: Callable, *arguments: object) -> bool:
     process.join()
     assert alive or process.exitcode == 0
     return alive
+
+
+def kill_at(line: int, log: tuple[Path, str], seconds: float, victim: Callable, *arguments: object) -> bool:
+    """As `kill_after`, so many seconds after the log (a folder, and its files in it) has that line, however busy the
+    machine is."""
+    process = FORKS.Process(target=victim, args=arguments)
+    process.start()
+    while process.is_alive() and lines(*log) < line:
+        time.sleep(0.002)
+    process.join(seconds)
+    alive = process.is_alive()
+    process.kill()
+    process.join()
+    assert alive or process.exitcode == 0
+    return alive
+
+
+def lines(folder: Path, files: str) -> int:
+    return sum(path.read_text().count("\n") for path in folder.glob(files))
 
 
 @pytest.mark.parametrize("kills", times(50))
@@ -92,3 +120,88 @@ def test_an_extraction_that_is_killed_anywhere_ends_with_the_same_store(kills, p
         files = {path.name: path.read_bytes() for path in (folder / wanted.folder.name).iterdir()}
         assert files == {path.name: path.read_bytes() for path in wanted.folder.iterdir()}
     assert killed >= kills // 4
+
+
+@pytest.mark.parametrize("kills", times(20))
+def test_a_sweep_that_is_killed_anywhere_ends_with_the_same_summary(kills, byte_t5, tmp_path):
+    write_cola(tmp_path / "data")
+    config = text_experiment(byte_t5, tmp_path / "data", tmp_path / "x", max_steps=16, save_steps=4, eval_steps=8)
+    grid = make_grid(config, grid=["optim.lr.prompt=0.05,0.5"], seeds=[1])
+    seconds_of(sweep, config, grid, tmp_path / "whole")
+    wanted = (tmp_path / "whole" / "summary.json").read_bytes()
+    weights = {path.parent.name: path.read_bytes() for path in (tmp_path / "whole").glob("*/adapter_model.safetensors")}
+    logged = lines(tmp_path / "whole", "*/metrics.jsonl")
+    draw, killed, resumed = random.Random(2), 0, 0
+    for number in range(kills):
+        folder = tmp_path / f"study_{number}"
+        log = (folder, "*/metrics.jsonl")
+        killed += kill_at(draw.randint(0, logged), log, draw.uniform(0, 0.1), sweep, config, grid, folder)
+        finished = {path: path.read_bytes() for path in folder.glob("*/results.json")}
+        resumed += bool(finished)
+        seconds_of(sweep, config, grid, folder)
+        assert (folder / "summary.json").read_bytes() == wanted
+        assert {name: (folder / name / "adapter_model.safetensors").read_bytes() for name in weights} == weights
+        assert {path: path.read_bytes() for path in finished} == finished  # each tells its time: none is done again
+    assert killed >= kills // 2 and resumed >= kills // 5
+
+
+def number_of(folder: Path) -> int | None:
+    """Of an adapter of one piece; None where it is refused."""
+    try:
+        saved = read_adapter(folder)
+    except BadAdapterFolder:
+        assert not (folder / "adapter_config.json").exists()  # so PEFT, which knows no hash, reads no mixture either
+        return None
+    numbers = {float(saved.config["revision"]), *saved.adapter.fold().prompt.div(2).sqrt().unique().tolist()}
+    assert len(numbers) == 1, f"files of several adapters: {numbers}"
+    return int(numbers.pop())
+
+
+def newest_step(folder: Path) -> int | None:
+    """Of whole checkpoints, whose files all say the same step."""
+    for checkpoint in find_checkpoints(folder / "checkpoints"):
+        weights, states, progress, _ = load_checkpoint(checkpoint)
+        step = int(checkpoint.name.removeprefix("step_"))
+        assert {*weights["prompt"].unique().tolist(), states["optimizer"]["state"], progress["step"]} == {step}
+    return progress["step"] if newest_checkpoint(folder) == checkpoint else None
+
+
+SAVED = {"adapter": (write_numbered_adapter, number_of), "checkpoint": (write_numbered_checkpoint, newest_step)}
+
+
+@pytest.mark.parametrize("kills", times(20))
+@pytest.mark.parametrize("what", SAVED)
+def test_saving_that_is_killed_anywhere_leaves_the_older_or_the_newer(what, kills, tmp_path):
+    """Or, of an adapter, nothing that loads, in the moment in which one takes the other's place."""
+    write, read = SAVED[what]
+    draw, refused = random.Random(3), 0
+    for number in range(kills):
+        folder, noted = tmp_path / f"saved_{number}", (tmp_path, f"noted_{number}")
+        assert kill_at(draw.randint(1, 6), noted, draw.uniform(0, 0.1), write_on, write, folder, tmp_path / noted[1])
+        last, given = lines(*noted), read(folder)
+        assert given in (last, last + 1) or (what == "adapter" and given is None)
+        refused += given is None
+        write(folder, last + 2)
+        assert read(folder) == last + 2
+    assert refused <= kills // 2
+
+
+@pytest.mark.parametrize("what", SAVED)
+def test_saving_that_is_killed_between_any_two_calls_leaves_the_older_or_the_newer(what, tmp_path):
+    write, read = SAVED[what]
+    found = []
+    for calls in range(1, 40):
+        folder = tmp_path / f"at_{calls}"
+        for number in (1, 2):
+            write(folder, number)
+        process = FORKS.Process(target=write_until, args=(calls, write, folder, 3))
+        process.start()
+        process.join()
+        found.append(read(folder))
+        if process.exitcode == 0:
+            break
+        write(folder, 4)
+        assert read(folder) == 4
+    assert process.exitcode == 0 and len(found) > 5
+    allowed = [2] * found.count(2) + [None] * found.count(None) + [3] * found.count(3)
+    assert found == allowed and {2, 3} <= set(found) and (what == "adapter" or None not in found)
