@@ -124,10 +124,8 @@ class _Queue:
                         self._enter(self._by_name[trial.user_attrs["run"]])
 
     def _open(self) -> optuna.Study:
-        journal, lock = self.folder / "journal.log", FileLock(self.folder / "journal.lock")
-        with lock:
-            _drop_torn_line(journal)
-        backend = JournalFileBackend(str(journal), lock)
+        journal = self.folder / "journal.log"
+        backend = JournalFileBackend(str(journal), _JournalLock(journal))
         study = optuna.create_study(
             storage=JournalStorage(backend),
             study_name="sweep",
@@ -195,10 +193,20 @@ class _Queue:
             return write_summary(self.folder, outcomes, grid, self.description, selecting, headline)
 
 
-def _drop_torn_line(journal: Path) -> None:
-    """What a full disk cut off of the last line: optuna would write on behind it and then read neither."""
-    if journal.exists():
-        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+class _JournalLock:
+    """Taken by optuna for each line that it adds. Where a full disk cut the last line off, its beginning goes: optuna
+    would write on behind it and then read neither."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal, self._lock = journal, FileLock(journal.with_name("journal.lock"))
+
+    def acquire(self) -> bool:
+        taken = self._lock.acquire()
+        os.truncate(self._journal, self._journal.read_bytes().rfind(b"\n") + 1)
+        return taken
+
+    def release(self) -> None:
+        self._lock.release()
 
 
 def _outcome(run: PlannedRun, trial: FrozenTrial) -> Outcome:

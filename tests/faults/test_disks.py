@@ -129,13 +129,17 @@ def test_a_sweep_whose_journal_was_cut_by_a_full_disk_goes_on(config, disk):
     def sweep():
         return run_sweep(config, grid, study, scored, headline="matthews_correlation")
 
+    def cut_off():
+        with (study / "journal.log").open("a") as file:
+            file.write('{"op_code": 4, "worker_id"')  # what fitted of a line
+
     def scored(config):
+        cut_off()  # by another process of the sweep
         return {"metrics": {split: {"matthews_correlation": 0.5} for split in ("val", "test")}}
 
     whole = sweep()
-    with (study / "journal.log").open("a") as file:
-        file.write('{"op_code": 4, "worker_id"')  # what fitted of a line
-    assert sweep() == sweep() == whole
+    cut_off()
+    assert sweep() == sweep() == whole and whole["state"] == "finished"
 
 
 def test_a_read_only_folder_is_named_before_anything_is_loaded(config, disk, place, byte_t5, experiment, monkeypatch):
