@@ -1,3 +1,4 @@
+import fcntl
 import json
 import multiprocessing
 import os
@@ -195,16 +196,17 @@ def test_a_killed_extraction_goes_on_at_the_next_missing_shard(clip, make_images
     assert {name: data for name, data in files_of(store).items() if name[0] != "."} == files_of(whole)
 
 
-def test_what_a_killed_writer_left_is_removed_when_it_is_old(clip, make_images, tmp_path):
+def test_what_a_killed_writer_left_is_removed(clip, make_images, tmp_path):
     images = make_images(2)
     folder = extract(clip, images, tmp_path / "store").folder
     (folder / "manifest.json").unlink()
-    old, young = folder / ".0-2.safetensors.1.a.tmp", folder / ".0-2.safetensors.2.b.tmp"
-    old.write_bytes(b"half")
-    young.write_bytes(b"half")
-    os.utime(old, (1e9, 1e9))
-    extract(clip, images, tmp_path / "store")
-    assert young.exists() and not old.exists()
+    left, at_work = folder / ".0-2.safetensors.1.a.tmp", folder / ".0-2.safetensors.2.b.tmp"
+    left.write_bytes(b"half")
+    at_work.write_bytes(b"half")
+    with at_work.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        extract(clip, images, tmp_path / "store")
+    assert at_work.exists() and not left.exists()
 
 
 def test_two_processes_may_extract_the_same_list(clip, make_images, tmp_path):
