@@ -174,16 +174,14 @@ SAVED = {"adapter": (write_numbered_adapter, number_of), "checkpoint": (write_nu
 def test_saving_that_is_killed_anywhere_leaves_the_older_or_the_newer(what, kills, tmp_path):
     """Or, of an adapter, nothing that loads, in the moment in which one takes the other's place."""
     write, read = SAVED[what]
-    draw, refused = random.Random(3), 0
+    draw = random.Random(3)
     for number in range(kills):
         folder, noted = tmp_path / f"saved_{number}", (tmp_path, f"noted_{number}")
         assert kill_at(draw.randint(1, 6), noted, draw.uniform(0, 0.1), write_on, write, folder, tmp_path / noted[1])
         last, given = lines(*noted), read(folder)
         assert given in (last, last + 1) or (what == "adapter" and given is None)
-        refused += given is None
         write(folder, last + 2)
         assert read(folder) == last + 2
-    assert refused <= kills // 2
 
 
 @pytest.mark.parametrize("what", SAVED)

@@ -12,8 +12,8 @@ from dept_vl.checkpoint.resumable import find_checkpoints, load_checkpoint
 from dept_vl.experiment import LostProcess, together
 from dept_vl.run import write_config
 from tests.faults.launches import Launched, wait_for_steps
-from tests.faults.test_kills import FORKS
 from tests.faults.victims import train_together
+from tests.forks import FORKS
 from tests.tiny_runs import text_experiment, write_cola
 
 ADAPTER = "adapter_model.safetensors"
