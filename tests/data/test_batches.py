@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dept_vl.data.batches import EncodedExamples, TooFewExamples, TrainingBatches, evaluation_batches
+from dept_vl.data.batches import FILLER, EncodedExamples, TooFewExamples, TrainingBatches, evaluation_batches
 from dept_vl.data.text import MissingPadToken, TooLongTarget, encode_targets, load_tokenizer
 from tests.data.tiny_tokenizers import write_llama
 from tests.tiny_runs import PATCHES, WIDTH, ToyFeatures, encode, toy_examples
@@ -240,12 +240,13 @@ def test_a_collated_row_is_its_example(make, byte_t5):
 @pytest.mark.parametrize(("world", "batch_size"), [(1, 3), (2, 2), (3, 4), (4, 8)])
 def test_evaluation_visits_every_example_exactly_once(make, world, batch_size):
     encoded = make(7).encoded
-    batches = [
-        batch
-        for rank in range(world)
-        for batch in evaluation_batches(encoded, None, batch_size=batch_size, rank=rank, world=world)
+    shares = [
+        list(evaluation_batches(encoded, None, batch_size=batch_size, rank=rank, world=world)) for rank in range(world)
     ]
-    assert sorted(id for batch in batches for id in batch.ids) == list(range(100, 107))
+    batches = [batch for share in shares for batch in share]
+    assert sorted(id for batch in batches for id in batch.ids if id is not FILLER) == list(range(100, 107))
+    sizes = [[len(batch.input_ids) for batch in share] for share in shares]
+    assert sizes == sizes[:1] * world  # those who gather a model's parts together have to read it equally often
     assert all(batch.labels is None and len(batch.ids) <= batch_size for batch in batches)
     lengths = [mask.shape[1] for mask in (batch.mask for batch in batches)]
     assert world > 1 or lengths == sorted(lengths, reverse=True)

@@ -57,9 +57,17 @@ def test_the_question_stands_in_the_source_as_it_is():
     assert example.source == "Q: Is {x} it? A:" and example.text == "Is {x} it?" and example.visits == 1
 
 
-@pytest.mark.parametrize("template", ["vqa:", "{question} {image}", "{}", "{question[0]}"])
-def test_a_template_without_the_question_alone_is_refused(template):
-    with pytest.raises(ValueError, match=r"template: wanted the field \{question\} and no other, given"):
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        ("vqa:", r"the field \{question\} and no other"),
+        ("{question} {image}", r"the field \{question\} and no other"),
+        ("{}", "a name alone in each pair of braces"),
+        ("{question[0]}", "a name alone in each pair of braces"),
+    ],
+)
+def test_a_template_without_the_question_alone_is_refused(template, wanted):
+    with pytest.raises(ValueError, match=f"template: wanted {wanted}, given"):
         VqaTask(template)
 
 
