@@ -99,7 +99,8 @@ def test_training_and_loading_open_no_connection(experiment, afresh, monkeypatch
         monkeypatch.setattr(socket, name, refuse)
     config = experiment(max_steps=2, eval_steps=0)
     run(config)
-    AdaptedModel.from_pretrained(config.output_dir)
+    folders = {"backbone": config.backbone.model_name_or_path, "vision": config.vision.model_name}
+    AdaptedModel.from_pretrained(config.output_dir, **folders)
     assert tried == []
 
 

@@ -232,6 +232,7 @@ class RunState:
         elsewhere = checkpoint.resolve().parent != self.folder.resolve()
         if elsewhere and find_checkpoints(self.folder):
             raise BadCheckpoint(f"{self.folder}: wanted no checkpoints of another run beside {checkpoint}, given some")
+        self.accelerator.wait_for_everyone()  # all have looked at the folder before anything in it changes
         if self.accelerator.is_main_process:
             self._take_over(checkpoint, step)
         self.accelerator.wait_for_everyone()

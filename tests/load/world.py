@@ -143,19 +143,15 @@ def write_store(clip: FrozenClip, images: Mapping[str, Path], folder: Path, *, s
 def _sparse_shards(
     clip: FrozenClip,
     files: list[tuple[str, Path]],
+    spans: list[tuple[int, int]],
     place: Path,
     address: str,
-    dtype: Any,
-    batch_size: int,
-    num_workers: int,
-    shard_size: int,
-    progress: bool,
-) -> dict[str, ShardFile]:
-    shards = {}
-    for start in range(0, len(files), shard_size):
-        keys = tuple(key for key, _ in files[start : start + shard_size])
-        path = place / f"{start}-{start + len(keys)}.safetensors"
-        shards[path.name] = _sparse_shard(path, keys, address, (clip.num_patches, clip.width))
+    *_: Any,
+) -> dict[tuple[int, int], ShardFile]:
+    shape, shards = (clip.num_patches, clip.width), {}
+    for start, stop in spans:
+        keys = tuple(key for key, _ in files[start:stop])
+        shards[start, stop] = _sparse_shard(place / f"{start}-{stop}.safetensors", keys, address, shape)
     return shards
 
 
