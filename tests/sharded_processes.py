@@ -76,3 +76,4 @@ if __name__ == "__main__":
     held = work(t5, folder, accelerator, *checkpoint)
     torch.save(held, folder / f"rank_{accelerator.process_index}.pt")
     accelerator.end_training()
+    os._exit(0)  # DeepSpeed keeps gloo's threads; once in 40 times the interpreter aborts over them while it ends
