@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dept_vl.data.annotation_files import BadAnnotation, entries, field, listed, read_entries, read_json, ten_answers
+from dept_vl.data.annotation_files import BadAnnotation, Fields, entries, listed, read_entries, read_json, ten_answers
 from dept_vl.data.image_files import check_file_name
 
 Row = dict[str, Any]
+_QUESTION = Fields(question=str, image_id=int, question_id=int)
+_ANNOTATION = Fields(question_id=int, image_id=int, question_type=str, answer_type=str, answers=list)
 
 
 def read_questions(path: Path | str) -> list[Row]:
@@ -32,16 +34,14 @@ def read_questions(path: Path | str) -> list[Row]:
     names: dict[int, str] = {}  # one string an image
     rows = []
     for i, entry in enumerate(entries(path, document, "questions")):
-        place = ("questions", i)
-        question = field(path, place, entry, "question", str)
+        question, image_id, question_id = _QUESTION(path, ("questions", i), entry)
         if not question.strip():
             raise BadAnnotation(path, f"a question at questions[{i}]", repr(question))
-        image_id = field(path, place, entry, "image_id", int)
         if subtype and image_id not in names:
             names[image_id] = image_name(path, subtype, image_id)
         rows.append(
             {
-                "question_id": field(path, place, entry, "question_id", int),
+                "question_id": question_id,
                 "image_id": image_id,
                 "question": question,
                 "image": names.get(image_id),
@@ -56,13 +56,14 @@ def read_annotations(path: Path | str) -> list[Row]:
     rows = []
     for i, entry in enumerate(read_entries(path, "annotations")):
         place = ("annotations", i)
+        question_id, image_id, question_type, answer_type, answers = _ANNOTATION(path, place, entry)
         rows.append(
             {
-                "question_id": field(path, place, entry, "question_id", int),
-                "image_id": field(path, place, entry, "image_id", int),
-                "question_type": sys.intern(field(path, place, entry, "question_type", str)),
-                "answer_type": sys.intern(field(path, place, entry, "answer_type", str)),
-                "answers": ten_answers(path, place, _strings(field(path, place, entry, "answers", list))),
+                "question_id": question_id,
+                "image_id": image_id,
+                "question_type": sys.intern(question_type),
+                "answer_type": sys.intern(answer_type),
+                "answers": ten_answers(path, place, _strings(answers)),
             }
         )
     _refuse_duplicates(path, rows)

@@ -10,6 +10,7 @@ Parity preset of the CLIP-T5 recipe (36 patches of width 2048, after the last Re
 import hashlib
 import json
 import math
+import os
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ _WANTED = (
     "wanted an open_clip name with its tag, such as 'RN101' and 'openai', 'hf-hub:ORG/REPO', or "
     "'local-dir:FOLDER' with open_clip_config.json and open_clip_model.safetensors"
 )
+
+_THREADS = "TOKENIZERS_PARALLELISM"
 
 
 class UnloadableClip(ValueError):
@@ -190,8 +193,11 @@ def _check_source(name: str, pretrained: str | None, random_weights: bool) -> No
 
 def _create(name: str, pretrained: str | None, random_weights: bool) -> tuple[nn.Module, dict[str, Any]]:
     """The whole CLIP in fp32 on the CPU, and the part of its config that shapes the image tower."""
+    threads = os.environ.get(_THREADS)
     import open_clip  # 2 s and much memory, which readers of stored features are spared
 
+    if threads is None:  # its import switches off the threads of everybody's tokenizers
+        os.environ.pop(_THREADS, None)
     own_weights = name.startswith(("hf-hub:", "local-dir:"))
     key = name if own_weights else name.replace("/", "-")
     if not own_weights and key not in open_clip.list_models():

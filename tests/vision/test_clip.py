@@ -1,4 +1,7 @@
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -284,3 +287,15 @@ def test_impossible_readings_are_refused(load_clip, arguments, message):
 def test_pixels_of_another_size_are_refused(load_clip):
     with pytest.raises(ValueError, match="pixels: wanted 96 x 96, as clip.preprocess .*, given 224 x 224"):
         load_clip("resnet").grid(torch.zeros(1, 3, 224, 224))
+
+
+def test_loading_leaves_the_threads_of_tokenizers_on():
+    """In a new process: open_clip switches them off when it is imported first."""
+    program = (
+        "import os\n"
+        "from dept_vl.vision import FrozenClip\n"
+        "FrozenClip.load('tiny-clip', layer=4, pooling='none', resize='squash')\n"
+        "assert 'open_clip' in __import__('sys').modules and 'TOKENIZERS_PARALLELISM' not in os.environ\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
