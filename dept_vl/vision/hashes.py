@@ -30,27 +30,38 @@ def hash_files(
     known = _read(cache)
     fresh: dict[str, tuple[Stamp, str]] = {}
 
-    def one(path: Path) -> str | None:
-        name = str(path.absolute())
+    def remembered(path: Path) -> str | None:
         try:
-            status = path.stat()
-            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-            if name in known and known[name][0] == stamp:
-                return known[name][1]
+            stamp, digest = known[os.path.abspath(path)]
+            return digest if stamp == _stamp(path) else None
+        except (KeyError, OSError):
+            return None
+
+    def read(path: Path) -> str | None:
+        try:
+            stamp = _stamp(path)
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return None
         if time.time_ns() - max(stamp[1:]) > _SETTLED_NS:
-            fresh[name] = (stamp, digest)
+            fresh[os.path.abspath(path)] = (stamp, digest)
         return digest
 
+    hashes = {key: remembered(path) for key, path in files.items()}
+    unread = [key for key, digest in hashes.items() if digest is None]
     with ThreadPoolExecutor(max(1, num_threads)) as pool:  # hashing and reading both release the GIL
-        found = pool.map(one, files.values())
-        hashes = list(tqdm(found, total=len(files), desc="hashing images", unit="img", disable=not progress))
+        found = pool.map(read, [files[key] for key in unread])
+        told = tqdm(found, total=len(unread), desc="hashing images", unit="img", disable=not (progress and unread))
+        hashes |= zip(unread, told, strict=True)
     if fresh and os.access(cache.parent, os.W_OK):
         write_whole(cache, json.dumps({**known, **fresh}).encode())
-    return dict(zip(files, hashes, strict=True))
+    return hashes
+
+
+def _stamp(path: Path) -> Stamp:
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _read(cache: Path) -> dict[str, tuple[Stamp, str]]:

@@ -92,7 +92,7 @@ def extract(
     folder = Path(folder)
     refuse_read_only(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files = [(key, Path(images[key])) for key in sorted(images)]
+    files = sorted(images.items())
     address, store = None, None
     if rank == 0:
         hashes = hash_files(images, folder / "hashes.json", num_threads=num_workers, progress=progress)
