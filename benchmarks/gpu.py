@@ -17,8 +17,8 @@ from benchmarks.store import clip_tower, write_store
 from benchmarks.table import Line, Measured, Target, exactly
 from benchmarks.timing import Run, Spread, Times, interleave, ratio, spread
 from dept_vl.backbones import Backbone, CandidateTree
-from dept_vl.experiment.images import Resident
 from dept_vl.model import Batch, Network
+from dept_vl.run.images import Resident
 from dept_vl.vision import VisualProjection
 
 ROWS = {"t5-base": 256, "t5-large": 128, "t5-3b": 64}

@@ -16,8 +16,8 @@ from benchmarks.table import Line, Measured, Target
 from benchmarks.timing import interleave, ratio
 from dept_vl.data.batches import TrainingBatches
 from dept_vl.model import Network
-from dept_vl.optim import build_optimizer, build_schedule
 from dept_vl.train import Plan, train
+from dept_vl.train.optim import build_optimizer, build_schedule
 
 STEPS, ROWS = 30, 8
 RATES = {"prompt": 0.3, "low_rank": 5e-4, "projection": 1e-3}

@@ -13,8 +13,8 @@ from benchmarks.shapes import PROMPT, dept, prompted, random_batch, step, t5
 from benchmarks.table import Line, Measured, Target, exactly
 from benchmarks.timing import Spread, interleave, ratio
 from dept_vl.backbones import Backbone
-from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, Network
+from dept_vl.run.measure import kept_bytes
 
 OUT = PROMPT + 32  # encoder tokens of every row, prompt included, whatever the adapter
 ROWS = 8

@@ -23,8 +23,8 @@ from benchmarks.table import Line, Measured, Target
 from benchmarks.timing import Times, interleave, ratio
 from dept_vl.backbones import Backbone
 from dept_vl.data.batches import EncodedExamples, Gather
-from dept_vl.experiment.images import Resident
 from dept_vl.model import Network
+from dept_vl.run.images import Resident
 from dept_vl.vision import FeatureStore, FrozenClip, VisualProjection
 from dept_vl.vision.features import MANIFEST
 from dept_vl.vision.images import open_image

@@ -14,8 +14,8 @@ from benchmarks.table import Line, Measured, exactly
 from benchmarks.timing import Times, interleave, ratio
 from dept_vl.backbones import CandidateTree, Seq2SeqBackbone, pads_last
 from dept_vl.data.batches import evaluation_batches
-from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, Network
+from dept_vl.run.measure import kept_bytes
 
 ROWS, SEQ, EVALUATED = 16, 32, 256
 LABELS = ((3, 632, 1), (209, 1))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dept_vl.measure import commit, machine, packages
+from dept_vl.run.measure import commit, machine, packages
 
 Run = Sequence[Callable[[], object]]
 """The parts of one run, such as a part for each task: a round's time is the sum over them."""

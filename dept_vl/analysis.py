@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dept_vl.adapters import Adapter, name_of
-from dept_vl.checkpoint import load_adapter
+from dept_vl.saved import load_adapter
 
 
 class BadLog(ValueError):

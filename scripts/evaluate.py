@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 from jsonargparse import ArgumentParser
 
-from dept_vl.experiment.saved import score_adapter
 from dept_vl.metrics import score_caption_files, score_vqa_files
+from dept_vl.run.saved import score_adapter
 
 # A sub-command is a function from its flags, as its signature and docstring give them, to the JSON printed.
 COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dept_vl.config import parse_experiment
-from dept_vl.experiment import build_task, features, load_clip, load_splits, start, together
+from dept_vl.run import build_task, features, load_clip, load_splits, start, together
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml")]

@@ -14,7 +14,7 @@ from dept_vl.data.annotation_files import MissingFile
 from dept_vl.data.image_files import MissingImages
 from dept_vl.data.sources import load_aokvqa, load_caption, load_vqa
 from dept_vl.data.text_sources import load_text
-from dept_vl.shapes import write_shapes, write_text_shapes
+from dept_vl.embedded.shapes import write_shapes, write_text_shapes
 from dept_vl.tasks import TASKS, TextTask
 
 LOADERS = {"vqa": (load_vqa, "vqa"), "caption": (load_caption, "caption"), "aokvqa": (load_aokvqa, "vqa")}

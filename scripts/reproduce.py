@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dept_vl import reproduction, studies
-from dept_vl.run import run
+from dept_vl.run.execute import run
 from dept_vl.tasks import TASKS
 
 PAPERS = Path(__file__).resolve().parent.parent / "configs" / "paper"

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from dept_vl.config import parse_experiment
-from dept_vl.experiment import build_task, check
-from dept_vl.run import run
+from dept_vl.run import build_task, check
+from dept_vl.run.execute import run
 from dept_vl.sweep import as_markdown, make_grid, planned_runs, run_sweep
 from dept_vl.tasks import TASKS, TextTask
 

@@ -18,8 +18,8 @@ if __name__ == "__main__":
     about = f"{__doc__.splitlines()[0]} Tasks, several separated by commas: {NAMES}."
     config, rows = parse_experiment(None, description=about, defaults=DEFAULTS), []
     # The models' libraries, once the flags are good: --help answers without them.
-    from dept_vl.results import overview, summary
-    from dept_vl.run import run_each
+    from dept_vl.run.execute import run_each
+    from dept_vl.run.results import overview, summary
 
     try:
         for folder, results in run_each(config):

@@ -15,8 +15,8 @@ DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes
 if __name__ == "__main__":
     config = parse_experiment(None, description=__doc__.splitlines()[0], defaults=DEFAULTS)
     # The models' libraries, once the flags are good: --help answers at once.
-    from dept_vl.results import summary
-    from dept_vl.run import run
+    from dept_vl.run.execute import run
+    from dept_vl.run.results import summary
 
     try:
         results = run(config)

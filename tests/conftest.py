@@ -20,7 +20,7 @@ def byte_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a Shapes of 16 images and a CLIP of random weights; the features of all runs join them."""
-    from dept_vl.shapes import write_shapes
+    from dept_vl.embedded.shapes import write_shapes
     from tests.tiny_models import write_tiny_clip
     from tests.tiny_runs import QUESTIONS, SIZES
 

@@ -3,7 +3,7 @@
 import functools
 import re
 
-from dept_vl.shapes.world import Scene, Thing
+from dept_vl.embedded.shapes.world import Scene, Thing
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 SINGULAR = {"circles": "circle", "squares": "square", "triangles": "triangle", "crosses": "cross", "things": "thing"}

@@ -12,8 +12,8 @@ import torch
 from accelerate import Accelerator
 
 from dept_vl.config import BackboneConfig, Experiment
-from dept_vl.evaluate import Decoding, predict
-from dept_vl.experiment import start
+from dept_vl.run import start
+from dept_vl.train.evaluate import Decoding, predict
 from tests.tiny_runs import ToyFeatures, build_network, encode, fit_toy, toy_examples
 
 STEPS, EVERY, EVALUATED = 20, 10, 7

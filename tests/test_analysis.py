@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dept_vl.adapters import ADAPTERS, build_adapter
 from dept_vl.analysis import BadLog, analyse_rank, common_share, effective_rank, matrix_facts, read_course
-from dept_vl.checkpoint import BadAdapterFolder, ModelFacts, export_peft, save_adapter
+from dept_vl.saved import BadAdapterFolder, ModelFacts, export_peft, save_adapter
 
 BACKBONE = {"base_model_name_or_path": "t5", "revision": None, "backbone_sha256": "a" * 64}
 ARGUMENTS = {

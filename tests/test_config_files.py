@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dept_vl.config import Experiment, parse_experiment
-from dept_vl.experiment import check
+from dept_vl.run import check
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]

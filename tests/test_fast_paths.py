@@ -8,7 +8,7 @@ import torch
 
 from dept_vl.backbones import Backbone, columns
 from dept_vl.data.batches import EncodedExamples
-from dept_vl.run import run
+from dept_vl.run.execute import run
 from tests.tiny_runs import forget_accelerate, text_experiment, write_cola
 
 pytestmark = pytest.mark.usefixtures("afresh")

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
 from dept_vl.config import BackboneConfig, BadConfig, Experiment, ProgressiveConfig
-from dept_vl.experiment.assembly import check_processes, start
+from dept_vl.run.assembly import check_processes, start
 
 
 def launched(kind: DistributedType = DistributedType.NO, processes: int = 1, stage: int = 0) -> Mock:

@@ -5,8 +5,8 @@ import torch
 
 from dept_vl.adapters import build_adapter
 from dept_vl.backbones import CandidateTree, load_backbone, pads_last
-from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, MismatchedParts, Network
+from dept_vl.run.measure import kept_bytes
 from dept_vl.vision import VisualProjection
 from tests.tiny_models import write_tiny_gpt2, write_tiny_llama
 from tests.tiny_runs import ADAPTERS, PATCHES, WIDTH, batch_of, build_network, randomise

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dept_vl import AdaptedModel
-from dept_vl.run import run
+from dept_vl.run.execute import run
 from tests.tiny_runs import write_cola
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,7 +37,7 @@ VQA = """
 from pathlib import Path
 from dept_vl import AdaptedModel
 from dept_vl.config import parse_experiment
-from dept_vl.run import run
+from dept_vl.run.execute import run
 files = [Path("configs") / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]
 out = sys.argv[1]
 config = parse_experiment(
@@ -53,7 +53,7 @@ TEXT = """
 from pathlib import Path
 from dept_vl import AdaptedModel
 from dept_vl.config import parse_experiment
-from dept_vl.run import run
+from dept_vl.run.execute import run
 out = sys.argv[1]
 config = parse_experiment(
     ["--config", "configs/backbones/tiny.yaml", "--config", "configs/adapters/dept.yaml", "--task", "cola",

@@ -1,6 +1,7 @@
 """What the README tells a stranger to type, or to open, is there."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,15 @@ def test_every_make_target_that_the_docs_name_exists(target):
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_the_readme_lists_every_file_of_the_package_once():
-    listed = re.findall(r"^\| `([\w/]+\.py)` \|", README, re.MULTILINE)
-    package = {path.relative_to(REPOSITORY / "dept_vl").as_posix() for path in (REPOSITORY / "dept_vl").rglob("*.py")}
-    scripts = {f"scripts/{path.name}" for path in (REPOSITORY / "scripts").glob("*.py")}
-    assert sorted(listed) == sorted({name for name in package if not name.endswith("__init__.py")} | scripts)
+def test_the_list_of_files_is_up_to_date():
+    generated = runpy.run_path(str(REPOSITORY / "docs" / "list_files.py"))
+    assert generated["PAGE"].read_text(encoding="utf-8") == generated["page"](), "run: python docs/list_files.py"
+
+
+def test_the_readme_maps_every_folder_of_the_package():
+    package = REPOSITORY / "dept_vl"
+    folders = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(re.findall(r"`dept_vl/(\w+)`", README))
 
 
 def test_no_placeholder_is_left():

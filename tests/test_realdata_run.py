@@ -10,10 +10,10 @@ from dept_vl import AdaptedModel
 from dept_vl.data.batches import EncodedExamples
 from dept_vl.data.sources import load_aokvqa
 from dept_vl.data.text import load_tokenizer
-from dept_vl.evaluate import Decoding, predict
 from dept_vl.model import Network
-from dept_vl.run import run
+from dept_vl.run.execute import run
 from dept_vl.tasks import VqaTask
+from dept_vl.train.evaluate import Decoding, predict
 from dept_vl.vision import FrozenClip, VisualProjection, extract
 from tests.tiny_models import write_tiny_clip
 from tests.tiny_runs import build_network, tiny_experiment

@@ -13,10 +13,10 @@ import torch
 import yaml
 from accelerate import Accelerator
 
-from dept_vl.checkpoint import resumable
-from dept_vl.checkpoint.resumable import BadCheckpoint, load_checkpoint
-from dept_vl.run import run, write_config
+from dept_vl.run.execute import run, write_config
+from dept_vl.saved import resumable
 from dept_vl.train import NonFiniteLoss, RunLog, newest_checkpoint
+from dept_vl.train.resumable import BadCheckpoint, load_checkpoint
 from tests.tiny_runs import (
     Poisoned,
     ToyFeatures,
@@ -279,7 +279,7 @@ def test_a_damaged_checkpoint_that_is_named_is_an_error_before_anything_is_loade
     config = experiment(max_steps=2, save_steps=1, eval_steps=0)
     run(config)
     (tmp_path / "run" / "checkpoints" / "step_2" / "optimizer.pt").unlink()
-    monkeypatch.setattr("dept_vl.run.build", lambda *arguments: pytest.fail("loaded"))
+    monkeypatch.setattr("dept_vl.run.execute.build", lambda *arguments: pytest.fail("loaded"))
     with pytest.raises(BadCheckpoint, match="step_2.optimizer.pt: wanted .* given no file"):
         run(dataclasses.replace(config, resume_from_checkpoint=str(tmp_path / "run" / "checkpoints" / "step_2")))
 

@@ -6,8 +6,8 @@ import torch
 from dept_vl.backbones import load_backbone
 from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
 from dept_vl.data.text import load_tokenizer
-from dept_vl.experiment import check
-from dept_vl.experiment.components import start_adapter
+from dept_vl.run import check
+from dept_vl.run.components import start_adapter
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import torch
 from dept_vl import AdaptedModel, load_adapter
 from dept_vl.config import BadConfig, load_experiment
 from dept_vl.data.tokenizer import WrongTokenizer
-from dept_vl.experiment.saved import score_adapter
-from dept_vl.predict.rows import WrongRows, WrongTask
-from dept_vl.results import overview, summary
-from dept_vl.run import run, run_each
+from dept_vl.run.execute import run, run_each
+from dept_vl.run.results import overview, summary
+from dept_vl.run.saved import score_adapter
+from dept_vl.serve.rows import WrongRows, WrongTask
 from tests.tiny_models import write_tiny_gpt2, write_tiny_llama, write_tokenizer
 from tests.tiny_runs import forget_accelerate, json_lines, text_experiment, tiny_experiment, write_cola
 

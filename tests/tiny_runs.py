@@ -17,10 +17,10 @@ from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, OptimConfi
 from dept_vl.data.batches import EncodedExamples, TrainingBatches
 from dept_vl.data.text import Tokenizer, load_tokenizer
 from dept_vl.model import Batch, Network
-from dept_vl.optim import build_optimizer, build_schedule
-from dept_vl.progressive import Progressive
 from dept_vl.tasks.example import Example
 from dept_vl.train import Plan, Trained, train
+from dept_vl.train.optim import build_optimizer, build_schedule
+from dept_vl.train.progressive import Progressive
 from dept_vl.vision import VisualProjection
 
 D_MODEL, PATCHES, WIDTH = 16, 4, 6

@@ -14,9 +14,9 @@ from accelerate import Accelerator
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from dept_vl.backbones import whole
-from dept_vl.evaluate import Decoding, predict
-from dept_vl.progressive import Progressive, Stage, at_random
 from dept_vl.train import NonFiniteLoss, state
+from dept_vl.train.evaluate import Decoding, predict
+from dept_vl.train.progressive import Progressive, Stage, at_random
 from tests.tiny_runs import Poisoned, ToyFeatures, build_network, encode, fit_toy, toy_examples
 
 STEPS, EVALUATED = 3, 7

@@ -18,7 +18,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones.columns import pads_behind_prompt
 from dept_vl.backbones.frozen import Backbone
-from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache
+from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache, cache_name
 
 
 class TooManyPositions(ValueError):
@@ -44,6 +44,7 @@ class CausalBackbone(Backbone):
         self.d_model = model.config.hidden_size
         self.max_positions = model.config.max_position_embeddings
         self.prompt_cache = PromptCache()
+        self._cache_name = cache_name(model)
 
     def train(self, mode: bool = True) -> "CausalBackbone":
         self.prompt_cache.drop()
@@ -87,7 +88,7 @@ class CausalBackbone(Backbone):
         return self.model.generate(
             inputs_embeds=embeds,
             attention_mask=mask,
-            past_key_values=past,
+            **{self._cache_name: past},
             max_new_tokens=max_new_tokens,
             num_beams=num_beams,
             do_sample=False,
@@ -112,7 +113,7 @@ class CausalBackbone(Backbone):
         first = read.logits.unsqueeze(1).expand(-1, paths, -1, -1)  # [batch, path, 1, vocabulary]
         if not length:
             return first
-        text, mask = read.past_key_values, F.pad(mask, (0, length), value=1)
+        text, mask = read[self._cache_name], F.pad(mask, (0, length), value=1)
         later = []
         for path in prefixes.to(embeds.device):  # path by path: all at once would repeat the text's keys and values
             follows = self.embed(path.expand(len(embeds), -1)).to(embeds.dtype)
@@ -135,7 +136,7 @@ class CausalBackbone(Backbone):
             inputs_embeds=embeds,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=past,
+            **{self._cache_name: past},
             use_cache=use_cache,
             logits_to_keep=keep,
         )

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
-from dept_vl.assets import embedded
+from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
 
 Kind = Literal["seq2seq", "causal"]

@@ -1,5 +1,7 @@
 """The keys and values of a causal model's prompt: computed once, kept from batch to batch."""
 
+import inspect
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,6 +10,12 @@ from transformers import DynamicCache, PreTrainedModel
 
 class MixedPrompts(ValueError):
     """Columns that were said to be one prompt in every row, and are not."""
+
+
+def cache_name(model: PreTrainedModel) -> str:
+    """What this version of transformers calls a cache, as an argument of `forward` and `generate` and in the output:
+    "cache", or "past_key_values" before 5.21."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 class PromptCache:
@@ -45,7 +53,7 @@ class PromptCache:
             self.drop()
             ones = torch.ones(prompt.shape[:2], dtype=torch.int64, device=prompt.device)
             said = model(inputs_embeds=prompt, attention_mask=ones, use_cache=True, logits_to_keep=1)
-            self._layers = [(layer.keys, layer.values) for layer in said.past_key_values.layers]
+            self._layers = [(layer.keys, layer.values) for layer in said[cache_name(model)].layers]
             self._prompt, self._precision = prompt, precision
             self.computed += 1
         rows = len(prompts) * repeats

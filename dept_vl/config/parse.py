@@ -11,7 +11,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from dept_vl.config.schema import BadConfig, Experiment
 from dept_vl.registry import did_you_mean
-from dept_vl.yaml_text import NotYaml, parse_yaml
+from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 
 ALIASES = {
     "--task": "--task.name",

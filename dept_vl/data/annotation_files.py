@@ -13,8 +13,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from dept_vl.gzip_bytes import BadGzip, unpack
-from dept_vl.json_text import NotJson, parse_json
+from dept_vl.untrusted.gzip_bytes import BadGzip, unpack
+from dept_vl.untrusted.json_text import NotJson, parse_json
 
 FOLDERS = ("", "annotations", "vqa")  # where, inside a data root, an annotation file may stand
 _SPACE = re.compile(r"[ \t\n\r]*")

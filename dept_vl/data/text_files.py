@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dept_vl.data.annotation_files import BadAnnotation
-from dept_vl.gzip_bytes import BadGzip, fair_size, unpack
-from dept_vl.json_text import NotJson, parse_json
 from dept_vl.registry import did_you_mean
+from dept_vl.untrusted.gzip_bytes import BadGzip, fair_size, unpack
+from dept_vl.untrusted.json_text import NotJson, parse_json
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from dept_vl.assets import embedded
+from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
 
 _SPARE_ROWS = 1024  # of an embedding table that no token uses; CodeGen has 905, T5 28

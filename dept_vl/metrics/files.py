@@ -16,11 +16,11 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from dept_vl.gzip_bytes import BadGzip, unpack
-from dept_vl.json_text import NotJson, parse_json
 from dept_vl.metrics.captions import score_captions
 from dept_vl.metrics.ids import ItemId, first_ids
 from dept_vl.metrics.vqa import score_vqa
+from dept_vl.untrusted.gzip_bytes import BadGzip, unpack
+from dept_vl.untrusted.json_text import NotJson, parse_json
 
 _GZIP = b"\x1f\x8b"
 _JSON_NAMES = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "true or false"}

@@ -11,14 +11,14 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from dept_vl.checkpoint.resumable import find_checkpoints
 from dept_vl.config import Experiment, parse_experiment
 from dept_vl.config.parse import build_parser, to_experiment
-from dept_vl.experiment import check, resolve
 from dept_vl.registry import did_you_mean
 from dept_vl.reproduction.files import Cell, Row, merge
 from dept_vl.reproduction.typed import BadTableFile
+from dept_vl.run import check, resolve
 from dept_vl.tasks import TASKS, TextTask
+from dept_vl.train.resumable import find_checkpoints
 
 RESULTS = "results.json"
 WITHOUT_EFFECT = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dept_vl.registry import did_you_mean
-from dept_vl.yaml_text import NotYaml, parse_yaml
+from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 
 Settings = dict[str, Any]
 Scores = dict[str, float | int]

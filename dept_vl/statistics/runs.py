@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dept_vl.config import load_experiment
-from dept_vl.experiment import build_task
 from dept_vl.metrics.ids import first_ids
 from dept_vl.registry import did_you_mean
+from dept_vl.run import build_task
 from dept_vl.statistics.paired import Paired, compare_paired
 from dept_vl.tasks import CaptionTask, Example, Task
 

@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.config import Experiment
-from dept_vl.experiment import Parts, build, resolve, start, training_batches
-from dept_vl.experiment.stages import start_stages
-from dept_vl.measure import kept_bytes
 from dept_vl.model import Batch, Network
+from dept_vl.run import Parts, build, resolve, start, training_batches
+from dept_vl.run.measure import kept_bytes
+from dept_vl.run.stages import start_stages
+from dept_vl.untrusted.whole_files import write_files_whole
 
 Costs = dict[str, dict[str, list[float]]]  # by cell: train_ms, eval_ms (by round), memory_mb
 

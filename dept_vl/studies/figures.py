@@ -16,10 +16,10 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("figures need matplotlib: pip install matplotlib", name=error.name) from error
 
-from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.studies.files import Plot, Study
 from dept_vl.studies.outcomes import Done
 from dept_vl.studies.points import ALL, Point, as_csv, points
+from dept_vl.untrusted.whole_files import write_files_whole
 
 WIDTH, DOTS = 7.0, 150  # inches, dots per inch
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")  # Okabe and Ito's

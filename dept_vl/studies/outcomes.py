@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dept_vl.registry import did_you_mean
-from dept_vl.run import RESULTS
+from dept_vl.run.execute import RESULTS
 from dept_vl.studies.costs import Costs
 from dept_vl.studies.files import BadStudy, Study
 from dept_vl.studies.plan import Place, Plan, flat

@@ -11,11 +11,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.studies.claims import FAILS, HOLDS, OPEN, Judged, judge, number
 from dept_vl.studies.figures import file_name
 from dept_vl.studies.files import Study
 from dept_vl.studies.outcomes import Done, values
+from dept_vl.untrusted.whole_files import write_files_whole
 
 PAPERS = {
     "dept": "DePT (Shi and Lipani, ICLR 2024)",

@@ -14,10 +14,10 @@ from jsonargparse import ArgumentParser
 
 from dept_vl.config import Experiment
 from dept_vl.config.parse import build_parser, to_experiment
-from dept_vl.experiment import resolve
 from dept_vl.reproduction.cells import WITHOUT_EFFECT
 from dept_vl.reproduction.files import merge
 from dept_vl.reproduction.typed import Settings
+from dept_vl.run import resolve
 from dept_vl.studies.files import BadStudy, Cell, Study
 
 FAST: Settings = {

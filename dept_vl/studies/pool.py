@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
-from dept_vl.checkpoint.resumable import find_checkpoints
 from dept_vl.config import Experiment
-from dept_vl.run import RESULTS, run
+from dept_vl.run.execute import RESULTS, run
 from dept_vl.studies.plan import Run
+from dept_vl.train.resumable import find_checkpoints
 
 Say = Callable[[str], None]
 Work = Callable[[Experiment], None]

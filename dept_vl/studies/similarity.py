@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.checkpoint import read_any
+from dept_vl.saved import read_any
 
 
 def cosine(first: Float[Tensor, "prompt d_model"], second: Float[Tensor, "prompt d_model"]) -> float:

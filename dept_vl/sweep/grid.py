@@ -15,7 +15,7 @@ from typing import Any
 from dept_vl.config import Experiment
 from dept_vl.config.parse import build_parser, to_experiment
 from dept_vl.registry import did_you_mean
-from dept_vl.yaml_text import NotYaml, parse_yaml
+from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 
 Cell = dict[str, Any]  # dotted key to value
 DRAWS = (0, 1, 2)  # of a few-shot task; DePT and DPT report three

@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from dept_vl.checkpoint.resumable import find_checkpoints
 from dept_vl.config import Experiment
 from dept_vl.registry import did_you_mean
 from dept_vl.sweep.grid import BadSweep, Grid, PlannedRun, describe, planned_runs
 from dept_vl.sweep.processes import FileLock, is_gone, this_process
 from dept_vl.sweep.summary import Outcome, write_summary
+from dept_vl.train.resumable import find_checkpoints
 
 try:
     import optuna

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dept_vl.checkpoint.whole_files import write_files_whole
 from dept_vl.statistics.spread import FEWEST, MANY, spread
 from dept_vl.sweep.grid import Grid, PlannedRun, label
+from dept_vl.untrusted.whole_files import write_files_whole
 
 SUMMARY, TABLE = "summary.json", "summary.md"
 _EQUAL = 1e-9  # means that differ by less are equal: the rest is rounding

@@ -10,7 +10,7 @@ answers the wrong way round and 400 steps do not turn it (docs/decisions.md).
 import dataclasses
 from typing import Any
 
-from dept_vl.shapes.text import TEXT_SETS, TEXT_SIZES
+from dept_vl.embedded.shapes.text import TEXT_SETS, TEXT_SIZES
 from dept_vl.tasks.glue import GLUE
 from dept_vl.tasks.source import Files, Source, Splits
 from dept_vl.tasks.squad import SQUAD

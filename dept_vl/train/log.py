@@ -7,7 +7,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from dept_vl.checkpoint.whole_files import write_files_whole
+from dept_vl.untrusted.whole_files import write_files_whole
 
 
 class RunLog:

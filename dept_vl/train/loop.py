@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from dept_vl.data.batches import TrainingBatches
 from dept_vl.model import Network
-from dept_vl.progressive import Progressive
 from dept_vl.train.engine import build_engine
 from dept_vl.train.log import RunLog
+from dept_vl.train.progressive import Progressive
 from dept_vl.train.state import Evaluate, Plan, RunState, Scores
 
 

@@ -10,7 +10,11 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
-from dept_vl.checkpoint.resumable import (
+from dept_vl.model import Batch
+from dept_vl.train.engine import Engine
+from dept_vl.train.log import RunLog
+from dept_vl.train.progressive import Progressive
+from dept_vl.train.resumable import (
     BadCheckpoint,
     bring,
     check_checkpoint,
@@ -22,10 +26,6 @@ from dept_vl.checkpoint.resumable import (
     save_checkpoint,
     set_rng_states,
 )
-from dept_vl.model import Batch
-from dept_vl.progressive import Progressive
-from dept_vl.train.engine import Engine
-from dept_vl.train.log import RunLog
 
 _PATIENCE = 3  # evaluations or log lines without any change before the loop says so
 Scores = dict[str, int | float]

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dept_vl.assets import embedded
+from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
 from dept_vl.vision.pooling import check_pooling, pool_grid
 from dept_vl.vision.preprocess import Preprocess

@@ -15,7 +15,7 @@ from dept_vl.data import (
     load_vqa,
 )
 from dept_vl.data.sources import load_caption_splits, load_vqa_splits
-from dept_vl.shapes.files import write_shapes
+from dept_vl.embedded.shapes.files import write_shapes
 from dept_vl.tasks import CaptionTask, VqaTask
 
 QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"

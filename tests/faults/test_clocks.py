@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from dept_vl.run import run
+from dept_vl.run.execute import run
 from dept_vl.vision.shards import remove_abandoned
 from tests.tiny_runs import forget_accelerate, text_experiment, write_cola
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from dept_vl.checkpoint import read_adapter
-from dept_vl.checkpoint.resumable import find_checkpoints, load_checkpoint
-from dept_vl.experiment import build_task
-from dept_vl.run import run
+from dept_vl.run import build_task
+from dept_vl.run.execute import run
+from dept_vl.saved import read_adapter
 from dept_vl.sweep import make_grid, run_sweep
+from dept_vl.train.resumable import find_checkpoints, load_checkpoint
 from dept_vl.vision import FrozenClip
 from dept_vl.vision.store import extract
 from tests.faults.victims import write_numbered_adapter, write_numbered_checkpoint
@@ -146,7 +146,7 @@ def test_a_read_only_folder_is_named_before_anything_is_loaded(config, disk, pla
     run(config)
     disk.make_read_only()
     forget_accelerate()
-    monkeypatch.setattr("dept_vl.run.build", lambda *arguments: pytest.fail("loaded"))
+    monkeypatch.setattr("dept_vl.run.execute.build", lambda *arguments: pytest.fail("loaded"))
     run_folder, named = disk.folder / "run", f"wanted a folder that can be written.*{re.escape(str(disk.folder))}"
     for given in (config, dataclasses.replace(config, output_dir=str(disk.folder / "new" / "run"))):
         with pytest.raises(PermissionError, match=named):

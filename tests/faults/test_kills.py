@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from dept_vl.checkpoint import BadAdapterFolder, read_adapter
-from dept_vl.checkpoint.resumable import find_checkpoints, load_checkpoint
+from dept_vl.saved import BadAdapterFolder, read_adapter
 from dept_vl.sweep import make_grid
 from dept_vl.train import newest_checkpoint
+from dept_vl.train.resumable import find_checkpoints, load_checkpoint
 from dept_vl.vision.features import FeatureStore
 from tests.faults.victims import (
     store_features,

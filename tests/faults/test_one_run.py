@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dept_vl.checkpoint import folder_lock
-from dept_vl.checkpoint.folder_lock import FolderInUse, only_run
-from dept_vl.run import run, run_each
+from dept_vl.run.execute import run, run_each
+from dept_vl.saved import folder_lock
+from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from tests.faults.victims import occupy, train_rank, try_to_train
 from tests.forks import FORKS
 from tests.tiny_runs import text_experiment, write_cola
@@ -57,7 +57,7 @@ def test_a_second_run_is_refused_by_name_before_it_loads_or_moves_anything(confi
     before = contents(tmp_path / "run")
     who = holder(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("dept_vl.run.build", lambda *arguments: pytest.fail("loaded"))
+        patch.setattr("dept_vl.run.execute.build", lambda *arguments: pytest.fail("loaded"))
         for again in (config, dataclasses.replace(config, resume_from_checkpoint="last")):
             with pytest.raises(FolderInUse, match=f"{tmp_path / 'run'}: wanted .*, given one in which {who} works"):
                 run(again)
@@ -75,7 +75,7 @@ def test_a_run_holds_its_folder_while_it_goes_on(config, tmp_path, monkeypatch):
         process.join()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dept_vl.run.build", meanwhile)
+    monkeypatch.setattr("dept_vl.run.execute.build", meanwhile)
     with pytest.raises(KeyboardInterrupt):
         run(config)
     me = f"process {os.getpid()} on {socket.gethostname()}"

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from dept_vl.checkpoint.resumable import find_checkpoints
-from dept_vl.experiment import build_task, features, load_clip, load_splits
-from dept_vl.run import write_config
-from dept_vl.shapes import write_shapes
+from dept_vl.embedded.shapes import write_shapes
+from dept_vl.run import build_task, features, load_clip, load_splits
+from dept_vl.run.execute import write_config
+from dept_vl.train.resumable import find_checkpoints
 from tests.faults.launches import Launched, wait_for_steps
 from tests.tiny_models import write_tiny_clip
 from tests.tiny_runs import tiny_experiment

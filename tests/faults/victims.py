@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 
 from dept_vl.adapters import build_adapter
-from dept_vl.checkpoint import ModelFacts, save_adapter
-from dept_vl.checkpoint.folder_lock import only_run
-from dept_vl.checkpoint.resumable import find_checkpoints, remove_older, rng_states, save_checkpoint
 from dept_vl.config import Experiment
-from dept_vl.experiment import build_task
-from dept_vl.run import run
+from dept_vl.run import build_task
+from dept_vl.run.execute import run
+from dept_vl.saved import ModelFacts, save_adapter
 from dept_vl.sweep import Grid, run_sweep
+from dept_vl.train.resumable import find_checkpoints, remove_older, rng_states, save_checkpoint
+from dept_vl.untrusted.folder_lock import only_run
 from dept_vl.vision import FrozenClip
 from dept_vl.vision.store import extract
 

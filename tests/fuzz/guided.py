@@ -85,7 +85,7 @@ def attack(kind: str, seconds: int, found: Path) -> None:
 
 
 def _place(folder: Path) -> Path:
-    from dept_vl.shapes import write_shapes
+    from dept_vl.embedded.shapes import write_shapes
     from tests.tiny_models import write_tiny_clip
     from tests.tiny_runs import QUESTIONS, SIZES
 

@@ -12,8 +12,6 @@ import yaml
 from PIL import Image
 
 from dept_vl.adapters import build_adapter
-from dept_vl.checkpoint import BadAdapterFolder, ModelFacts, read_any, save_adapter
-from dept_vl.checkpoint.resumable import BadCheckpoint, load_checkpoint, rng_states, save_checkpoint
 from dept_vl.config import BadConfig, Experiment, load_experiment, parse_experiment
 from dept_vl.data import EmptySplit
 from dept_vl.data.annotation_files import BadAnnotation, MissingFile
@@ -27,18 +25,20 @@ from dept_vl.metrics import BadFile, MissingPrediction, score_vqa_files
 from dept_vl.registry import UnknownName
 from dept_vl.reproduction.files import load_row
 from dept_vl.reproduction.typed import BadTableFile
+from dept_vl.saved import BadAdapterFolder, ModelFacts, read_any, save_adapter
 from dept_vl.sweep.grid import BadSweep, read_sweep
 from dept_vl.tasks import TASKS
 from dept_vl.tasks.caption import CaptionTask
 from dept_vl.tasks.text_task import BadRow
 from dept_vl.tasks.vqa import VqaTask
+from dept_vl.train.resumable import BadCheckpoint, load_checkpoint, rng_states, save_checkpoint
 from dept_vl.vision import FrozenClip, VisualProjection
 from dept_vl.vision.features import MANIFEST, FeatureStore, MissingFeatures
 from dept_vl.vision.images import UnreadableImage, open_image
 from dept_vl.vision.shards import DamagedStore
 from dept_vl.vision.store import extract
-from tests.checkpoint.conftest import ARGUMENTS, BACKBONE, D_MODEL, PATCHES, TASK, VISION, WIDTH
 from tests.data.conftest import ANNOTATIONS, QUESTIONS, Root
+from tests.saved.conftest import ARGUMENTS, BACKBONE, D_MODEL, PATCHES, TASK, VISION, WIDTH
 from tests.tiny_runs import write_cola
 
 IMAGES = ("png", "jpg", "webp", "gif", "bmp", "tiff", "ppm", "jp2")

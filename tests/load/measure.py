@@ -20,8 +20,8 @@ import torch
 from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, OptimConfig, TaskConfig, VisionConfig
 from dept_vl.data.image_files import locate_images
 from dept_vl.data.tokenizer import load_tokenizer
-from dept_vl.experiment import build, check, fit, resolve, start
-from dept_vl.experiment.images import load_clip
+from dept_vl.run import build, check, fit, resolve, start
+from dept_vl.run.images import load_clip
 from dept_vl.train import RunLog
 from tests.load.world import write_store, write_world
 from tests.tiny_models import write_tiny_clip

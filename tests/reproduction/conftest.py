@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from dept_vl.config import Experiment
-from dept_vl.experiment import resolve
 from dept_vl.reproduction import Row, load_row
+from dept_vl.run import resolve
 
 CONTENT = {
     "paper": "dept",

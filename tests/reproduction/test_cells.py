@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dept_vl.experiment import resolve
 from dept_vl.reproduction import BadFlag, BadTableFile, StaleRun, check_rows, experiment_of, load_rows, run_cell
 from dept_vl.reproduction.cells import check_row
+from dept_vl.run import resolve
 from dept_vl.tasks import TASKS
 
 PAPERS = Path(__file__).resolve().parents[2] / "configs" / "paper"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dept_vl import load_adapter
-from dept_vl.run import run
+from dept_vl.run.execute import run
 from tests.tiny_runs import forget_accelerate, text_experiment, write_cola
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "analyse.py"

@@ -9,8 +9,8 @@ import torch
 
 from dept_vl.adapters import build_adapter
 from dept_vl.backbones import load_backbone
-from dept_vl.checkpoint import ModelFacts, save_adapter
-from dept_vl.predict import AdaptedModel
+from dept_vl.saved import ModelFacts, save_adapter
+from dept_vl.serve import AdaptedModel
 from dept_vl.vision import FrozenClip, VisualProjection
 from tests.tiny_models import paint, write_tiny_clip, write_tiny_t5
 

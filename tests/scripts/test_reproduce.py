@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dept_vl.experiment import resolve
+from dept_vl.run import resolve
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "reproduce.py"
 

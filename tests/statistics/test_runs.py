@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dept_vl.config import Experiment, TaskConfig
-from dept_vl.experiment import build_task
+from dept_vl.run import build_task
 from dept_vl.statistics.runs import NotComparable, compare_runs, read_run
 from dept_vl.tasks.example import Example
 

@@ -6,7 +6,7 @@ import pytest
 
 from dept_vl.adapters import ResidualPromptTuning
 from dept_vl.adapters.budget import budget, dept_size
-from dept_vl.experiment import check
+from dept_vl.run import check
 from dept_vl.studies.claims import judge
 from dept_vl.studies.files import BadStudy, load_studies, select
 from dept_vl.studies.outcomes import Done, check_measure

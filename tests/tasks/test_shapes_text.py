@@ -6,11 +6,11 @@ import pytest
 from dept_vl.data.annotation_files import MissingFile
 from dept_vl.data.text_sources import load_text
 from dept_vl.data.tokenizer import load_tokenizer
-from dept_vl.shapes.language import WORDINGS, word_question
-from dept_vl.shapes.questions import Description, Question
-from dept_vl.shapes.text import TEXT_SIZES, write_text_shapes
-from dept_vl.shapes.text_rows import tell
-from dept_vl.shapes.world import Scene, Thing
+from dept_vl.embedded.shapes.language import WORDINGS, word_question
+from dept_vl.embedded.shapes.questions import Description, Question
+from dept_vl.embedded.shapes.text import TEXT_SIZES, write_text_shapes
+from dept_vl.embedded.shapes.text_rows import tell
+from dept_vl.embedded.shapes.world import Scene, Thing
 from dept_vl.tasks.glue import GLUE
 from dept_vl.tasks.shapes_text import SHAPES_TEXT
 from dept_vl.tasks.squad import SQUAD

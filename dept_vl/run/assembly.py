@@ -1,0 +1,290 @@
+"""From a typed experiment to a run folder: the wiring that all training scripts share.
+
+It alone reads `Experiment` and hands plain arguments to the components. Scripts import it; nothing below does.
+"""
+
+import contextlib
+import datetime
+import gc
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
+
+from dept_vl.adapters import Adapter
+from dept_vl.backbones import Backbone
+from dept_vl.config import BadConfig, Experiment
+from dept_vl.data.batches import EncodedExamples, TrainingBatches
+from dept_vl.data.tokenizer import Tokenizer
+from dept_vl.model import Network
+from dept_vl.run.components import (
+    GENERATED,
+    build_task,
+    load_language,
+    load_splits,
+    resume_point,
+    start_adapter,
+    start_from,
+)
+from dept_vl.run.images import Eyes, open_eyes
+from dept_vl.run.parts import Parts
+from dept_vl.run.stages import start_stages
+from dept_vl.saved import SavedAdapter, check_identity
+from dept_vl.train import Plan, Trained, flat, sharded_blocks, train
+from dept_vl.train.evaluate import candidate_tree
+from dept_vl.train.optim import build_optimizer, build_schedule
+from dept_vl.vision import VisualProjection
+
+
+def start(config: Experiment) -> Accelerator:
+    """accelerate, threads and seeds. Uses all cores: `accelerate launch` alone gives a process one thread."""
+    trackers = [each for each in config.report_to.split(",") if each and each != "none"]
+    shards = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    if shards and config.bf16:
+        raise BadConfig(
+            "bf16: DeepSpeed keeps the compute type to itself; wanted backbone.dtype bfloat16 in its place, in which "
+            "the frozen model is held and computes, while the trained weights stay float32"
+        )
+    accelerator = Accelerator(
+        cpu=not (torch.cuda.is_available() or shards),
+        mixed_precision="bf16" if config.bf16 else "no",
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        log_with=trackers or None,
+        project_dir=config.output_dir,
+        kwargs_handlers=[_process_group(config)],
+    )
+    if accelerator.gradient_accumulation_steps != config.gradient_accumulation_steps:
+        raise BadConfig(
+            f"gradient_accumulation_steps: accelerate's environment sets {accelerator.gradient_accumulation_steps}, "
+            f"the config {config.gradient_accumulation_steps}; wanted one value"
+        )
+    check_processes(config, accelerator)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    torch.set_num_threads(config.num_threads or max(1, cores // processes))
+    set_seed(config.seed, device_specific=True)  # ranks draw dropout masks of their own; weights have a generator
+    return accelerator
+
+
+def check_processes(config: Experiment, accelerator: Accelerator) -> None:
+    """Completes what accelerate was launched with. Raises: BadConfig for what would train something else than asked."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise BadConfig(f"wanted {launched} processes in one group, as launched, given {accelerator.num_processes}")
+    kind, parts = accelerator.distributed_type, sharded_blocks(accelerator)
+    if kind == DistributedType.DEEPSPEED:
+        parts = accelerator.deepspeed_plugin.zero_stage == 3
+        accelerator.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
+            "gradient_accumulation_steps": config.gradient_accumulation_steps,
+            "zero_force_ds_cpu_optimizer": False,  # torch's AdamW steps the few trained weights, offloaded or not
+        }
+        # transformers reads this one while it loads, where each weight is made in parts at once
+        accelerator.deepspeed_plugin.dschf.config["bf16"] = {"enabled": config.backbone.dtype == "bfloat16"}
+    elif kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP):
+        raise BadConfig(f"wanted one process, DDP, FSDP or DeepSpeed, given {kind}: not supported")
+    if parts and config.progressive.kind != "none":
+        raise BadConfig(
+            f"progressive.kind: wanted none where the frozen weights are kept in parts (ZeRO-3, FSDP), given "
+            f"{config.progressive.kind!r}: its stages sort them in place; ZeRO-1 and ZeRO-2 keep them whole"
+        )
+
+
+def _process_group(config: Experiment) -> InitProcessGroupKwargs:
+    """Without a GPU the backend is named: else accelerate forms no group where DeepSpeed is asked for, and every
+    process takes itself for the only one."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return InitProcessGroupKwargs(
+        backend="gloo" if several and not torch.cuda.is_available() else None,
+        timeout=datetime.timedelta(seconds=config.ddp_timeout),
+    )
+
+
+def start_trackers(config: Experiment, accelerator: Accelerator) -> None:
+    """They may write into the run folder, so it has to be there."""
+    accelerator.init_trackers("dept_vl", config=flat(config.to_dict(), "."))
+
+
+@contextlib.contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Examples have none, and looking for them among millions takes a quarter of the time in which they are read."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+@_no_search_for_cycles()
+def build(
+    config: Experiment,
+    accelerator: Accelerator,
+    splits: Mapping[str, tuple[str, int | None]],
+    *,
+    saved: SavedAdapter | None = None,
+) -> Parts:
+    """Loads data and frozen models, makes or finds the features, starts adapter and projection or takes saved ones.
+
+    `splits` maps a role (train, eval, test) to a split of the data and the greatest number of examples. The config is a
+    resolved one.
+
+    Raises: what cannot be loaded, by name; MismatchedBackbone for a saved adapter beside other frozen models.
+    """
+    clock = _Clock()
+    task = build_task(config)
+    loaded = load_splits(config, task, accelerator, splits)
+    clock.stop("read_data")
+    tokenizer, backbone = load_language(config)
+    clock.stop("load_models")
+    eyes = open_eyes(config, loaded, accelerator) if task.visual else None
+    loaded = eyes.loaded if eyes else loaded
+    clock.stop("features")
+    identities = {"backbone": backbone.identity()} | ({"vision": eyes.identity} if eyes else {})
+    if saved is not None:
+        check_identity(saved.config, identities["backbone"], identities.get("vision"), d_model=backbone.d_model)
+        adapter, projection, not_copied = saved.adapter, saved.projection, ()
+    else:
+        adapter, projection = _new_parts(config, tokenizer, backbone, eyes)
+        not_copied = start_from(config.adapter.init_from, adapter, projection, identities)
+    network = Network(
+        backbone,
+        adapter,
+        projection,
+        backbone_dropout=config.backbone.dropout,
+        shift_visual=config.adapter.shift_visual,
+    ).to(accelerator.device)
+    encoded = {
+        role: EncodedExamples(
+            each.examples,
+            tokenizer,
+            kind=backbone.kind,
+            max_source_length=config.task.max_source_length,
+            max_target_length=config.task.max_target_length,
+            trained=role == "train",
+        )
+        for role, each in loaded.items()
+    }
+    said = config.task.max_target_length
+    if task.candidates and config.task.decoding == "score":  # labels that cannot be told apart are told now
+        said = max(map(len, candidate_tree(tokenizer, task.candidates, backbone.kind).rows))
+    _check_positions(network, encoded, said)
+    clock.stop("tokenise")
+    return Parts(
+        config, accelerator, task, tokenizer, network, identities, loaded, encoded,
+        gather=eyes.gather if eyes else None,
+        clip_weights=eyes.weights if eyes else 0,
+        not_copied=not_copied,
+        seconds=clock.seconds,
+    )  # fmt: skip
+
+
+def _new_parts(
+    config: Experiment, tokenizer: Tokenizer, backbone: Backbone, eyes: Eyes | None
+) -> tuple[Adapter, VisualProjection | None]:
+    generator = torch.Generator().manual_seed(config.seed)
+    adapter = start_adapter(config.adapter, backbone, tokenizer, generator)
+    if eyes is None:
+        return adapter, None
+    scale = config.vision.projection_scale
+    scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
+    return adapter, VisualProjection(eyes.width, backbone.d_model, eyes.num_patches, generator, scale=scale)
+
+
+def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], said: int) -> None:
+    """`said`: tokens of the longest answer that evaluation may give.
+
+    Raises: BadConfig where a row would have more tokens than the backbone has positions.
+    """
+    most = network.backbone.max_positions
+    for role, each in encoded.items():
+        parts = {
+            "prompt": network.adapter.num_virtual_tokens,
+            "source": int(each.source_lengths.max()),
+            "patches": network.projection.num_patches if network.projection is not None else 0,
+            "target": int(each.targets.lengths.max()) if role == "train" else said,
+        }
+        if most is not None and sum(parts.values()) - 1 > most:  # the last target token is never read
+            told = " + ".join(f"{number} ({name})" for name, number in parts.items() if number)
+            raise BadConfig(f"{role}: wanted at most {most} tokens a row, the backbone's positions, given {told} - 1")
+
+
+def training_batches(parts: Parts) -> TrainingBatches:
+    """This process's share of every batch of a run."""
+    config, world = parts.config, parts.accelerator.num_processes
+    return TrainingBatches(
+        parts.encoded["train"],
+        parts.gather,
+        batch_size=config.per_device_train_batch_size * world,
+        seed=config.seed,
+        length_step=config.length_step or (8 if config.task.root == GENERATED else 2),
+        rank=parts.accelerator.process_index,
+        world=world,
+    )
+
+
+def fit(parts: Parts, folder: Path) -> Trained:
+    """Trains the parts; the network ends with the best weights."""
+    config, optim = parts.config, parts.config.optim
+    optimizer = build_optimizer(
+        parts.network.param_groups(), optim.lr, weight_decay=optim.weight_decay, betas=optim.betas, eps=optim.eps
+    )
+    schedule = build_schedule(
+        optimizer, name=optim.lr_scheduler_type, max_steps=config.max_steps, warmup_steps=optim.warmup_steps
+    )
+    batches = training_batches(parts)
+    if parts.accelerator.device.type == "cuda":  # what is reported is the training's own peak
+        torch.cuda.reset_peak_memory_stats(parts.accelerator.device)
+    metric = config.metric_for_best_model or parts.task.headline
+    plan = Plan(
+        max_steps=config.max_steps,
+        eval_steps=config.eval_steps,
+        save_steps=config.save_steps,
+        logging_steps=config.logging_steps,
+        save_total_limit=config.save_total_limit,
+        max_grad_norm=optim.max_grad_norm,
+        metric=metric,
+        num_workers=config.dataloader_num_workers,
+        progress=config.progress,
+    )
+
+    def evaluate() -> dict[str, float]:
+        scores = parts.score("eval", parts.predict("eval"), quick=metric == parts.task.headline)
+        if metric not in scores:
+            raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(_numbers(scores))}, given {metric!r}")
+        return _numbers(scores)
+
+    with start_stages(config, parts) as stages:
+        return train(
+            parts.accelerator,
+            parts.network,
+            optimizer,
+            schedule,
+            batches,
+            plan,
+            folder,
+            evaluate=evaluate if config.eval_steps else None,
+            resume_from=resume_point(config),
+            stages=stages,
+        )
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if isinstance(value, int | float)}
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._last = round(now - self._last, 3), now

@@ -1,0 +1,214 @@
+"""From the config to each component: the only place where settings become plain arguments."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from dept_vl.adapters import Adapter, build_adapter
+from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
+from dept_vl.adapters.transfer import copy_overlap
+from dept_vl.backbones import Backbone, load_backbone
+from dept_vl.config import AdapterConfig, BadConfig, Experiment
+from dept_vl.data.few_shot import FewShot
+from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
+from dept_vl.data.text_sources import HUB, load_text
+from dept_vl.data.tokenizer import Tokenizer, load_fitting
+from dept_vl.embedded.shapes import write_shapes, write_text_shapes
+from dept_vl.registry import did_you_mean
+from dept_vl.saved import check_identity, read_any
+from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
+from dept_vl.train import newest_checkpoint
+from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
+from dept_vl.untrusted.adapter_files import read_config
+from dept_vl.vision import VisualProjection
+from dept_vl.vision.store import refuse_read_only
+
+GENERATED = "shapes"  # a root that is made, not read
+SHAPES_ROOT, SHAPES_TEXT_ROOT = Path("data/shapes"), Path("data/shapes_text")
+
+
+def check(config: Experiment) -> None:
+    """Everything that can be told before a weight is loaded: the adapter's sizes, the task's words, the checkpoint.
+
+    Raises: ValueError naming the wanted and the given.
+    """
+    task, config = build_task(config), resolve(config)
+    resume_point(config)
+    if task.visual:
+        refuse_read_only(Path(config.vision.feature_dir))
+    rows = max(config.adapter.num_virtual_tokens or 0, 0)
+    adapter = build_adapter(config.adapter.name, torch.zeros(rows, 1), adapter_arguments(config.adapter))
+    for group in (*adapter.param_groups(), *(["projection"] if task.visual else [])):
+        if group not in config.optim.lr:
+            raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {config.optim.lr}")
+    start = config.adapter.prompt_tuning_init
+    if start in ("TEXT", "LABELS") and not config.adapter.prompt_tuning_init_text:
+        raise BadConfig(f"adapter.prompt_tuning_init_text: wanted a text for {start}, given none")
+    if config.adapter.init_from is not None:
+        read_config(Path(config.adapter.init_from))
+    metric = config.metric_for_best_model
+    if metric is not None and metric not in task.selecting:
+        hint = did_you_mean(metric, task.selecting)
+        raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
+
+
+def resume_point(config: Experiment) -> Path | None:
+    """The checkpoint to go on from, if any. Raises: BadCheckpoint where there is none, or a damaged one is named."""
+    given = config.resume_from_checkpoint
+    if given is None:
+        return None
+    if given == "last":
+        return newest_checkpoint(Path(config.output_dir))
+    if not Path(given).is_dir():
+        raise BadCheckpoint(f"resume_from_checkpoint: wanted a checkpoint folder or 'last', given {given!r}")
+    check_checkpoint(Path(given))
+    return Path(given)
+
+
+def build_task(config: Experiment) -> Task:
+    """The task under the config's protocol, in its words.
+
+    Raises: UnknownName, BadConfig, ValueError for a template or protocol that the task refuses.
+    """
+    given = config.task
+    task = TASKS[given.name]
+    if given.protocol is not None and given.protocol != task.protocol:
+        if isinstance(task, CaptionTask):
+            raise BadConfig(f"task.protocol: captions have only {task.protocol}, given {given.protocol!r}")
+        task = task.under(given.protocol)
+    changes = {"template": given.template, "label_form": given.label_form}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not isinstance(task, TextTask):
+        for name in ("label_form", "k_shot", "k_shot_total"):
+            if getattr(given, name) is not None:
+                raise BadConfig(
+                    f"task.{name}: only text tasks have it, given {getattr(given, name)!r} for {given.name}"
+                )
+    return dataclasses.replace(task, **changes)
+
+
+def resolve(config: Experiment) -> Experiment:
+    """The config with what it leaves to the task: protocol, label form, lengths, and the text that DePT's shift covers.
+
+    Raises: as `build_task`.
+    """
+    task, given = build_task(config), config.task
+    facts = {"name": task.name, "protocol": task.protocol}
+    if isinstance(task, TextTask):
+        facts["label_form"] = task.label_form
+    for name in ("max_source_length", "max_target_length"):
+        facts[name] = getattr(task, name) if getattr(given, name) is None else getattr(given, name)
+    adapter = config.adapter
+    if adapter.name == "dept" and adapter.max_length is None:
+        adapter = dataclasses.replace(adapter, max_length=facts["max_source_length"])
+    return dataclasses.replace(config, adapter=adapter, task=dataclasses.replace(given, **facts))
+
+
+def load_splits(
+    config: Experiment,
+    task: Task,
+    accelerator: Accelerator,
+    splits: Mapping[str, tuple[str, int | None]],
+) -> dict[str, Loaded]:
+    given = config.task
+    root: Path | str = given.root if given.root == HUB else Path(given.root)
+    with accelerator.main_process_first():  # what is generated or fetched, is so once
+        if given.root == GENERATED:
+            root = _write_shapes(task)
+        if isinstance(task, TextTask):
+            few = None
+            if given.k_shot is not None or given.k_shot_total is not None:
+                few = FewShot(given.k_shot, given.k_shot_total, given.draw, given.few_shot_val)
+            return {role: load_text(root, split, task, limit, few) for role, (split, limit) in splits.items()}
+    load = load_vqa_splits if isinstance(task, VqaTask) else load_caption_splits
+    return load(root, splits, task)
+
+
+def _write_shapes(task: Task) -> Path:
+    if not isinstance(task, TextTask):
+        return write_shapes(SHAPES_ROOT)
+    if task.source.hub is None:
+        return write_text_shapes(SHAPES_TEXT_ROOT)
+    raise BadConfig(
+        f"task.root: 'shapes' holds the generated tasks only, not {task.name}: wanted a folder with its official files "
+        f"(from {task.source.home}), or 'hub' to fetch {task.source.hub}"
+    )
+
+
+def adapter_arguments(config: AdapterConfig) -> dict[str, int | float | None]:
+    """The constructor's arguments that the config gives; lora_alpha, whose null means something, goes to DePT alone."""
+    names = ("num_virtual_tokens", "r", "max_length", "bottleneck")
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    return given | ({"lora_alpha": config.lora_alpha} if config.name == "dept" else {})
+
+
+def start_adapter(
+    config: AdapterConfig,
+    backbone: Backbone,
+    tokenizer: Tokenizer,
+    generator: torch.Generator,
+) -> Adapter:
+    """The adapter with start rows from the backbone's table. Everything is drawn on the CPU from `generator`."""
+    num, table = config.num_virtual_tokens or 0, backbone.embedding_table
+    init, text = config.prompt_tuning_init, config.prompt_tuning_init_text
+    if init == "TEXT":
+        rows = from_tokens(table, tokenizer(text)["input_ids"], num)
+    elif init == "LABELS":
+        labels = [tokenizer(label.strip(), add_special_tokens=False)["input_ids"] for label in text.split(",")]
+        rows = from_labels(table, labels, num, generator, exclude=tokenizer.all_special_ids)
+    elif init == "RANDOM":
+        rows = random_rows(num, backbone.d_model, generator)
+    else:
+        rows = sample_vocabulary(table, num, generator, exclude=tokenizer.all_special_ids)
+    return build_adapter(config.name, rows, adapter_arguments(config), generator)
+
+
+def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
+    """The frozen language model and its tokenizer, seen to belong together."""
+    given = config.backbone
+    backbone = load_backbone(
+        given.model_name_or_path,
+        kind=given.kind,
+        revision=given.revision,
+        dtype=given.dtype,
+        attn_implementation=given.attn_implementation,
+    )
+    tokenizer = load_fitting(
+        given.model_name_or_path,
+        backbone.token_facts(),
+        kind=given.kind,
+        revision=given.revision,
+        pad_token=given.pad_token,
+    )
+    if given.gradient_checkpointing:
+        backbone.checkpoint_activations()
+    return tokenizer, backbone
+
+
+def start_from(
+    folder: str | None,
+    adapter: Adapter,
+    projection: VisualProjection | None,
+    identities: Mapping[str, Mapping[str, Any]],
+) -> tuple[str, ...]:
+    """Puts the weights of a run or adapter folder into the new parts; returns what was not copied, a line each.
+
+    Raises: BadAdapterFolder, MismatchedBackbone, WrongSource.
+    """
+    if folder is None:
+        return ()
+    saved = read_any(Path(folder))
+    source = {**saved.config, "projection_type": None}  # a projection may stay behind, whatever CLIP it belongs to
+    check_identity(source, identities["backbone"], d_model=adapter.token_dim)
+    notes = copy_overlap(saved.adapter, adapter)
+    if saved.projection is None:
+        return notes if projection is None else (*notes, "the visual projection starts anew: the source read no images")
+    if projection is None:
+        return (*notes, "the visual projection stays behind: this task reads no images")
+    check_identity(saved.config, identities["backbone"], identities["vision"], d_model=adapter.token_dim)
+    projection.load_state_dict(saved.projection.state_dict())
+    return notes

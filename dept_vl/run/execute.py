@@ -1,0 +1,248 @@
+"""One run from config to run folder: train, evaluate, baselines, results, the adapter, the report."""
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from dept_vl.config import Experiment
+from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
+from dept_vl.run.report import write_report
+from dept_vl.run.results import assemble
+from dept_vl.saved.adapter_folder import SHIFT_VISUAL, save_adapter
+from dept_vl.saved.card import ModelFacts
+from dept_vl.untrusted.folder_lock import FolderInUse, only_run
+from dept_vl.untrusted.whole_files import write_files_whole
+
+RESULTS, PREDICTIONS, CONFIG = "results.json", "predictions.jsonl", "config.yaml"
+_OWN = re.compile(r"\..+\.(tmp|running)")  # what a killed run leaves half, and the lock
+
+
+class OccupiedFolder(ValueError):
+    """An output folder that holds something else than a run."""
+
+
+def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A run for each task of `config.task.name` (names separated by commas), one after another; yields the run folder
+    and what its results.json holds, on the main process. Several tasks have a folder each below `output_dir`, and a
+    results.json there with all of them. All are checked before the first one trains.
+    """
+    names = config.task.name.split(",")
+    runs = [
+        dataclasses.replace(
+            config,
+            output_dir=str(Path(config.output_dir) / name) if len(names) > 1 else config.output_dir,
+            task=dataclasses.replace(config.task, name=name),
+        )
+        for name in (each.strip() for each in names)
+    ]
+    for each in runs:
+        check(each)
+        refuse_read_only(Path(each.output_dir), resumed=each.resume_from_checkpoint is not None)
+    done = []
+    with alone_in(Path(config.output_dir), start(config)) if len(runs) > 1 else contextlib.nullcontext():
+        for each in runs:
+            results = run(each, last=each is runs[-1])
+            if results:
+                done.append(results)
+                yield each.output_dir, results
+        if len(done) > 1:
+            text = json.dumps({"tasks": done}, indent=2) + "\n"
+            write_files_whole(Path(config.output_dir), {RESULTS: text.encode("utf-8")})
+
+
+def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
+    """Trains and scores `config`; returns what results.json holds on the main process, which alone writes.
+
+    An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
+    processes together for another run.
+
+    Raises: LostProcess where another process of the run ends or cannot be reached, FolderInUse where another run works
+    in the folder, OccupiedFolder, OSError for one that cannot be written, and what a component raises.
+    """
+    check(config)
+    config = resolve(config)
+    folder, resumed = Path(config.output_dir), config.resume_from_checkpoint is not None
+    refuse_occupied(folder, resumed=resumed)
+    refuse_read_only(folder, resumed=resumed)
+    with together(config):
+        accelerator = start(config)
+        with alone_in(folder, accelerator):
+            return _run(config, accelerator, folder, last)
+
+
+def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool) -> dict[str, Any] | None:
+    began, beginning = datetime.datetime.now(datetime.UTC), time.perf_counter()  # the second knows no change of clocks
+    task = config.task
+    parts = build(
+        config,
+        accelerator,
+        {
+            "train": (task.train_split, task.max_train_samples),
+            "eval": (task.eval_split, task.max_eval_samples),
+            "test": (task.test_split, task.max_test_samples),
+        },
+    )
+    if accelerator.is_main_process:  # only now: what cannot be read or loaded leaves an earlier run in its place
+        prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
+        write_config(config, folder)
+    accelerator.wait_for_everyone()
+    start_trackers(config, accelerator)
+    clock = time.perf_counter()
+    trained = fit(parts, folder)
+    parts.seconds["train"] = round(time.perf_counter() - clock, 3)
+    clock = time.perf_counter()
+    predictions = parts.predict("test")
+    scores = parts.score("test", predictions)
+    parts.seconds["evaluate"] = round(time.perf_counter() - clock, 3)
+    clock = time.perf_counter()
+    baselines = score_baselines(parts)
+    parts.seconds["baselines"] = round(time.perf_counter() - clock, 3)
+    results = assemble(parts, trained, scores, baselines, predictions, began, time.perf_counter() - beginning)
+    if accelerator.is_main_process:
+        _write_predictions(parts, predictions, folder)
+        _save_adapter(parts, results, folder)
+        results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
+        write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
+        write_report(folder, image_paths=parts.splits["test"].image_paths)
+    accelerator.wait_for_everyone()
+    if last:
+        accelerator.end_training()
+    else:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+    return results if accelerator.is_main_process else None
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The processes of one run have the folder to themselves: the main one takes the lock, and all learn of a refusal.
+
+    Raises: FolderInUse, OSError.
+    """
+    with contextlib.ExitStack() as held:
+        refusal: Exception | None = None
+        if accelerator.is_main_process:
+            try:
+                held.enter_context(only_run(folder))
+            except (FolderInUse, OSError) as error:
+                refusal = error
+        [refusal] = broadcast_object_list([refusal])
+        if refusal is not None:
+            raise refusal
+        yield
+
+
+def refuse_read_only(folder: Path, *, resumed: bool) -> None:
+    """Raises: PermissionError naming the folder that a run would have to write to and cannot."""
+    needed = [next(each for each in (folder, *folder.parents) if each.exists())]
+    if not resumed and _has_files(folder):  # it is to be moved aside
+        needed.append(folder.parent)
+    for each in needed:
+        if not os.access(each, os.W_OK):
+            raise PermissionError(errno.EACCES, f"wanted a folder that can be written, for the run {folder}", str(each))
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.exists() and not all(_OWN.fullmatch(path.name) for path in folder.iterdir())
+
+
+def refuse_occupied(folder: Path, *, resumed: bool) -> None:
+    """Raises: OccupiedFolder for a folder that holds files but no run."""
+    if not resumed and _has_files(folder) and not (folder / CONFIG).exists():
+        raise OccupiedFolder(f"{folder}: wanted an empty folder or an earlier run, given other files")
+
+
+def prepare_folder(folder: Path, *, resumed: bool) -> None:
+    """Makes the run folder, moving an earlier run aside. Raises: OccupiedFolder."""
+    refuse_occupied(folder, resumed=resumed)
+    if not resumed and _has_files(folder):
+        number = next(n for n in range(1, 1 << 30) if not folder.with_name(f"{folder.name}.{n}").exists())
+        folder.rename(folder.with_name(f"{folder.name}.{number}"))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def score_baselines(parts: Parts) -> dict[str, float]:
+    """What the score is read against: constant answers, and the trained model without its eyes."""
+    train, val, test = (parts.splits[role].examples for role in ("train", "eval", "test"))
+    answers = parts.task.constant_answers(train, val, test)
+    if parts.task.visual:
+        answers["blind"] = parts.predict("test", blind=True)
+    return {name: parts.score("test", each, quick=True)[parts.task.headline] for name, each in answers.items()}
+
+
+def write_config(config: Experiment, folder: Path) -> None:
+    """config.yaml: the resolved experiment, which `--config` takes again; what ran it stands in comments."""
+    versions = ", ".join(f"{name.removesuffix('-version')} {each}" for name, each in measure.packages().items())
+    head = f"# commit {measure.commit()}, seed {config.seed}\n# {versions}\n"
+    text = head + yaml.safe_dump(json.loads(json.dumps(config.to_dict())), sort_keys=False)
+    write_files_whole(folder, {CONFIG: text.encode("utf-8")})
+
+
+def _write_predictions(parts: Parts, predictions: Mapping[Any, str], folder: Path) -> None:
+    rows = [
+        {
+            "id": example.id,
+            "prediction": predictions[example.id],
+            "references": list(example.references),
+            "image": example.image,
+            "text": example.text,
+            "question_type": example.question_type,
+            "group": example.group,
+        }
+        for example in parts.splits["test"].examples
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_files_whole(folder, {PREDICTIONS: lines.encode("utf-8")})
+
+
+def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> None:
+    config, scores = parts.config, results["metrics"]["test"]
+    task = config.task
+    save_adapter(
+        folder,
+        parts.network.adapter,
+        parts.network.projection,
+        backbone_identity=parts.identities["backbone"],
+        vision_identity=parts.identities.get("vision"),
+        task_type=parts.network.backbone.task_type,
+        task={
+            "name": task.name,
+            "template": parts.task.template,
+            "protocol": results["protocol"],
+            "max_source_length": task.max_source_length,
+            "max_target_length": task.max_target_length,
+            "num_beams": task.num_beams,
+            "labels": parts.task.label_meanings,
+            "pad_token": config.backbone.pad_token,
+        }
+        | ({SHIFT_VISUAL: True} if config.adapter.shift_visual else {}),
+        card=ModelFacts(
+            name=folder.name,
+            dataset="Shapes (generated)" if task.root == "shapes" else parts.task.hub or Path(task.root).name,
+            split=task.test_split,
+            metrics={name: value for name, value in scores.items() if isinstance(value, float)},
+            protocol=results["protocol"],
+            training={
+                "steps": config.max_steps,
+                "rows per step": config.per_device_train_batch_size
+                * config.gradient_accumulation_steps
+                * parts.accelerator.num_processes,
+                "seed": config.seed,
+                "learning rates": ", ".join(f"{name} {rate:g}" for name, rate in config.optim.lr.items()),
+                "seconds": round(results["train_info"]["train_time"]),
+                "trained weights": f"{results['weights']['trained']:,}",
+            },
+        ),
+    )

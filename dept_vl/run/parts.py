@@ -1,0 +1,72 @@
+"""Everything a run is made of, built and fitting together; and how it answers and scores a split."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from accelerate import Accelerator
+
+from dept_vl.config import Experiment
+from dept_vl.data.batches import EncodedExamples, Gather
+from dept_vl.data.sources import Loaded
+from dept_vl.data.text_splits import published_split
+from dept_vl.data.tokenizer import Tokenizer
+from dept_vl.model import Network
+from dept_vl.tasks import CaptionTask, Task, TextTask
+from dept_vl.train.evaluate import Decoding, predict
+
+
+@dataclasses.dataclass
+class Parts:
+    """What `build` gives."""
+
+    config: Experiment
+    accelerator: Accelerator
+    task: Task
+    tokenizer: Tokenizer
+    network: Network
+    identities: dict[str, dict[str, Any]]  # "backbone" and, where images are read, "vision"
+    splits: dict[str, Loaded]
+    encoded: dict[str, EncodedExamples]
+    gather: Gather | None  # None: text alone
+    clip_weights: int  # of the image tower, which is not kept
+    not_copied: tuple[str, ...]  # of the adapter that this one started from
+    seconds: dict[str, float]  # by stage
+
+    def decoding(self) -> Decoding:
+        task = self.config.task
+        return Decoding(
+            max_new_tokens=task.max_target_length,
+            num_beams=task.num_beams,
+            candidates=self.task.candidates,
+            free=task.decoding == "generate",
+            batch_size=self.config.per_device_eval_batch_size,
+            progress=self.config.progress,
+        )
+
+    def predict(self, split: str, *, blind: bool = False) -> dict[Any, str]:
+        return predict(
+            self.accelerator, self.network, self.tokenizer, self.encoded[split], self.gather, self.decoding(),
+            blind=blind,
+        )  # fmt: skip
+
+    def score(self, split: str, predictions: Mapping[Any, str], *, quick: bool = False) -> dict[str, Any]:
+        """`quick`: captions by CIDEr alone, since METEOR starts java for seconds each time."""
+        loaded, task = self.splits[split], self.task
+        if quick and isinstance(task, CaptionTask):
+            task = dataclasses.replace(task, metrics=(task.headline,))
+        scores = task.score(predictions, loaded.examples, split_size=loaded.counts["in_split"])
+        return (
+            {**scores, "warnings": [*scores["warnings"], *self._not_whole(split)]} if "warnings" in scores else scores
+        )
+
+    def _not_whole(self, split: str) -> list[str]:
+        """A published split with rows missing is another split, for its permutation differs."""
+        if not isinstance(self.task, TextTask):
+            return []
+        role = {"train": self.config.task.train_split, "eval": self.config.task.eval_split}.get(split)
+        published = published_split(self.task.splits, role or self.config.task.test_split)
+        read, whole = self.splits[split].counts["read"], self.task.source.whole.get(published)
+        if whole in (None, read):
+            return []
+        return [f"{published}: {read:,} of the published {whole:,} rows were read: this is not the published split"]

@@ -1,0 +1,157 @@
+"""results.json and what is printed of it: the scores beside their baselines, counts, sizes, machine."""
+
+import datetime
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dept_vl.config import Experiment
+from dept_vl.run import Parts, measure
+from dept_vl.tasks import TASKS
+from dept_vl.train import Trained
+from dept_vl.train.evaluate import histogram
+
+
+def assemble(
+    parts: Parts,
+    trained: Trained,
+    scores: dict[str, Any],
+    baselines: dict[str, float],
+    predictions: Mapping[Any, str],
+    began: datetime.datetime,
+    seconds: float,
+) -> dict[str, Any]:
+    """The record of results.json: our blocks on top, PEFT's method_comparison blocks behind them.
+
+    `seconds`: of the whole run, by a clock that nobody sets.
+    """
+    config, accelerator = parts.config, parts.accelerator
+    recorded = recorded_baselines(config, parts.identities)
+    weights = measure.count_weights(parts.network, parts.clip_weights)
+    best = next((each for each in trained.evaluations if each["step"] == trained.best_step), None)
+    return {
+        "task": config.task.name,
+        "adapter": config.adapter.name,
+        "protocol": scores.get("protocol", f"coco-caption, beam {config.task.num_beams}"),
+        "metrics": {"test": scores} | ({"val": best} if best else {}),
+        "baselines": baselines | recorded,
+        "recorded": sorted(recorded),
+        "counts": {role: loaded.counts | parts.encoded[role].counts for role, loaded in parts.splits.items()},
+        "weights": weights,
+        "selection": {
+            "metric": config.metric_for_best_model or parts.task.headline,
+            "reported": parts.task.headline,
+            "split": config.task.eval_split if best else None,
+        },
+        "init_from": {"folder": config.adapter.init_from, "not_copied": list(parts.not_copied)},
+        "labels": dict(parts.task.label_meanings),
+        "seconds": parts.seconds,
+        "answers": histogram(predictions),
+        "best_step": trained.best_step,
+        "run_info": {
+            "created_at": began.isoformat(timespec="seconds"),
+            "total_time": round(seconds, 3),
+            "experiment_name": Path(config.output_dir).name,
+            "train_config": config.to_dict(),
+            "peft_config": parts.network.adapter.config(),
+            "error_msg": "",
+        },
+        "train_info": {
+            "accelerator_memory_max": measure.peak_memory(accelerator.device),
+            "train_time": round(trained.train_seconds, 3),
+            "flops": trained.flops,
+            "flops_full": trained.flops_full,
+            "scoring_flops": trained.scoring_flops,
+            "stages": trained.stages,
+            "steps_per_second": round(trained.steps / max(trained.train_seconds, 1e-9), 3),
+            "num_trainable_params": weights["trained"],
+            "num_total_params": weights["total"],
+            "status": "success",
+            "metrics": trained.evaluations,
+        },
+        "meta_info": {
+            "model_info": parts.identities,
+            "dataset_info": {
+                "root": config.task.root,
+                "train": config.task.train_split,
+                "test": config.task.test_split,
+            },
+            "package_info": measure.packages(),
+            "system_info": {
+                **measure.machine(accelerator.device, accelerator.num_processes),
+                "mixed_precision": accelerator.mixed_precision,
+            },
+            "commit": measure.commit(),
+        },
+    }
+
+
+def recorded_baselines(config: Experiment, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Scores of recorded runs with this run's data, frozen models, budget and protocol; see docs/results.md."""
+    task = config.task
+    if "vision" not in identities:
+        return {}
+    facts = {
+        "task": task.name,
+        "root": task.root,
+        "test_split": task.test_split,
+        "max_test_samples": task.max_test_samples,
+        "protocol": task.protocol if task.name == "vqa" else f"beam {task.num_beams}",
+        "max_steps": config.max_steps,
+        "rows": config.per_device_train_batch_size * config.gradient_accumulation_steps,
+        "backbone_sha256": identities["backbone"]["backbone_sha256"],
+        "vision_weights_sha256": identities["vision"]["vision_weights_sha256"],
+    }
+    records = json.loads(files("dept_vl.embedded").joinpath("recorded.json").read_text(encoding="utf-8"))
+    return {each["name"]: each["score"] for each in records if each["facts"] == facts}
+
+
+def summary(results: Mapping[str, Any]) -> str:
+    """The score beside its baselines, x 100, as the scripts print it."""
+    headline, test = results["selection"]["reported"], results["metrics"]["test"]
+    lines = [f"{results['task']}: test {headline} x 100 ({results['protocol']})"]
+    lines += [f"  {results['adapter']:<16} {100 * test[headline]:6.2f}"]
+    for name, value in results["baselines"].items():
+        mark = "  (recorded, docs/results.md)" if name in results["recorded"] else ""
+        lines.append(f"  {name:<16} {100 * value:6.2f}{mark}")
+    others = [name for name in TASKS[results["task"]].selecting if name in test and name != headline]
+    lines += [f"    {name:<22} {100 * test[name]:6.2f}" for name in others]
+    lines += [f"    {kind:<14} {100 * value:6.2f}" for kind, value in test.get("by_question_type", {}).items()]
+    for role, counts in results["counts"].items():
+        for name, count in counts.items():
+            if count and (name.startswith("dropped_") or "_cut" in name):
+                lines.append(f"  {role}: {name} {count:,}")
+    if test.get("invalid_outputs"):
+        lines.append(f"  {test['invalid_outputs']:,} outputs are no label")
+    lines += [f"  warning: {each}" for each in test.get("warnings", [])]
+    lines += [
+        f"  not copied from {results['init_from']['folder']}: {each}" for each in results["init_from"]["not_copied"]
+    ]
+    weights = results["weights"]
+    share = f"{100 * weights['share']:.2f} %, CLIP not counted"
+    lines.append(f"trained {weights['trained']:,} of {weights['total']:,} weights ({share})")
+    info = results["train_info"]
+    lines.append(f"trained for {info['train_time']:.0f} s")
+    if info.get("stages"):
+        share, scoring = (100 * each / info["flops_full"] for each in (info["flops"], info["scoring_flops"]))
+        count = len(info["stages"])
+        lines.append(
+            f"{count} stages: {share:.1f} % of the whole model's operations, and {scoring:.1f} % to score neurons"
+        )
+    return "\n".join(lines)
+
+
+def overview(runs: Sequence[Mapping[str, Any]]) -> str:
+    """One line per run, its score beside the commonest training answer's, x 100, and the mean of all."""
+    lines = [f"{'task':<22} {'metric':<22} {'score':>7} {'majority':>9}"]
+    pairs = []
+    for each in runs:
+        name = each["selection"]["reported"]
+        pairs.append((each["metrics"]["test"][name], each["baselines"]["majority"]))
+        lines.append(f"{each['task']:<22} {name:<22} {100 * pairs[-1][0]:7.2f} {100 * pairs[-1][1]:9.2f}")
+    score, majority = (100 * statistics.fmean(column) for column in zip(*pairs, strict=True))
+    lines.append(f"{'mean of ' + str(len(runs)):<45} {score:7.2f} {majority:9.2f}")
+    return "\n".join(lines)

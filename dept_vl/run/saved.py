@@ -1,0 +1,144 @@
+"""Scoring a saved adapter on a task: ours, PEFT's or the DePT authors', beside the frozen model that it names."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, TaskConfig, VisionConfig, load_experiment
+from dept_vl.run.assembly import build, start
+from dept_vl.run.components import build_task, resolve
+from dept_vl.run.processes import together
+from dept_vl.saved import SavedAdapter, read_any
+from dept_vl.saved.adapter_folder import SHIFT_VISUAL
+from dept_vl.serve.rows import WrongTask
+from dept_vl.tasks import TASKS, TextTask
+from dept_vl.train.evaluate import histogram
+from dept_vl.untrusted.whole_files import write_files_whole
+
+
+def score_adapter(
+    adapter: str,
+    task: str,
+    root: str = "data",
+    split: str = "test",
+    protocol: str | None = None,
+    label_form: Literal["digits", "words"] | None = None,
+    decoding: Literal["score", "generate"] = "score",
+    backbone: str | None = None,
+    limit: int | None = None,
+    batch_size: int = 256,
+    bf16: bool | None = None,
+    predictions: str | None = None,
+) -> dict[str, Any]:
+    """Scores a saved adapter on a task.
+
+    Args:
+        adapter: a run or adapter folder: ours, PEFT's PromptTuning, or DePT as its authors released it.
+        task: the task's id, such as cola.
+        root: folder of the data set, in the layout of data/README.md; "shapes" for the generated sets, "hub" to fetch.
+        split: train, val or test of the protocol.
+        protocol: the task's splits and scoring; null is what the adapter records for this task, or the task's first.
+        label_form: digits or words; null is what the adapter records for this task, or the task's own.
+        decoding: score chooses among the labels in one forward pass, generate decodes freely.
+        backbone: a folder or name of the frozen language model, in place of the recorded name.
+        limit: at most so many examples.
+        batch_size: rows at once.
+        bf16: compute in bfloat16 under autocast; null is as the run in this folder did, false where there is none.
+        predictions: a JSONL file to write, a line per example.
+
+    Raises: WrongTask, BadAdapterFolder, MismatchedBackbone, MissingFile, UnknownName and what their like raise.
+    """
+    saved = read_any(Path(adapter))
+    visual = TASKS[task].visual
+    if visual and saved.projection is None:
+        raise WrongTask(f"{adapter}: wanted an adapter that reads images for {task}, given one of text alone")
+    left = [] if visual or saved.projection is None else ["the visual projection: this task reads no images"]
+    if left:
+        saved = dataclasses.replace(saved, projection=None, config={**saved.config, "projection_type": None})
+    bf16 = _precision(Path(adapter)) if bf16 is None else bf16
+    config = _experiment(saved, task, root, split, protocol, label_form, decoding, backbone)
+    config = resolve(dataclasses.replace(config, per_device_eval_batch_size=batch_size, bf16=bf16, progress=False))
+    with together(config):
+        parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
+        answers = parts.predict("test")
+    scores = parts.score("test", answers)
+    if predictions is not None:
+        path, examples = Path(predictions), parts.splits["test"].examples
+        rows = [{"id": each.id, "prediction": answers[each.id], "references": each.references} for each in examples]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_files_whole(path.parent, {path.name: text.encode("utf-8")})
+    return {
+        "task": config.task.name,
+        "split": split,
+        "protocol": parts.task.protocol,
+        "reported": parts.task.headline,
+        **scores,
+        "counts": parts.splits["test"].counts | parts.encoded["test"].counts,
+        "answers": histogram(answers),
+        "adapter": adapter,
+        "not_used": left,
+        "bf16": bf16,
+        "backbone": parts.identities["backbone"],
+    }
+
+
+def _precision(folder: Path) -> bool:
+    path = folder / "config.yaml"
+    return path.is_file() and load_experiment(path).bf16
+
+
+def _experiment(
+    saved: SavedAdapter,
+    task: str,
+    root: str,
+    split: str,
+    protocol: str | None,
+    label_form: Literal["digits", "words"] | None,
+    decoding: Literal["score", "generate"],
+    backbone: str | None,
+) -> Experiment:
+    """What the adapter's folder and the caller say, as one config; the caller's word counts."""
+    facts = saved.config["task"] or {}
+    name = TASKS[task].name
+    own = facts if facts.get("name") == name else {}
+    given = TaskConfig(
+        name=name,
+        root=root,
+        test_split=split,
+        template=own.get("template"),
+        protocol=protocol or own.get("protocol"),
+        max_source_length=own.get("max_source_length"),
+        max_target_length=own.get("max_target_length"),
+        num_beams=own.get("num_beams", 1),
+        decoding=decoding,
+        label_form=label_form or _label_form(own, name),
+    )
+    config = saved.config
+    language = BackboneConfig(
+        model_name_or_path=str(backbone or config["base_model_name_or_path"]),
+        revision=None if backbone else config["revision"],
+        kind="causal" if config["task_type"] == "CAUSAL_LM" else "seq2seq",
+        pad_token=own.get("pad_token"),
+    )
+    covers = AdapterConfig(shift_visual=bool(facts.get(SHIFT_VISUAL)))
+    experiment = Experiment(task=given, backbone=language, adapter=covers)
+    build_task(experiment)  # a protocol that the task has not, before any weight loads
+    if config["projection_type"] is None:
+        return experiment
+    vision = VisionConfig(
+        model_name=config["vision_model_name"],
+        pretrained=config["vision_pretrained"],
+        layer=config["vision_feature_layer"],
+        pooling=config["vision_pooling"],
+        pool_size=config["vision_pool_size"],
+        resize="squash" if config["preprocessing"]["resize_mode"] == "squash" else "model",
+    )
+    return dataclasses.replace(experiment, vision=vision)
+
+
+def _label_form(facts: dict[str, Any], name: str) -> Literal["digits", "words"] | None:
+    task, labels = TASKS[name], facts.get("labels")
+    if not labels or not isinstance(task, TextTask):
+        return None
+    return "words" if tuple(labels) == task.label_names else "digits"

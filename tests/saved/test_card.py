@@ -1,0 +1,52 @@
+import pytest
+import yaml
+
+from dept_vl.saved.card import ModelFacts, model_card, vision_hub_name
+
+CONFIG = {"base_model_name_or_path": "t5-base", "peft_type": "PROMPT_TUNING", "projection_type": None, "task": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "wanted"),
+    [
+        ("RN101", "openai", "RN101/openai"),
+        ("ViT-B/32", "laion2b_s34b_b79k", "ViT-B-32/laion2b_s34b_b79k"),
+        ("tiny-clip", None, "tiny-clip"),
+        ("hf-hub:org/model", None, "org/model"),
+        ("local-dir:/home/someone/models/clip/", None, "clip"),
+        ("RN50", "/home/someone/weights.pt", "RN50"),
+    ],
+)
+def test_a_clip_is_named_without_the_folders_of_the_machine(name, tag, wanted):
+    assert vision_hub_name({"vision_model_name": name, "vision_pretrained": tag}) == wanted
+
+
+def test_a_card_of_little_says_little():
+    card = model_card(CONFIG, ModelFacts("bare"))
+    header = yaml.safe_load(card.split("---\n")[1])
+    assert header == {
+        "base_model": ["t5-base"],
+        "library_name": "dept_vl",
+        "license": "apache-2.0",
+        "tags": ["dept_vl", "prompt_tuning"],
+    }
+    assert "# bare\n" in card and "x100" not in card and 'load_adapter("this/folder")' in card
+
+
+def test_a_captioner_s_card_shows_how_to_caption():
+    task = {"name": "caption", "template": "caption:", "labels": {}}
+    card = model_card(CONFIG | {"task": task}, ModelFacts("captioner", notes="Seen: nothing."))
+    assert 'model.caption(["photo.jpg"])' in card and "Seen: nothing." in card
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "use"),
+    [
+        ({"0": "no", "1": "yes"}, "text-classification", 'model.classify([{"question": "...", "passage": "..."}])'),
+        ({}, "text-generation", 'model.generate([{"question": "...", "passage": "..."}])'),
+    ],
+)
+def test_a_text_adapter_s_card_shows_how_to_ask_it(labels, kind, use):
+    task = {"name": "boolq", "template": "question: {question} passage: {passage}", "labels": labels}
+    card = model_card(CONFIG | {"task": task}, ModelFacts("reader"))
+    assert use in card and f"pipeline_tag: {kind}" in card and "the frozen model is loaded beside it" in card

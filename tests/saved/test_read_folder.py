@@ -1,0 +1,215 @@
+"""Every way in which an adapter folder can be broken: the error names the file, the wanted and the given."""
+
+import json
+import random
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dept_vl.saved import BadAdapterFolder, read_adapter
+from tests.saved.conftest import TASK
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+@pytest.fixture
+def folder(make_adapter, save):
+    return save(make_adapter("dept"))
+
+
+def _edit(folder, **changes):
+    path = folder / CONFIG
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in config.items() if value != "drop"}))
+
+
+def _edit_weights(folder, change):
+    state = load_file(folder / WEIGHTS)
+    change(state)
+    save_file(state, folder / WEIGHTS)
+
+
+def _refused(folder, file, message):
+    with pytest.raises(BadAdapterFolder, match=message) as error:
+        read_adapter(folder)
+    assert str(error.value).startswith(str(folder / file)), error.value
+    assert "wanted" in str(error.value) and "given" in str(error.value)
+
+
+def test_no_folder(tmp_path):
+    _refused(tmp_path / "none", "", "wanted a folder with adapter_config.json, given no such folder")
+
+
+def test_no_config_points_to_sub_folders(folder):
+    _refused(folder.parent, CONFIG, r"given no such file; its sub-folders \['saved'\] have one")
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_a_config_cut_in_the_middle(folder, share):
+    text = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(text[: int(len(text) * share)])
+    _refused(folder, CONFIG, "wanted a whole JSON object, given one cut or broken at character")
+
+
+def test_a_config_that_is_no_object_or_no_text(folder):
+    (folder / CONFIG).write_text("[]")
+    _refused(folder, CONFIG, "wanted a JSON object at the top, given list")
+    (folder / CONFIG).write_bytes(b"\xff\xfe")
+    _refused(folder, CONFIG, "wanted UTF-8 text")
+
+
+def test_no_weights(folder):
+    (folder / WEIGHTS).unlink()
+    _refused(folder, WEIGHTS, "wanted the adapter's weights, given no such file")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 40, 0.5, -1], ids=str)
+def test_weights_cut_short(folder, keep):
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: int(len(data) * keep)] if isinstance(keep, float) else data[:keep])
+    _refused(folder, WEIGHTS, "wanted a whole safetensors file, given one cut short: ")
+
+
+def test_damaged_weights_are_refused_or_whole(folder):
+    """Whatever bytes of the header change, the answer is the named error or weights of the right shapes."""
+    data = (folder / WEIGHTS).read_bytes()
+    draw = random.Random(0)
+    for _ in range(60):
+        damaged = bytearray(data)
+        damaged[draw.randrange(300)] ^= 1 << draw.randrange(8)
+        (folder / WEIGHTS).write_bytes(damaged)
+        try:
+            assert read_adapter(folder).adapter.r == 2
+        except BadAdapterFolder:
+            pass
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers(folder, value):
+    _edit_weights(folder, lambda state: state["visual_projection.positions"].fill_(value))
+    _refused(folder, WEIGHTS, "wanted finite .* given visual_projection.positions with 32 of 32 NaN or infinite")
+
+
+def test_whole_numbers_are_no_weights(folder):
+    _edit_weights(folder, lambda state: state.update(lora_embedding_A=torch.ones(7, 2, dtype=torch.int64)))
+    _refused(folder, WEIGHTS, "wanted finite floating point weights, given lora_embedding_A of torch.int64")
+
+
+def test_weights_of_other_shapes_than_the_config_says(folder):
+    _edit(folder, r=3)
+    _refused(folder, WEIGHTS, r"given lora_embedding_A \[7, 2\] where the config says \[7, 3\]")
+
+
+def test_weights_missing_and_unknown(folder):
+    _edit_weights(folder, lambda state: state.update(other=state.pop("prompt_embeddings")))
+    _refused(folder, WEIGHTS, "given no prompt_embeddings; the unknown other")
+
+
+@pytest.mark.parametrize("name", ["num_virtual_tokens", "max_length", "token_dim", "vision_width"])
+def test_a_size_that_no_weight_has_takes_no_memory(folder, name):
+    _edit(folder, **{name: 10**13})
+    _refused(folder, CONFIG, rf"wanted {name} <= 8, the greatest size among its weights, given 10000000000000")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "DEPTH"}, "wanted a peft_type of .*DEPT.*, given 'DEPTH'. Did you mean 'DEPT'?"),
+        ({"peft_type": "drop"}, "wanted the key 'peft_type'"),
+        ({"library_name": "peft"}, "wanted library_name 'dept_vl', given 'peft'"),
+        ({"lora_alpha": "drop"}, "wanted the key 'lora_alpha'"),
+        ({"trained_length": "drop"}, "wanted the key 'trained_length'"),
+        ({"r": "drop"}, "wanted the sizes of a DEPT adapter, given others: .*no r"),
+        ({"task": TASK | {"num_beams": 10**9}}, "wanted task.num_beams <= 100, given 1,000,000,000"),
+        ({"task": TASK | {"template": "{question:9999999999}"}}, "wanted a name alone in each pair of braces"),
+        ({"task": TASK | {"template": "{question.__class__}"}}, "wanted a name alone in each pair of braces"),
+        ({"r": "2"}, "wanted r as a number or null, given '2'"),
+        ({"r": True}, "wanted r as a number or null, given True"),
+        ({"r": 0}, "wanted r to be an integer >= 1, given 0"),
+        ({"num_virtual_tokens": -1}, "wanted num_virtual_tokens to be an integer >= 0, given -1"),
+        ({"lora_alpha": -8.0}, "wanted lora_alpha > 0, .* given -8.0"),
+        ({"backbone_sha256": "drop"}, "wanted the key 'backbone_sha256'"),
+        ({"backbone_sha256": 7}, "wanted backbone_sha256 as str, given 7"),
+        ({"projection_type": None}, "wanted a projection_type, as its weights have a projection, given null"),
+        ({"projection_type": "mlp"}, "wanted projection_type 'linear_rms_norm_positions', given 'mlp'"),
+        ({"vision_pooling": "drop"}, "wanted the key 'vision_pooling' beside a projection"),
+        ({"vision_width": 0}, "wanted vision_width as int >= 1, given 0"),
+        ({"task": "drop"}, "wanted the key 'task'"),
+        ({"task": {"name": "vqa"}}, "wanted the key 'template'"),
+        (
+            {"task": {"name": "vqa", "template": "", "max_source_length": 0}},
+            "wanted max_source_length as int >= 1, given 0",
+        ),
+    ],
+    ids=str,
+)
+def test_a_config_that_says_what_cannot_be(folder, change, message):
+    _edit(folder, **change)
+    _refused(folder, CONFIG, message)
+
+
+def test_fields_of_a_later_version_are_said_to_be_ignored(folder):
+    _edit(folder, gates=3)
+    with pytest.warns(UserWarning, match=r"fields that this version does not know are ignored: \['gates'\]"):
+        read_adapter(folder)
+
+
+def test_reading_moves_no_random_stream(folder):
+    before = torch.get_rng_state()
+    read_adapter(folder)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_empty_weight_lends_its_shape_to_no_size(folder):
+    _edit(folder, num_virtual_tokens=2**40)
+    _edit_weights(folder, lambda state: state.update(other=torch.zeros(2**40, 0)))
+    _refused(folder, CONFIG, "wanted num_virtual_tokens <= 8, the greatest size among its weights")
+
+
+@pytest.mark.parametrize("method", ["pt", "dpt", "residual_pt", "dept", "rank_probe"])
+def test_two_great_sizes_take_no_memory_for_their_product(make_adapter, save, method):
+    folder = save(make_adapter(method))
+    sizes = json.loads((folder / CONFIG).read_text())
+    great = {name: 2**20 for name in ("num_virtual_tokens", "r", "max_length", "bottleneck") if sizes.get(name)}
+    _edit(folder, token_dim=2**20, **great)
+    _edit_weights(folder, lambda state: state.update(other=torch.zeros(2**20)))
+    _refused(folder, WEIGHTS, "where the config says")  # of 4 TiB, of which the file has 4 MiB
+
+
+def test_a_great_projection_takes_no_memory(folder):
+    _edit(folder, vision_width=2**20, vision_num_patches=2**20)
+    _edit_weights(folder, lambda state: state.update({"visual_projection.other": torch.zeros(2**20)}))
+    _refused(folder, WEIGHTS, r"linear.weight \[8, 5\] where the config says \[8, 1048576\]")
+
+
+def test_a_double_beyond_the_range_of_fp32_is_no_number(folder):
+    _edit_weights(folder, lambda state: state.update(prompt_embeddings=torch.full((3, 8), 1e300, dtype=torch.float64)))
+    _refused(folder, WEIGHTS, "given prompt_embeddings with 24 of 24 NaN or infinite")
+
+
+def test_a_card_that_is_no_text_is_named(folder):
+    (folder / "README.md").write_bytes(b"\xff\xfe")
+    _refused(folder, "README.md", "wanted UTF-8 text, given bytes that are not")
+
+
+def test_a_great_header_is_not_read_to_say_what_is_cut(folder):
+    header = b"[" * (2**20 + 1)
+    (folder / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header)
+    _refused(folder, WEIGHTS, "given one whose header has 1,048,577 bytes")
+
+
+def test_weights_of_another_adapter_of_the_same_sizes_are_refused(folder, make_adapter, save):
+    """What a copy, two writers at once or a kill could leave: nothing but the hash tells them apart."""
+    other = save(make_adapter("dept", seed=1), "other")
+    (folder / WEIGHTS).write_bytes((other / WEIGHTS).read_bytes())
+    _refused(folder, WEIGHTS, r"saved \(sha256 [0-9a-f]{12}\), given others \([0-9a-f]{12}\): damaged, or of another")
+
+
+def test_one_flipped_bit_is_refused_and_a_folder_without_the_hash_loads(folder):
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-3] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+    _refused(folder, WEIGHTS, "wanted the weights with which adapter_config.json was saved")
+    _edit(folder, weights_sha256="drop")
+    assert read_adapter(folder).adapter.r == 2  # as folders saved before it was there
