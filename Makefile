@@ -7,17 +7,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
-DEEPSPEED := $(VENV)/.deepspeed
+CONSTRAINTS := constraints.txt
 # Named one by one so that accelerate does not list its defaults; the device is left to the machine.
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
-# One thread per worker: the workers already use every core, and sums keep one order.
-PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS)
+# One thread per worker: the workers already use every core, and sums keep one order. Each worker takes whole stretches of
+# files (worksteal), so that what a file makes once is not made by every worker.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-deepspeed quickstart caption text transfer reproduce reproduce-fast test test-slow fuzz lint bench checks clean
+.PHONY: help setup quickstart caption text transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz lint bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +26,7 @@ help: ## list these targets
 setup: $(INSTALLED) ## create .venv and install the package with its development tools
 
 # An interrupted first run leaves a .venv without pip: it is made again over the remains.
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt
 	@if ! $(PIP) --version >/dev/null 2>&1; then \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "dept_vl needs Python 3.11 or newer, and '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
@@ -35,15 +36,11 @@ $(INSTALLED): pyproject.toml
 	  echo "$(PYTHON) -m venv $(VENV)"; \
 	  $(PYTHON) -m venv $(VENV); \
 	fi
-	$(PIP) install --quiet --upgrade pip
-	$(PIP) install --editable '.[dev]'
-	@touch $@
-
-setup-deepspeed: $(DEEPSPEED) ## add the deepspeed extra
-
-# deepspeed's build imports torch, so it comes after it and outside pip's isolated build environment.
-$(DEEPSPEED): $(INSTALLED)
-	$(PIP) install --no-build-isolation --editable '.[deepspeed]'
+	@$(PIP) install --quiet --upgrade pip || echo "pip stays at the version that it has" >&2
+	$(if $(CONSTRAINTS),$(PIP) install --constraint $(CONSTRAINTS) --editable '.[dev]' || { \
+	  echo "$(CONSTRAINTS) asks for what is not to be had here (pip says what, above): taking pyproject.toml's ranges" >&2; \
+	  $(PIP) install --editable '.[dev]'; \
+	},$(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev]')
 	@touch $@
 
 quickstart: $(INSTALLED) ## train DePT for VQA on the embedded default and print its test score
@@ -76,11 +73,29 @@ reproduce: $(INSTALLED) ## re-do the papers' studies on the embedded default, ov
 reproduce-fast: $(INSTALLED) ## the same at tiny size: shows that all works
 	$(BIN)/python scripts/reproduce.py --fast
 
-test: $(DEEPSPEED) ## run the test suite
+test: $(INSTALLED) ## run the test suite
 	$(PYTEST)
 
-test-slow: $(DEEPSPEED) ## run the tests marked slow
+test-slow: $(INSTALLED) ## run the tests marked slow
 	$(PYTEST) -m 'slow and not gpu'
+
+test-strict: $(INSTALLED) ## run the test suite; a third party's warning is an error too
+	$(PYTEST) -W error
+
+test-newest: ## run the test suite in .venv-newest, with the newest versions that pyproject.toml allows
+	rm -f .venv-newest/.installed
+	$(MAKE) --no-print-directory test VENV=.venv-newest CONSTRAINTS=
+
+test-oldest: ## run the test suite in .venv-oldest, with the lower bounds of pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python .ci/lower_bounds.py pyproject.toml > .venv-oldest/lower_bounds.txt
+	.venv-oldest/bin/python -m pip install --constraint .venv-oldest/lower_bounds.txt --editable '.[dev]'
+	touch .venv-oldest/.installed
+	$(MAKE) --no-print-directory test VENV=.venv-oldest
+
+# `make constraints` after a `make test-newest` that passed.
+constraints: ## write constraints.txt: the versions in .venv-newest
+	.venv-newest/bin/python -m pip freeze --exclude-editable | sed -n 's/^\([A-Za-z0-9._-]*==[0-9][^+ ]*\).*/\1/p' > constraints.txt
 
 # The second half has its own minutes: FUZZ_SECONDS for each kind, led by the lines of the readers that inputs reach.
 FUZZ_SECONDS := 20
@@ -99,4 +114,4 @@ checks: lint test ## lint and test
 
 clean: ## remove caches and builds; .venv, runs/ and data/ stay
 	rm -rf build dist dept_vl.egg-info .pytest_cache .ruff_cache .hypothesis
-	find . -path './$(VENV)' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,10 +11,9 @@ from benchmarks.setting import Setting
 from benchmarks.shapes import PROMPT, dept, gpt2, padded_to, prompted, random_batch, t5
 from benchmarks.table import Line, Measured, Target, exactly
 from benchmarks.timing import interleave, ratio
-from dept_vl.adapters import FoldedBank
 from dept_vl.adapters.contract import Folded
 from dept_vl.backbones import CandidateTree, choose
-from dept_vl.model import Batch, Network
+from dept_vl.model import Batch, Entry, Network
 
 ROWS, SEQ, TEXT, ADAPTERS = 16, 32, 32, 8
 LABELS = ((3, 632, 1), (209, 1), (204, 1))  # T5's tokens of "0", "1" and "2", each with the end
@@ -61,14 +60,15 @@ def folded(setting: Setting) -> Measured:
     backbone = t5(setting.t5, setting)
     networks = [dept(backbone, setting, 40).eval() for _ in range(ADAPTERS)]
     adapters = [_randomised(network, number).adapter.fold() for number, network in enumerate(networks)]
-    bank = FoldedBank(adapters).to(setting.device)
-    batch = random_batch(setting, backbone.vocabulary, ROWS, SEQ)
-    rows, tree = torch.arange(ROWS) % ADAPTERS, CandidateTree(LABELS)
+    mixing = Network(backbone, {}).eval()
+    mixing.bank |= {str(number): Entry(adapter) for number, adapter in enumerate(adapters)}
+    batch, tree = random_batch(setting, backbone.vocabulary, ROWS, SEQ), CandidateTree(LABELS)
+    mixed = dataclasses.replace(batch, adapters=tuple(str(row % ADAPTERS) for row in range(ROWS)))
     ready = adapters[0](backbone.embed(batch.input_ids), batch.mask)
     runs: dict[str, Callable[[], Tensor]] = {
         "bare": lambda: choose(backbone, *ready, tree),
         "folded": lambda: choose(backbone, *adapters[0](backbone.embed(batch.input_ids), batch.mask), tree),
-        "mixed": lambda: choose(backbone, *bank(backbone.embed(batch.input_ids), batch.mask, rows), tree),
+        "mixed": lambda: mixing.choose(mixed, tree),
     }
     times = interleave(
         {name: [run] for name, run in runs.items()},

@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks.lengths import GLUE_MEANS, VQA_LENGTH, encoded, glue_lengths, vqa_lengths
 from benchmarks.setting import Setting
 from benchmarks.table import Line, Measured, Target, exactly
-from dept_vl.data.annotation_files import MissingFile
 from dept_vl.data.batches import EncodedExamples, TrainingBatches
+from dept_vl.data.data_root import MissingFile
 from dept_vl.data.text_sources import load_text
 from dept_vl.data.tokenizer import Tokenizer, load_tokenizer
 from dept_vl.data.vqa2 import read_questions

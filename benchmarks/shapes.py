@@ -62,7 +62,8 @@ def prompted(
     """The backbone under an adapter whose start rows are the table's first, in training mode."""
     init = backbone.embedding_table[: max(sizes.get("num_virtual_tokens", 0), 1)].detach().float().cpu()
     adapter = build_adapter(name, init, sizes, setting.generator())
-    return Network(backbone, adapter, projection).to(setting.device).train()
+    visual = {} if projection is None else {"projection": projection}
+    return Network(backbone, {"adapter": adapter, **visual}).to(setting.device).train()
 
 
 def dept(backbone: Backbone, setting: Setting, num: int, projection: VisualProjection | None = None) -> Network:

@@ -25,9 +25,9 @@ from dept_vl.backbones import Backbone
 from dept_vl.data.batches import EncodedExamples, Gather
 from dept_vl.model import Network
 from dept_vl.run.images import Resident
+from dept_vl.untrusted.images import open_image
 from dept_vl.vision import FeatureStore, FrozenClip, VisualProjection
 from dept_vl.vision.features import MANIFEST
-from dept_vl.vision.images import open_image
 from dept_vl.vision.shards import write_shard
 
 ROWS, IMAGES, TURNS = 8, 256, 8  # rows of a batch, images of the store, batches before they come again

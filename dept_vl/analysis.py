@@ -97,7 +97,7 @@ def common_share(matrix: Float[Tensor, "rows columns"]) -> float | None:
 
 def trained_rows(adapter: Adapter, shift: Float[Tensor, "rows d_model"]) -> Float[Tensor, "trained d_model"]:
     """The rows that training reached; all of them where that was not recorded."""
-    return shift if adapter.trained_length is None else shift[: adapter.trained_length]
+    return shift[: adapter.state().get("trained_length")]
 
 
 def read_course(folder: Path) -> tuple[dict[str, float | int], ...]:

@@ -1,23 +1,36 @@
-"""The assembled model: frozen backbone, adapter, projection. `Network` is all that the training loop knows.
+"""The network: a frozen language model, and the parts that train beside it. The only path into the frozen model.
 
-The path of a batch:
 1. ids -> the backbone's embedding table -> [batch, seq, d_model];
 2. the adapter shifts the text and puts its prompt in front -> [batch, prompt + seq, d_model];
-3. the grid features pass the projection and stand behind the text: prompt, text, visual; pads move to the end;
+3. grid features pass the projection and stand behind the text: prompt, text, visual; pads move to the end;
 4. the frozen model reads the embeddings; nothing else enters it.
-Text alone is simply a batch without features.
+
+Text alone is simply a batch without features. In a batch that mixes adapters each row names its own: the rows of one
+adapter take the same steps, so each row reads what it would read alone.
 """
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from dept_vl.adapters import Adapter
+from dept_vl.adapters import Adapter, Folded
 from dept_vl.backbones import Backbone, CandidateTree, choose, pads_last
+from dept_vl.part import Part
 from dept_vl.vision.projection import VisualProjection
+
+Embedded = tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]
+"""What the frozen model reads: embeddings, and a mask that is 1 at a real token."""
+
+TOKEN_ORDER = ("prompt", "text", "visual")
+"""In which the frozen model reads them; `Network._read` puts them so, and a saved adapter records it."""
+
+BASE = "__base__"
+"""The name of the bare model in a batch that mixes adapters: no prompt, no shift, no image."""
 
 
 @dataclasses.dataclass
@@ -30,6 +43,7 @@ class Batch:
     features: Float[Tensor, "batch patch width"] | None = None
     ids: tuple[Hashable, ...] = ()
     right_padded: bool = False  # every row's text is known to stand in front of its pads; saves moving them
+    adapters: tuple[str, ...] | None = None  # the adapter of each row, in the network's bank; None: the network's own
 
     def to(self, device: torch.device) -> "Batch":
         moved = {
@@ -40,36 +54,52 @@ class Batch:
         return dataclasses.replace(self, **moved)
 
 
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An adapter of the bank, folded where it can be, and the projection of its images (None: it reads text alone)."""
+
+    adapter: Adapter | Folded
+    projection: VisualProjection | None = None
+
+
 class MismatchedParts(ValueError):
     """Parts that do not fit each other, or a batch that does not fit them."""
 
 
 class Network(nn.Module):
-    """`backbone` stays frozen; `adapter` and `projection` train. `backbone_dropout`: whether the frozen model's own
-    dropout acts in training (the DePT and DPT recipes have it on, Lester et al. and FPT off). `shift_visual`: the shift
-    covers the visual tokens behind the text too, as an ablation."""
+    """`backbone` stays frozen; `parts` train: "adapter" and, where images are read, "projection".
+
+    backbone_dropout: whether the frozen model's own dropout acts in training (the DePT and DPT recipes have it on,
+    Lester et al. and FPT off). covers: whether the shift reaches the visual tokens behind the text too, an ablation.
+    bank: adapters by name, for batches whose rows name theirs; an entry is shared with whoever else holds it.
+    """
 
     def __init__(
         self,
         backbone: Backbone,
-        adapter: Adapter,
-        projection: VisualProjection | None = None,
+        parts: Mapping[str, Part],
         *,
         backbone_dropout: bool = False,
-        shift_visual: bool = False,
+        covers: Literal["text", "text_and_visual"] = "text",
     ) -> None:
         super().__init__()
-        if adapter.token_dim != backbone.d_model:
-            raise MismatchedParts(
-                f"wanted an adapter of width {backbone.d_model} (the backbone's d_model), given {adapter.token_dim}"
-            )
-        if projection is not None and projection.d_model != backbone.d_model:
-            raise MismatchedParts(
-                f"wanted a projection to width {backbone.d_model} (the backbone's d_model), given {projection.d_model}"
-            )
-        self.backbone, self.adapter, self.projection = backbone, adapter, projection
-        self.backbone_dropout, self.shift_visual = backbone_dropout, shift_visual
+        for name, part in parts.items():
+            if part.token_dim != backbone.d_model:
+                raise MismatchedParts(
+                    f"{name}: wanted width {backbone.d_model} (the backbone's d_model), given {part.token_dim}"
+                )
+        self.backbone, self.parts = backbone, nn.ModuleDict(parts)
+        self.backbone_dropout, self.covers = backbone_dropout, covers
+        self.bank: dict[str, Entry] = {BASE: Entry(Folded(torch.zeros(0, backbone.d_model), None))}
         self._read_through: tuple[Backbone, ...] = ()  # in a tuple, so that it is no part of this module
+
+    @property
+    def adapter(self) -> Adapter:
+        return self.parts["adapter"]
+
+    @property
+    def projection(self) -> VisualProjection | None:
+        return self.parts["projection"] if "projection" in self.parts else None
 
     def train(self, mode: bool = True) -> "Network":
         super().train(mode)
@@ -105,30 +135,33 @@ class Network(nn.Module):
         now, full = self._reading.training_flops(*sizes), self.backbone.training_flops(*sizes)
         return None if now is None or full is None else (now, full)
 
-    def embed(
-        self, batch: Batch, *, blind: bool = False
-    ) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
+    def embed(self, batch: Batch, *, blind: bool = False) -> Embedded:
         """What the frozen model reads: prompt, text, visual, and the pads behind them. `blind` zeroes the visual
         tokens: they stand where they stood and say nothing."""
-        embeds, mask = self.backbone.embed(batch.input_ids), batch.mask
-        if self.shift_visual:
-            return self.adapter(*pads_last(*self._with_visual(embeds, mask, batch, blind)))
-        embeds, mask = self.adapter(embeds, mask)  # [batch, prompt + seq, d_model]
-        if batch.features is None and batch.right_padded:
-            return embeds, mask
-        return pads_last(*self._with_visual(embeds, mask, batch, blind))
+        embeds = self.backbone.embed(batch.input_ids)
+        if batch.adapters is None:
+            if batch.features is not None and self.projection is None:
+                raise MismatchedParts("given a batch with visual features, but the network has no projection")
+            return self._read(Entry(self.adapter, self.projection), embeds, batch, blind)
+        places: dict[str, list[int]] = {name: [] for name in batch.adapters}
+        for row, name in enumerate(batch.adapters):
+            places[name].append(row)
+        rows = {name: torch.tensor(each, device=embeds.device) for name, each in places.items()}
+        read = [self._read(self.bank[name], embeds[own], _rows(batch, own), blind) for name, own in rows.items()]
+        return _together(read, torch.cat(list(rows.values())).argsort())
 
-    def _with_visual(
-        self, embeds: Float[Tensor, "batch out d_model"], mask: Integer[Tensor, "batch out"], batch: Batch, blind: bool
-    ) -> tuple[Float[Tensor, "batch longer d_model"], Integer[Tensor, "batch longer"]]:
-        if batch.features is None:
+    def _read(self, entry: Entry, embeds: Float[Tensor, "batch seq d_model"], batch: Batch, blind: bool) -> Embedded:
+        """Prompt, text and visual tokens of rows that share an adapter, in `TOKEN_ORDER`."""
+        visual = None
+        if batch.features is not None and entry.projection is not None:
+            visual = entry.projection(batch.features)  # [batch, patch, d_model]
+            visual = torch.zeros_like(visual) if blind else visual
+        if self.covers == "text_and_visual":
+            return entry.adapter(*pads_last(*_append(embeds, batch.mask, visual)))
+        embeds, mask = entry.adapter(embeds, batch.mask, batch.input_ids)  # [batch, prompt + seq, d_model]
+        if visual is None and batch.right_padded:
             return embeds, mask
-        if self.projection is None:
-            raise MismatchedParts("given a batch with visual features, but the network has no projection")
-        visual = self.projection(batch.features)  # [batch, patch, d_model]
-        visual = torch.zeros_like(visual) if blind else visual
-        embeds = torch.cat([embeds, visual.to(embeds.dtype)], dim=1)
-        return embeds, torch.cat([mask, mask.new_ones(visual.shape[:2])], dim=1)
+        return pads_last(*_append(embeds, mask, visual))
 
     def generate(
         self, batch: Batch, *, max_new_tokens: int, num_beams: int = 1, blind: bool = False
@@ -140,51 +173,60 @@ class Network(nn.Module):
             mask,
             max_new_tokens=max_new_tokens,
             num_beams=num_beams,
-            prompt_length=self.adapter.num_virtual_tokens,  # `embed` puts one prompt in front of every row
+            prompt_length=self._shared_prompt(batch),
         )
 
     @torch.no_grad()
-    def choose(self, batch: Batch, tree: CandidateTree) -> Integer[Tensor, " batch"]:
+    def choose(self, batch: Batch, tree: CandidateTree, *, blind: bool = False) -> Integer[Tensor, " batch"]:
         """The index of the candidate that greedy decoding among the tree's gives each row. Like `generate` it wants
         the network in evaluation mode."""
-        return choose(self.backbone, *self.embed(batch), tree, prompt_length=self.adapter.num_virtual_tokens)
+        return choose(self.backbone, *self.embed(batch, blind=blind), tree, prompt_length=self._shared_prompt(batch))
+
+    def _shared_prompt(self, batch: Batch) -> int:
+        """How many prompt columns all rows have in common, which a causal model computes once for all batches."""
+        names = set(batch.adapters or ())
+        if len(names) > 1:
+            return 0
+        adapter = self.bank[names.pop()].adapter if names else self.adapter
+        return 0 if isinstance(adapter, Adapter) and adapter.reads_text else adapter.num_virtual_tokens
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The adapter's groups and "projection": every trained weight in exactly one."""
-        groups = dict(self.adapter.param_groups())
-        if self.projection is not None:
-            groups["projection"] = list(self.projection.parameters())
+        """The parts' groups: every trained weight in exactly one. A name that an earlier part has gets its part's in
+        front."""
+        groups: dict[str, list[nn.Parameter]] = {}
+        for name, part in self.parts.items():
+            for group, weights in part.param_groups().items():
+                groups[f"{name}.{group}" if group in groups else group] = weights
         return groups
 
     def diagnostics(self) -> dict[str, float | int]:
-        """The adapter's; see `Adapter.diagnostics`."""
-        return self.adapter.diagnostics()
+        return {name: value for part in self.parts.values() for name, value in part.diagnostics().items()}
 
-    @property
-    def trained_length(self) -> int | None:
-        """Text positions that training reached; see `Adapter.trained_length`."""
-        return self.adapter.trained_length
-
-    @trained_length.setter
-    def trained_length(self, length: int | None) -> None:
-        self.adapter.trained_length = length
-
-    def note_length(self, batch: Batch) -> None:
-        """Takes note of a training batch (still on the host): its longest text, and what else the shift covers, extends
-        `trained_length`."""
+    def covered_length(self, batch: Batch) -> int:
+        """The most positions of a row that a shift may cover (of a batch on the host)."""
         longest = int(batch.mask.sum(1).max())
-        if self.shift_visual and batch.features is not None:
-            longest += batch.features.shape[1]
-        self.trained_length = max(longest, self.trained_length or 0)
+        visual = batch.features is not None and self.covers == "text_and_visual"
+        return longest + (batch.features.shape[1] if visual else 0)
+
+    def observe(self, longest: int) -> None:
+        """Tells the parts how far training has reached; see `Part.observe`."""
+        for part in self.parts.values():
+            part.observe(longest)
+
+    def state(self) -> dict[str, Any]:
+        """What the parts keep beyond their weights, by part."""
+        return {name: part.state() for name, part in self.parts.items()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Raises: ValueError, KeyError for the state of other parts."""
+        for name, part in self.parts.items():
+            part.load_state(state[name])
 
     def trained_state(self) -> dict[str, Tensor]:
-        """The trained weights by name: the adapter's own names, and the projection's behind "visual_projection."."""
-        state = dict(self.adapter.state_dict())
-        if self.projection is not None:
-            state |= {f"visual_projection.{name}": value for name, value in self.projection.state_dict().items()}
-        return state
+        """The trained weights, each under its part's name: adapter.prompt_embeddings, projection.linear.weight."""
+        return dict(self.parts.state_dict())
 
-    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
         """Raises: MismatchedParts naming the weights that are missing, unknown or of another shape."""
         own = self.trained_state()
         wrong = [f"no {name}" for name in own if name not in state]
@@ -199,3 +241,30 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(state[name])
+
+
+def _append(
+    embeds: Float[Tensor, "batch out d_model"],
+    mask: Integer[Tensor, "batch out"],
+    visual: Float[Tensor, "batch patch d_model"] | None,
+) -> tuple[Float[Tensor, "batch longer d_model"], Integer[Tensor, "batch longer"]]:
+    if visual is None:
+        return embeds, mask
+    return (
+        torch.cat([embeds, visual.to(embeds.dtype)], dim=1),
+        torch.cat([mask, mask.new_ones(visual.shape[:2])], dim=1),
+    )
+
+
+def _rows(batch: Batch, rows: Integer[Tensor, " own"]) -> Batch:
+    """These rows of a batch that mixes adapters, without its labels."""
+    features = None if batch.features is None else batch.features[rows]
+    return Batch(batch.input_ids[rows], batch.mask[rows], features=features)
+
+
+def _together(parts: Sequence[tuple[Tensor, Tensor]], order: Integer[Tensor, " batch"]) -> Embedded:
+    """The rows of several adapters, padded behind to the longest row, in the order of their batch."""
+    longest = max(int((mask != 0).sum(1).max()) for _, mask in parts)
+    embeds = [F.pad(each, (0, 0, 0, longest - each.shape[1])) for each, _ in parts]  # a negative pad cuts pads off
+    masks = [F.pad(mask, (0, longest - mask.shape[1])) for _, mask in parts]
+    return torch.cat(embeds)[order], torch.cat(masks)[order]

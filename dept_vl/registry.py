@@ -2,9 +2,14 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+class DeptVLWarning(UserWarning):
+    """The class of every warning of this package: one filter turns them off, or into errors."""
 
 
 class UnknownName(ValueError):
@@ -18,16 +23,18 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 class Registry(Mapping[str, T]):
-    """A mapping from a name to a thing of one `kind`; `kind` is the word that its errors use.
+    """A mapping from a name to a thing of one `kind`; `kind` is the word that its errors use. Of the installed packages
+    that have `entry_points` of that group, the modules are imported before a name counts as unknown.
 
     Raises:
         UnknownName: `registry[name]` for a name without an entry.
         ValueError: a second entry under the same name.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, entry_points: str | None = None) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._group = entry_points
 
     def add(self, name: str, value: T) -> T:
         if name in self._entries:
@@ -41,12 +48,21 @@ class Registry(Mapping[str, T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
+            self._load_entry_points()
+        if name not in self._entries:
             wanted = ", ".join(sorted(self._entries)) or "nothing: the registry is empty"
             raise UnknownName(f"unknown {self.kind} {name!r}: wanted one of {wanted}.{did_you_mean(name, self)}")
         return self._entries[name]
 
+    def _load_entry_points(self) -> None:
+        group, self._group = self._group, None
+        for each in entry_points(group=group) if group else ():
+            each.load()
+
     # Mapping answers these two by catching KeyError, which UnknownName is not.
     def __contains__(self, name: object) -> bool:
+        if name not in self._entries:
+            self._load_entry_points()
         return name in self._entries
 
     def get(self, name: str, default: T | None = None) -> T | None:

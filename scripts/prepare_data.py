@@ -10,8 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dept_vl.data.annotation_files import MissingFile
-from dept_vl.data.image_files import MissingImages
+from dept_vl.data.data_root import MissingFile, MissingImages
 from dept_vl.data.sources import load_aokvqa, load_caption, load_vqa
 from dept_vl.data.text_sources import load_text
 from dept_vl.embedded.shapes import write_shapes, write_text_shapes

@@ -1,7 +1,7 @@
 """Runs a grid of settings over seeds, chooses the best cell on the validation split, and reports its test scores.
 
     python scripts/sweep.py --seeds 1 2 3 --grid optim.lr.prompt=1.0,2.0 --grid optim.lr.low_rank=1e-3,5e-3
-    python scripts/sweep.py --task shapes-rte --seeds 1 2 3 --grid adapter.r=4,8
+    python scripts/sweep.py --task shapes-rte --seeds 1 2 3 --grid adapter.args.r=4,8
     python scripts/sweep.py --config configs/paper/vqa_dept.yaml --task.root data/vqa2 --sweep configs/sweeps/dept.yaml
 
 The same command goes on after a kill. Started several times, on several devices, the processes share the runs; a

@@ -4,9 +4,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 install_import_hook("dept_vl", "beartype.beartype")
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Our own warnings are errors. Here and not in pyproject.toml, which pytest reads before the import hook stands."""
+    config.addinivalue_line("filterwarnings", "error::dept_vl.registry.DeptVLWarning")
 
 
 @pytest.fixture(scope="session")

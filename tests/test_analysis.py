@@ -91,7 +91,7 @@ def test_the_share_that_is_common_to_all_rows(rows, share):
     assert found is None if share is None else found == pytest.approx(share)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.integers(1, 6), columns=st.integers(1, 6), scale=st.sampled_from([1e-4, 1.0, 300.0]), seed=st.integers(0, 9)
 )

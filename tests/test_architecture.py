@@ -23,7 +23,7 @@ PARTS = (
     {"statistics"},
     {"reproduction"},
     {"sweep", "analysis"},
-    {"studies"},
+    {"studies", "plans"},
     {"cli"},
 )
 FLOOR = {part: floor for floor, parts in enumerate(PARTS, start=1) for part in parts}
@@ -81,10 +81,10 @@ def refusal(part: str, name: str) -> str | None:
 def package_violations(path: Path, source: str) -> Iterator[str]:
     """Yield what a module of the package does against its floor; `path` is relative to the repository."""
     tree = ast.parse(source, filename=str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-            yield f"{path}:{node.lineno} prints: printing belongs to scripts"
     part = Path(path.parts[1]).stem
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print" and part != "cli":
+            yield f"{path}:{node.lineno} prints: printing belongs to scripts"
     if part == "__init__":
         return
     if part not in FLOOR:
@@ -167,6 +167,7 @@ GOOD_MODULES = {
         "from dept_vl.train.evaluate import predict\nfrom accelerate import Accelerator",
     ),
     "tokenizer": ("dept_vl/data/collate.py", "from transformers import PreTrainedTokenizerBase"),
+    "command line": ("dept_vl/cli.py", "from dept_vl.run import run\nprint(1)"),
     "root": ("dept_vl/__init__.py", "from dept_vl.serve import AdaptedModel"),
     "script": ("scripts/train.py", "import torch\nfrom dept_vl.train import train\nprint(1)"),
 }

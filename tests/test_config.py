@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dept_vl.config import BadConfig, Experiment, load_experiment, parse_experiment
+from dept_vl.config import BadConfig, Experiment, config_files, load_experiment, parse_experiment
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]
+DEFAULTS = config_files("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")
 
 
 def parse(*argv: object) -> Experiment:
@@ -187,6 +186,8 @@ def test_null_is_refused_where_it_means_nothing(key, wanted, refused, write):
     *group, name = key.split(".")
     content = {group[0]: {name: None}} if group else {name: None}
     assert re.search(rf"{key}: wanted {wanted}, given null", refused("--config", write("null.yaml", content)))
+    if key != "adapter.name":  # the word null is a name like any other
+        assert "Got value: None" in refused(f"--{key}", "null")
 
 
 def test_an_unknown_schedule_is_refused(refused):
@@ -228,6 +229,16 @@ def test_help_explains_every_field(capsys):
         assert f"--{name}" in said and re.sub(r"\s", "", about.strip().rstrip(".")) in said, name
     for path in DEFAULTS:
         assert path.as_posix() in said
+
+
+def test_help_shows_the_defaults_of_what_would_run(capsys, write):
+    def default_of(name: str, *argv: object) -> str:
+        with pytest.raises(SystemExit):
+            parse(*argv, "--help")
+        return re.search(rf"--{name} .*?default: (.*?)\)", " ".join(capsys.readouterr().out.split()))[1]
+
+    assert default_of("max_steps") == str(parse().max_steps) != str(Experiment().max_steps)
+    assert default_of("max_steps", "--config", write("one.yaml", {"max_steps": 5})) == "5"
 
 
 def test_the_printed_config_is_the_same_experiment(capsys, write):

@@ -118,8 +118,8 @@ def test_visual_tokens_count_nothing_towards_the_shifts_length(make):
         long.adapter.lora_embedding_B.copy_(short.adapter.lora_embedding_B)
         long.adapter.prompt_embeddings.copy_(short.adapter.prompt_embeddings)
     long.projection.load_state_dict(short.projection.state_dict())
-    assert torch.equal(short(batch_of([4, 2])), long(batch_of([4, 2])))
-    assert not torch.equal(short(batch_of([5, 2])), long(batch_of([5, 2])))
+    torch.testing.assert_close(short(batch_of([4, 2])), long(batch_of([4, 2])), **TIGHT)
+    assert not torch.allclose(short(batch_of([5, 2])), long(batch_of([5, 2])), rtol=1e-3)
 
 
 def test_blind_zeroes_the_visual_tokens_where_they_stood(make):
@@ -187,16 +187,16 @@ def test_trained_state_goes_into_another_network(make):
     assert not torch.equal(first(batch_of([4])), second(batch_of([4])))
     second.load_trained_state({name: value.clone() for name, value in first.trained_state().items()})
     assert torch.equal(first(batch_of([4])), second(batch_of([4])))
-    assert {"prompt_embeddings", "visual_projection.positions"} < set(first.trained_state())
+    assert {"adapter.prompt_embeddings", "projection.positions"} < set(first.trained_state())
 
 
 def test_a_state_that_does_not_fit_names_all_that_is_wrong_and_changes_nothing(make):
     network = make()
     state = {name: value.clone() + 1 for name, value in network.trained_state().items()}
     before = {name: value.clone() for name, value in network.trained_state().items()}
-    state["lora_A"] = state.pop("lora_embedding_A")
-    state["prompt_embeddings"] = torch.zeros(2, 16)
-    message = r"no lora_embedding_A; unknown lora_A; prompt_embeddings: wanted \[3, 16\], given \[2, 16\]"
+    state["adapter.lora_A"] = state.pop("adapter.lora_embedding_A")
+    state["adapter.prompt_embeddings"] = torch.zeros(2, 16)
+    message = r"no adapter.lora_embedding_A; unknown adapter.lora_A; adapter.prompt_embeddings: wanted \[3, 16\], given"
     with pytest.raises(MismatchedParts, match=message):
         network.load_trained_state(state)
     assert all(torch.equal(before[name], value) for name, value in network.trained_state().items())
@@ -204,12 +204,12 @@ def test_a_state_that_does_not_fit_names_all_that_is_wrong_and_changes_nothing(m
 
 def test_other_widths_are_refused(make, byte_t5):
     parts = make()
-    with pytest.raises(MismatchedParts, match="projection to width 16 .*, given 8"):
-        Network(parts.backbone, parts.adapter, VisualProjection(WIDTH, 8, PATCHES))
+    with pytest.raises(MismatchedParts, match="projection: wanted width 16 .*, given 8"):
+        Network(parts.backbone, {"adapter": parts.adapter, "projection": VisualProjection(WIDTH, 8, PATCHES)})
     narrow = make("pt")
     narrow.adapter.token_dim = 8
-    with pytest.raises(MismatchedParts, match="adapter of width 16 .*, given 8"):
-        Network(parts.backbone, narrow.adapter)
+    with pytest.raises(MismatchedParts, match="adapter: wanted width 16 .*, given 8"):
+        Network(parts.backbone, {"adapter": narrow.adapter})
 
 
 def test_a_batch_that_the_network_cannot_use_is_refused(make):
@@ -220,12 +220,12 @@ def test_a_batch_that_the_network_cannot_use_is_refused(make):
         make()(Batch(batch.input_ids, batch.mask, None, batch.features))
 
 
-def test_trained_length_grows_with_the_longest_text_and_counts_no_pads(make):
+def test_the_covered_length_is_the_longest_text_and_counts_no_pads(make):
     network = make()
-    network.note_length(with_pads(batch_of([3, 5]), [0, 0]))
-    assert network.trained_length == 5
-    network.note_length(batch_of([4]))
-    assert network.trained_length == 5
+    assert network.covered_length(with_pads(batch_of([3, 5]), [0, 0])) == 5
+    network.observe(5)
+    network.observe(4)
+    assert network.state() == {"adapter": {"trained_length": 5}, "projection": {}}
 
 
 def test_pads_last_keeps_the_order_of_real_tokens():
@@ -309,8 +309,8 @@ def make_causal(causal_folders):
         backbone = load_backbone(str(causal_folders[kind]), kind="causal")
         generator = torch.Generator().manual_seed(0)
         adapter = build_adapter(name, torch.randn(8, 16, generator=generator), ADAPTERS[name], generator)
-        visual = VisualProjection(WIDTH, 16, PATCHES, generator) if projection else None
-        return randomise(Network(backbone, adapter, visual).eval())
+        visual = {"projection": VisualProjection(WIDTH, 16, PATCHES, generator)} if projection else {}
+        return randomise(Network(backbone, {"adapter": adapter, **visual}).eval())
 
     return make_causal
 

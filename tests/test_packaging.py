@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 DEPENDENCIES = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
+CONSTRAINTS = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
 ACCELERATE_CONFIGS = sorted((REPOSITORY / "configs" / "accelerate").glob("*.yaml"))
 FILE_LIMIT = 8 * 2**20  # bytes of one file in git
 WEIGHTS_LIMIT = 12 * 10**6  # bytes of all shipped weights together
@@ -39,8 +42,8 @@ REGISTRY_HOSTS = [
 @pytest.fixture(scope="module")
 def files() -> list[Path]:
     """Every file that git tracks or would track."""
-    if not (REPOSITORY / ".git").exists():
-        pytest.skip("skipped: no git checkout")
+    if not (REPOSITORY / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("skipped: no git, or no checkout of it")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode()
     return [path for name in listed.split("\0") if name and (path := REPOSITORY / name).is_file()]
@@ -65,6 +68,51 @@ def test_each_dependency_has_a_lower_and_an_upper_bound(line: str) -> None:
     requirement = Requirement(line)
     bounds = {clause.operator for clause in requirement.specifier}
     assert requirement.name == PROJECT["project"]["name"] or bounds >= {">=", "<"}
+
+
+def test_constraints_are_names_and_versions_within_the_declared_ranges() -> None:
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line) for line in CONSTRAINTS)
+    held = {canonicalize_name(name): version for name, version in (line.split("==") for line in CONSTRAINTS)}
+    assert len(held) == len(CONSTRAINTS)
+    for line in [*DEPENDENCIES, *EXTRAS["dev"][1:], *EXTRAS["peft"]]:
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(held[canonicalize_name(requirement.name)]), line
+
+
+def test_lower_bounds_are_those_of_every_package_that_is_asked_for() -> None:
+    lower_bounds = runpy.run_path(str(REPOSITORY / ".ci" / "lower_bounds.py"))["lower_bounds"]
+    found = list(lower_bounds((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")))
+    asked = [Requirement(line) for line in [*DEPENDENCIES, *sum(EXTRAS.values(), [])]]
+    bounds = {each.name: clause.version for each in asked for clause in each.specifier if clause.operator == ">="}
+    assert found == [f"{name}=={version}" for name, version in bounds.items()]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_setup_says_when_it_cannot_have_the_versions_that_were_tested(tmp_path: Path, refused: bool) -> None:
+    pip, told = tmp_path / "pip", tmp_path / "told"
+    refuse = "case $* in *--constraint*) exit 1;; esac\n" if refused else ""
+    pip.write_text(f'#!/bin/sh\necho "$*" >> {told}\n{refuse}', encoding="utf-8")
+    pip.chmod(0o755)
+    result = make("setup", f"PIP={pip}", f"VENV={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    installed = [line for line in told.read_text(encoding="utf-8").splitlines() if "--editable" in line]
+    plain = "install --editable .[dev]"
+    constrained = "install --constraint constraints.txt --editable .[dev]"
+    assert installed == ([constrained, plain] if refused else [constrained])
+    assert result.stderr.count("\n") == result.stderr.count("constraints.txt") == int(refused)
+
+
+def test_setup_fails_where_pip_does(tmp_path: Path) -> None:
+    pip = tmp_path / "pip"
+    pip.write_text('#!/bin/sh\ntest "$1" = --version\n', encoding="utf-8")
+    pip.chmod(0o755)
+    assert make("setup", f"PIP={pip}", f"VENV={tmp_path}").returncode != 0
+    assert not (tmp_path / ".installed").exists()
+
+
+def test_strict_makes_every_warning_an_error_and_newest_takes_no_constraints() -> None:
+    assert make("-n", "test-strict").stdout.rstrip().endswith("-W error")
+    assert "--constraint" not in make("-n", "test-newest").stdout
 
 
 def test_no_build_of_torch_is_chosen_for_the_machine() -> None:
@@ -108,6 +156,7 @@ def test_every_file_of_the_package_is_installed(files: list[Path]) -> None:
     shipped = {path for pattern in patterns for path in package.glob(pattern)}
     ours = [path for path in files if path.is_relative_to(package)]
     assert [path for path in ours if path.suffix != ".py" and path not in shipped] == []
+    assert {path.suffix for path in files if path.is_relative_to(REPOSITORY / "configs")} == {".yaml"}
     folders = {path.parent for path in ours if path.suffix == ".py"}
     assert {str(folder) for folder in folders if not (folder / "__init__.py").exists()} == set()
 
@@ -126,7 +175,8 @@ def test_help_lists_every_target_and_each_has_a_recipe() -> None:
     phony = re.search(r"^\.PHONY: (.+)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert phony is not None
     listed = re.findall(r"^  make ([a-z-]+)", make().stdout, re.MULTILINE)
-    assert listed == phony[1].split()
+    rules = re.findall(r"^([a-z-]+):(?!=)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == phony[1].split() == rules
     for target in listed:
         assert make("-n", target).returncode == 0, target
 

@@ -72,7 +72,9 @@ def test_aokvqa_is_read_answered_and_scored(byte_t5, clip_folder, tmp_path):
     store = extract(clip, loaded.image_paths, tmp_path / "features")
     encoded = EncodedExamples(loaded.examples, load_tokenizer(str(byte_t5)), max_source_length=100, max_target_length=8)
     parts = build_network(byte_t5)
-    network = Network(parts.backbone, parts.adapter, VisualProjection(clip.width, 16, clip.num_patches))
+    network = Network(
+        parts.backbone, {"adapter": parts.adapter, "projection": VisualProjection(clip.width, 16, clip.num_patches)}
+    )
     accelerator = Accelerator(cpu=True)
     answers = predict(accelerator, network, load_tokenizer(str(byte_t5)), encoded, store.gather, Decoding(8))
     assert set(answers) == {example.id for example in loaded.examples} and all(isinstance(id, str) for id in answers)

@@ -14,8 +14,7 @@ import yaml
 from accelerate import Accelerator
 
 from dept_vl.run.execute import run, write_config
-from dept_vl.saved import resumable
-from dept_vl.train import NonFiniteLoss, RunLog, newest_checkpoint
+from dept_vl.train import NonFiniteLoss, RunLog, newest_checkpoint, resumable
 from dept_vl.train.resumable import BadCheckpoint, load_checkpoint
 from tests.tiny_runs import (
     Poisoned,

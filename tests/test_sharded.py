@@ -72,7 +72,7 @@ def launched(t5, tmp_path_factory):
 
     def get(engine: str) -> tuple[Path, list[dict]]:
         if engine.startswith("zero") and NO_DEEPSPEED:
-            pytest.skip("wanted deepspeed (make setup-deepspeed) and a C++ compiler, with which it makes its CPU part")
+            pytest.skip("wanted deepspeed and a C++ compiler, with which it makes its CPU part")
         if engine not in done:
             folder = tmp_path_factory.mktemp("launched") / "run"
             done[engine] = folder, launch(engine, t5, folder)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dept_vl.backbones import load_backbone
-from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
+from dept_vl.config import AdapterConfig, BackboneConfig, BadConfig, Experiment, OptimConfig, TaskConfig
 from dept_vl.data.text import load_tokenizer
 from dept_vl.run import check
 from dept_vl.run.components import start_adapter
@@ -61,3 +61,10 @@ def test_a_group_without_a_rate_is_refused_before_anything_loads():
 def test_an_unknown_metric_is_refused_with_a_suggestion():
     with pytest.raises(BadConfig, match="wanted one of vqa_accuracy, given 'vqa_acuracy'. Did you"):
         check(Experiment(adapter=AdapterConfig("pt", 4), metric_for_best_model="vqa_acuracy"))
+
+
+@pytest.mark.parametrize("name", ["vqa", "caption"])
+def test_images_with_a_decoder_only_model_are_refused_before_anything_loads(name):
+    task, backbone = TaskConfig(name=name), BackboneConfig(kind="causal")
+    with pytest.raises(BadConfig, match=f"backbone.kind: wanted seq2seq for {name}, given causal"):
+        check(Experiment(task=task, backbone=backbone, adapter=AdapterConfig("pt", 4)))

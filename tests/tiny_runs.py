@@ -168,8 +168,8 @@ def build_network(
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(8, backbone.d_model, generator=generator)
     adapter = build_adapter(name, rows, ADAPTERS[name] | sizes, generator)
-    visual = VisualProjection(WIDTH, backbone.d_model, PATCHES, generator) if projection else None
-    return Network(backbone, adapter, visual, backbone_dropout=dropout)
+    visual = {"projection": VisualProjection(WIDTH, backbone.d_model, PATCHES, generator)} if projection else {}
+    return Network(backbone, {"adapter": adapter, **visual}, backbone_dropout=dropout)
 
 
 def randomise(network: Network, seed: int = 1) -> Network:
@@ -249,7 +249,7 @@ def tiny_experiment(t5: Path, clip: Path, root: Path, output: Path, **changes: A
     }  # fmt: skip
     return Experiment(
         output_dir=str(output),
-        adapter=AdapterConfig("dept", num_virtual_tokens=3, r=2, max_length=16),
+        adapter=AdapterConfig("dept", {"num_virtual_tokens": 3, "r": 2, "max_length": 16}),
         backbone=BackboneConfig(str(t5), attn_implementation="eager", dropout=True),
         vision=VisionConfig(f"local-dir:{clip}", **vision),
         task=TaskConfig(**task),
@@ -275,7 +275,8 @@ def write_cola(root: Path, *, train: int = 24, dev: int = 12) -> Path:
 def text_experiment(model: Path, root: Path, output: Path, **changes: Any) -> Experiment:
     """A run of four steps on CoLA's files in `root`; `task`, `adapter` and `backbone` change parts."""
     task = {"name": "cola", "root": str(root), "max_source_length": 40, **changes.pop("task", {})}
-    adapter = {"name": "dept", "num_virtual_tokens": 3, "r": 2, "max_length": 24, **changes.pop("adapter", {})}
+    args = {"num_virtual_tokens": 3, "r": 2, "max_length": 24}
+    adapter = {"name": "dept", "args": args, **changes.pop("adapter", {})}
     language = {"model_name_or_path": str(model), "attn_implementation": "eager", **changes.pop("backbone", {})}
     return Experiment(**{
         "output_dir": str(output), "max_steps": 4, "per_device_train_batch_size": 4, "per_device_eval_batch_size": 8,

@@ -55,7 +55,7 @@ def work(t5: Path, folder: Path, accelerator: Accelerator) -> dict:
     noting.remove()
     handle.remove()
     tokenizer, encoded = encode(t5, toy_examples(EVALUATED))
-    answers = predict(accelerator, network, tokenizer, encoded, ToyFeatures(), Decoding(4, batch_size=2))
+    answers = predict(accelerator, network, tokenizer, encoded, ToyFeatures(), Decoding(4), batch_size=2)
     return {
         "processes": accelerator.num_processes,
         "rows": rows,

@@ -1,9 +1,8 @@
 """Soft-prompt adapters, one method per file; `contract` says what they have in common."""
 
-from dept_vl.adapters.bank import BASE, FoldedBank
 from dept_vl.adapters.budget import budget, budget_tokens, dept_size
 from dept_vl.adapters.build import build_adapter, from_config, name_of
-from dept_vl.adapters.contract import ADAPTERS, Adapter, Folded
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Folded, Pair, Text, arguments_of
 from dept_vl.adapters.dept import DePT
 from dept_vl.adapters.dpt import DPT
 from dept_vl.adapters.none import NoAdapter
@@ -13,16 +12,17 @@ from dept_vl.adapters.residual import ResidualPromptTuning
 
 __all__ = [
     "ADAPTERS",
-    "BASE",
     "DPT",
     "Adapter",
     "DePT",
     "Folded",
-    "FoldedBank",
     "NoAdapter",
+    "Pair",
     "PromptTuning",
     "RankProbe",
     "ResidualPromptTuning",
+    "Text",
+    "arguments_of",
     "budget",
     "budget_tokens",
     "build_adapter",

@@ -1,21 +1,26 @@
-"""What an adapter is: a function from embedded text and its mask to what the frozen model reads.
+"""What an adapter is: for embedded text, which prompt stands in front of it and what is added to it.
 
-    adapter(embeds [batch, seq, d_model], mask [batch, seq])
-        -> (embeds [batch, out, d_model], mask [batch, out])
+    adapter.pair(text) -> Pair(prompt [prompt, d_model], shift [rows, d_model] or None)
 
-Its only state is its weights, which stay fp32 whatever the compute dtype. Every adapter here folds to one
-pair: a prompt that stands before the text, and a shift whose row i is added to the text's i-th real token.
+A method writes `pair` and `param_groups`; everything else is derived here. Row i of a shift is added to the text's
+i-th real token. A pair that depends on the text may instead have a prompt for each row, [batch, prompt, d_model], and
+a shift for each token, [batch, seq, d_model].
 """
 
-from abc import ABC, abstractmethod
+import inspect
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer
-from torch import Tensor, nn
+from torch import Tensor
 
+from dept_vl.adapters.start import WrongSource, copy_weights
+from dept_vl.part import Part
 from dept_vl.registry import Registry
 
 TextMask = Integer[Tensor, "batch seq"] | Bool[Tensor, "batch seq"]  # not 0 = a real token
@@ -33,6 +38,23 @@ class TooFewInitRows(ValueError):
 
 class WrongInputs(ValueError):
     """Embeddings or a mask that do not fit the adapter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """What an adapter may read. ids: of the tokens. tasks: each row's task, where a batch mixes them."""
+
+    embeds: Float[Tensor, "batch seq d_model"]
+    mask: TextMask
+    ids: Integer[Tensor, "batch seq"] | None = None
+    tasks: tuple[str, ...] | None = None
+
+
+class Pair(NamedTuple):
+    """A prompt for all rows or for each, and a shift by content position, for each token, or none."""
+
+    prompt: Float[Tensor, "prompt d_model"] | Float[Tensor, "batch prompt d_model"]
+    shift: Float[Tensor, "rows d_model"] | Float[Tensor, "batch seq d_model"] | None = None
 
 
 def check_size(method: str, name: str, value: object, *, minimum: int, why: str = "") -> None:
@@ -85,9 +107,13 @@ def content_rows(mask: TextMask, num_rows: int) -> Integer[Tensor, "batch seq"]:
 
 
 def add_shift(
-    embeds: Float[Tensor, "batch seq d_model"], mask: TextMask, shift: Float[Tensor, "rows d_model"]
+    embeds: Float[Tensor, "batch seq d_model"],
+    mask: TextMask,
+    shift: Float[Tensor, "rows d_model"] | Float[Tensor, "batch seq d_model"],
 ) -> Float[Tensor, "batch seq d_model"]:
-    """Embeds plus the shift's row of each real token, in the wider of the two dtypes."""
+    """Embeds plus the shift of each real token, in the wider of the two dtypes."""
+    if shift.ndim == 3:
+        return embeds + shift * (mask != 0).unsqueeze(-1)
     shift = shift[: embeds.shape[1]]  # no content position reaches seq
     table = F.pad(shift, (0, 0, 0, 1))  # [rows + 1, d_model], the last row is zero
     rows = content_rows(mask, shift.shape[0])
@@ -95,58 +121,128 @@ def add_shift(
 
 
 def prepend(
-    prompt: Float[Tensor, "prompt d_model"],
+    prompt: Float[Tensor, "prompt d_model"] | Float[Tensor, "batch prompt d_model"],
     text: Float[Tensor, "batch seq d_model"],
     mask: TextMask,
     dtype: torch.dtype,
 ) -> tuple[OutEmbeds, OutMask]:
     """The prompt in front of every row, and ones in front of the mask. The one cast, to `dtype`, is here."""
-    batch, num = text.shape[0], prompt.shape[0]
-    prompt = prompt.to(dtype).expand(batch, -1, -1)  # [batch, prompt, d_model]
+    batch, num = text.shape[0], prompt.shape[-2]
+    prompt = prompt.to(text.device, dtype).expand(batch, -1, -1)  # [batch, prompt, d_model]
     return torch.cat([prompt, text.to(dtype)], dim=1), torch.cat([mask.new_ones(batch, num), mask], dim=1)
+
+
+def apply_pair(pair: Pair, text: Text) -> tuple[OutEmbeds, OutMask]:
+    """The shifted text behind its prompt, in the text's dtype."""
+    shifted = text.embeds if pair.shift is None else add_shift(text.embeds, text.mask, pair.shift)
+    return prepend(pair.prompt, shifted, text.mask, text.embeds.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """What every adapter of this family comes to: constants, detached from the adapter's weights."""
+    """A pair that does not depend on the text, as constants: fp32, detached from the adapter's weights."""
 
     prompt: Float[Tensor, "prompt d_model"]
-    shift: Float[Tensor, "seq d_model"] | None  # None: the text is read as it is
+    shift: Float[Tensor, "rows d_model"] | None  # None: the text is read as it is
 
-    def __call__(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
-        check_inputs(embeds, mask, self.prompt.shape[1])
-        text = embeds if self.shift is None else add_shift(embeds, mask, self.shift)
-        return prepend(self.prompt, text, mask, embeds.dtype)
+    @property
+    def num_virtual_tokens(self) -> int:
+        return self.prompt.shape[0]
+
+    @property
+    def token_dim(self) -> int:
+        return self.prompt.shape[1]
+
+    def __call__(
+        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask, ids: Tensor | None = None
+    ) -> tuple[OutEmbeds, OutMask]:
+        check_inputs(embeds, mask, self.token_dim)
+        return apply_pair(Pair(self.prompt, self.shift), Text(embeds, mask))
 
 
-class Adapter(nn.Module, ABC):
-    """The contract. It knows nothing of images, tokenizers, tasks, backbones or configs."""
+class Adapter(Part):
+    """The contract. It knows nothing of images, tokenizers, tasks, backbones or configs.
 
+    A constructor is `(init, *, plain arguments, generator=None)` and keeps each argument as an attribute of its name,
+    and `token_dim`. Weights stay fp32 whatever the compute dtype; nothing is written in place.
+    """
+
+    reads_text: ClassVar[bool] = False  # whether the pair depends on the text, so that there is nothing to fold
     num_virtual_tokens: int
     token_dim: int
-    trained_length: int | None = None
-    """Rows of the shift that training reached, in real tokens, as the training loop records it. Later rows
-    count as zero in evaluation mode and when folded; None: all rows count."""
 
     @abstractmethod
-    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
-        """Writes to neither argument. Differentiable in evaluation mode too. Raises: WrongInputs."""
+    def pair(self, text: Text | None) -> Pair:
+        """The prompt and the shift for `text`, which is None where the adapter does not read it. No autocast acts."""
 
-    @abstractmethod
-    def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Every weight in exactly one group, no group empty; the names are the learning rates' keys."""
+    def forward(
+        self,
+        embeds: Float[Tensor, "batch seq d_model"],
+        mask: TextMask,
+        ids: Integer[Tensor, "batch seq"] | None = None,
+        tasks: Sequence[str] | None = None,
+    ) -> tuple[OutEmbeds, OutMask]:
+        """Writes to no argument. Differentiable in evaluation mode too. Raises: WrongInputs."""
+        check_inputs(embeds, mask, self.token_dim)
+        text = Text(embeds, mask, ids, None if tasks is None else tuple(tasks))
+        with full_precision(embeds.device):
+            pair = self.pair(text if self.reads_text else None)
+        return apply_pair(pair, text)
 
-    @abstractmethod
-    def fold(self) -> Folded:
-        """The pair that does what this adapter does in evaluation mode, as fp32 copies."""
+    @torch.no_grad()
+    def fold(self) -> Folded | None:
+        """What this adapter does in evaluation mode, as fp32 copies; None where it reads the text."""
+        if self.reads_text:
+            return None
+        training, weight = self.training, next(self.parameters(), torch.empty(0))
+        self.eval()
+        try:
+            with full_precision(weight.device):
+                prompt, shift = self.pair(None)
+        finally:
+            self.train(training)
+        return Folded(prompt.float().clone(), None if shift is None else shift.float().clone())
 
-    @abstractmethod
-    def config(self) -> dict[str, int | float | None]:
-        """The constructor's arguments, token_dim and trained_length, for JSON; see `from_config`."""
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments by name, for JSON; with `token_dim` they rebuild the adapter's shape."""
+        return {name: getattr(self, name) for name in arguments_of(type(self))}
 
-    def diagnostics(self) -> dict[str, float | int]:
-        """Numbers worth a place on the log's lines while it trains; most adapters have none."""
-        return {}
+    def start_from(self, source: "Adapter") -> tuple[str, ...]:
+        """Copies from `source` the weights that both have; returns what was not copied, a line each. Unless a method
+        says otherwise, an adapter starts from its own kind alone.
+
+        Raises: WrongSource.
+        """
+        kind, given = type(self).__name__, type(source).__name__
+        check_width(source, self)
+        if not list(self.parameters()):
+            raise WrongSource(f"wanted a target with weights of its own, given {kind}")
+        if type(source) is not type(self):
+            raise WrongSource(f"wanted a {kind} source, given {given}: its weights have no counterpart there")
+        return copy_weights(source, self)
 
 
-ADAPTERS: Registry[type[Adapter]] = Registry("adapter")
+def folded_source(source: Adapter, target: Adapter) -> Folded:
+    """What `source` folds to, for a target of the same width. Raises: WrongSource."""
+    check_width(source, target)
+    folded = source.fold()
+    if folded is None:
+        raise WrongSource(
+            f"wanted a source with a constant prompt, given {type(source).__name__}, which reads the text"
+        )
+    return folded
+
+
+def check_width(source: Adapter, target: Adapter) -> None:
+    """Raises: WrongSource."""
+    if source.token_dim != target.token_dim:
+        raise WrongSource(f"wanted a source of width {target.token_dim}, given {source.token_dim}: another backbone's")
+
+
+def arguments_of(adapter: type[Adapter]) -> Mapping[str, inspect.Parameter]:
+    """The constructor's keyword arguments by name, `generator` aside: the schema of `args` in a config."""
+    parameters = inspect.signature(adapter).parameters.values()
+    return {each.name: each for each in parameters if each.kind is each.KEYWORD_ONLY and each.name != "generator"}
+
+
+ADAPTERS: Registry[type[Adapter]] = Registry("adapter", entry_points="dept_vl.adapters")

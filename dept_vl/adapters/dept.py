@@ -9,6 +9,7 @@ prompt tuning.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -18,25 +19,24 @@ from dept_vl.adapters.contract import (
     ADAPTERS,
     Adapter,
     BadAdapterSize,
-    Folded,
-    OutEmbeds,
-    OutMask,
-    TextMask,
-    add_shift,
-    check_inputs,
+    Pair,
+    Text,
     check_size,
     first_rows,
-    full_precision,
-    prepend,
+    folded_source,
 )
 from dept_vl.adapters.initialise import uniform
+from dept_vl.adapters.start import copy_prompt, unequal
+from dept_vl.part import State
 
 
 @ADAPTERS.register("dept")
 class DePT(Adapter):
     """P_s is the first `num_virtual_tokens` rows of `init`; 0 is the paper's ablation without a prompt.
 
-    Row i of A belongs to the i-th real token; tokens at or beyond `max_length` get no shift.
+    Row i of A belongs to the i-th real token; tokens at or beyond `max_length` get no shift. `trained_length` is the
+    number of rows that training reached, None for all: later ones are still random beside a trained B, so they count
+    as zero in evaluation mode.
 
     Raises: BadAdapterSize, TooFewInitRows.
     """
@@ -57,11 +57,9 @@ class DePT(Adapter):
         check_size("DePT", "max_length", max_length, minimum=1, why="use PromptTuning for no shift")
         if lora_alpha is not None and not 0 < lora_alpha < math.inf:
             raise BadAdapterSize(f"DePT: wanted lora_alpha > 0, or null for no scale, given {lora_alpha!r}")
-        self.num_virtual_tokens = num_virtual_tokens
-        self.r = r
-        self.max_length = max_length
-        self.lora_alpha = lora_alpha
-        self.token_dim = init.shape[1]
+        self.num_virtual_tokens, self.r, self.max_length = num_virtual_tokens, r, max_length
+        self.lora_alpha, self.token_dim = lora_alpha, init.shape[1]
+        self.trained_length: int | None = None
         prompt = first_rows("DePT", init, num_virtual_tokens)
         if num_virtual_tokens:
             self.prompt_embeddings = nn.Parameter(prompt)
@@ -74,35 +72,45 @@ class DePT(Adapter):
     def scale(self) -> float:
         return 1.0 if self.lora_alpha is None else self.lora_alpha / math.sqrt(self.r)
 
-    def _shift(self, num_rows: int) -> Float[Tensor, "rows d_model"]:
-        with full_precision(self.lora_embedding_A.device):
-            return self.scale * (self.lora_embedding_A[:num_rows] @ self.lora_embedding_B)
-
-    def _trained_rows(self) -> int:
-        """Rows of A beyond these are still random while B is trained: a never-trained offset, not zero."""
+    @property
+    def trained_rows(self) -> int:
         return self.max_length if self.trained_length is None else min(self.max_length, self.trained_length)
 
-    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
-        check_inputs(embeds, mask, self.token_dim)
-        num_rows = min(embeds.shape[1], self.max_length if self.training else self._trained_rows())
-        text = add_shift(embeds, mask, self._shift(num_rows))
-        return prepend(self.prompt_embeddings, text, mask, embeds.dtype)
+    def pair(self, text: Text | None) -> Pair:
+        rows = self.max_length if self.training else self.trained_rows
+        shift = self.scale * (self.lora_embedding_A[:rows] @ self.lora_embedding_B)
+        return Pair(self.prompt_embeddings, nn.functional.pad(shift, (0, 0, 0, self.max_length - rows)))
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         prompt = {"prompt": [self.prompt_embeddings]} if self.num_virtual_tokens else {}
         return prompt | {"low_rank": [self.lora_embedding_A, self.lora_embedding_B]}
 
-    def fold(self) -> Folded:
-        trained = self._shift(self._trained_rows()).detach()
-        shift = nn.functional.pad(trained, (0, 0, 0, self.max_length - trained.shape[0]))  # [max_length, d_model]
-        return Folded(prompt=self.prompt_embeddings.detach().clone(), shift=shift)
+    def observe(self, longest: int) -> None:
+        self.trained_length = max(longest, self.trained_length or 0)
 
-    def config(self) -> dict[str, int | float | None]:
-        return {
-            "num_virtual_tokens": self.num_virtual_tokens,
-            "r": self.r,
-            "max_length": self.max_length,
-            "lora_alpha": self.lora_alpha,
-            "token_dim": self.token_dim,
-            "trained_length": self.trained_length,
-        }
+    def state(self) -> State:
+        return {} if self.trained_length is None else {"trained_length": self.trained_length}
+
+    def load_state(self, state: Mapping[str, int | float | None]) -> None:
+        """Raises: BadAdapterSize."""
+        if state:
+            check_size("DePT", "trained_length", state.get("trained_length"), minimum=0)
+        self.trained_length = state.get("trained_length")
+
+    @torch.no_grad()
+    def start_from(self, source: Adapter) -> tuple[str, ...]:
+        """The prompt from the folded prompt of any adapter, the pair from another DePT's: its shift is kept although
+        lora_alpha / sqrt(r) differs, since the factor goes into B. Raises: WrongSource."""
+        folded = folded_source(source, self)
+        if not isinstance(source, DePT):
+            notes = copy_prompt(folded.prompt, self.prompt_embeddings)
+            return (*notes, "the low-rank pair starts anew: the source has no shift")
+        notes = copy_prompt(folded.prompt, self.prompt_embeddings, may_be_empty=True)
+        rows, rank = min(source.trained_rows, self.max_length), min(source.r, self.r)
+        self.lora_embedding_A[:rows, :rank] = source.lora_embedding_A[:rows, :rank]
+        self.lora_embedding_A[rows:, :rank] = 0  # beside a trained B a random row would be a random shift
+        self.lora_embedding_B[:rank] = source.lora_embedding_B[:rank] * (source.scale / self.scale)
+        self.lora_embedding_B[rank:] = 0
+        self.trained_length = rows
+        rest = unequal("shift row", source.trained_rows, self.max_length)
+        return (*notes, *rest, *unequal("rank", source.r, self.r))

@@ -8,18 +8,8 @@ with P [prompt, d_model].
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dept_vl.adapters.contract import (
-    ADAPTERS,
-    Adapter,
-    Folded,
-    OutEmbeds,
-    OutMask,
-    TextMask,
-    check_inputs,
-    check_size,
-    first_rows,
-    prepend,
-)
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Text, check_size, first_rows, folded_source
+from dept_vl.adapters.start import copy_prompt
 
 
 @ADAPTERS.register("pt")
@@ -28,30 +18,18 @@ class PromptTuning(Adapter):
 
     def __init__(self, init: Float[Tensor, "rows d_model"], *, num_virtual_tokens: int) -> None:
         super().__init__()
-        check_size(
-            "PromptTuning",
-            "num_virtual_tokens",
-            num_virtual_tokens,
-            minimum=1,
-            why="nothing to train without",
-        )
-        self.num_virtual_tokens = num_virtual_tokens
-        self.token_dim = init.shape[1]
+        check_size("PromptTuning", "num_virtual_tokens", num_virtual_tokens, minimum=1, why="nothing to train without")
+        self.num_virtual_tokens, self.token_dim = num_virtual_tokens, init.shape[1]
         self.prompt_embeddings = nn.Parameter(first_rows("PromptTuning", init, num_virtual_tokens))
 
-    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
-        check_inputs(embeds, mask, self.token_dim)
-        return prepend(self.prompt_embeddings, embeds, mask, embeds.dtype)
+    def pair(self, text: Text | None) -> Pair:
+        return Pair(self.prompt_embeddings)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"prompt": [self.prompt_embeddings]}
 
-    def fold(self) -> Folded:
-        return Folded(prompt=self.prompt_embeddings.detach().clone(), shift=None)
-
-    def config(self) -> dict[str, int | float | None]:
-        return {
-            "num_virtual_tokens": self.num_virtual_tokens,
-            "token_dim": self.token_dim,
-            "trained_length": self.trained_length,
-        }
+    def start_from(self, source: Adapter) -> tuple[str, ...]:
+        """From the folded prompt of any adapter. Raises: WrongSource."""
+        folded = folded_source(source, self)
+        left = () if folded.shift is None else ("the low-rank pair was left: the target has no shift",)
+        return (*copy_prompt(folded.prompt, self.prompt_embeddings), *left)

@@ -18,18 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dept_vl.adapters.contract import (
-    ADAPTERS,
-    Adapter,
-    Folded,
-    OutEmbeds,
-    OutMask,
-    TextMask,
-    check_inputs,
-    check_size,
-    full_precision,
-    prepend,
-)
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Text, check_size
 from dept_vl.adapters.initialise import random_rows
 
 
@@ -61,19 +50,18 @@ class RankProbe(Adapter):
         self.probe_sigma = nn.Parameter(torch.ones(r, device=init.device))
         self.probe_V = nn.Parameter(random_rows(r, self.token_dim, generator, std=std).to(init.device))
 
-    def _prompt(self) -> Float[Tensor, "prompt d_model"]:
-        with full_precision(self.probe_U.device):
-            return self.probe_U * F.relu(self.probe_sigma) @ self.probe_V
-
-    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
-        check_inputs(embeds, mask, self.token_dim)
-        return prepend(self._prompt(), embeds, mask, embeds.dtype)
+    def pair(self, text: Text | None) -> Pair:
+        return Pair(self.probe_U * F.relu(self.probe_sigma) @ self.probe_V)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"prompt": [self.probe_U, self.probe_sigma, self.probe_V]}
 
-    def fold(self) -> Folded:
-        return Folded(prompt=self._prompt().detach(), shift=None)
+    @torch.no_grad()
+    def start_from(self, source: Adapter) -> tuple[str, ...]:
+        """New directions start without effect, so the target starts as the source's function and can still learn."""
+        notes = super().start_from(source)
+        self.probe_V[source.r :] = 0
+        return notes
 
     def diagnostics(self) -> dict[str, float | int]:
         """Entries of sigma above and below zero, and the numerical rank of the prompt: its singular values above
@@ -83,12 +71,4 @@ class RankProbe(Adapter):
             "positive": int((sigma > 0).sum()),
             "negative": int((sigma < 0).sum()),
             "rank": int(torch.linalg.matrix_rank(self.fold().prompt)),
-        }
-
-    def config(self) -> dict[str, int | float | None]:
-        return {
-            "num_virtual_tokens": self.num_virtual_tokens,
-            "r": self.r,
-            "token_dim": self.token_dim,
-            "trained_length": self.trained_length,
         }

@@ -10,19 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dept_vl.adapters.contract import (
-    ADAPTERS,
-    Adapter,
-    Folded,
-    OutEmbeds,
-    OutMask,
-    TextMask,
-    check_inputs,
-    check_size,
-    first_rows,
-    full_precision,
-    prepend,
-)
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Text, check_size, first_rows
 from dept_vl.adapters.initialise import device_of, uniform
 
 
@@ -45,9 +33,7 @@ class ResidualPromptTuning(Adapter):
         method, why = "ResidualPromptTuning", "nothing to train without"
         check_size(method, "num_virtual_tokens", num_virtual_tokens, minimum=1, why=why)
         check_size(method, "bottleneck", bottleneck, minimum=1, why="use PromptTuning for no MLP")
-        self.num_virtual_tokens = num_virtual_tokens
-        self.bottleneck = bottleneck
-        self.token_dim = init.shape[1]
+        self.num_virtual_tokens, self.bottleneck, self.token_dim = num_virtual_tokens, bottleneck, init.shape[1]
         self.prompt_embeddings = nn.Parameter(first_rows(method, init, num_virtual_tokens))
         self.mlp = nn.Sequential(
             linear(self.token_dim, bottleneck, generator),
@@ -56,27 +42,18 @@ class ResidualPromptTuning(Adapter):
             nn.LayerNorm(self.token_dim),
         ).to(init.device)
 
-    def _prompt(self) -> Float[Tensor, "prompt d_model"]:
-        with full_precision(self.prompt_embeddings.device):
-            return self.mlp(self.prompt_embeddings) + self.prompt_embeddings
-
-    def forward(self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask) -> tuple[OutEmbeds, OutMask]:
-        check_inputs(embeds, mask, self.token_dim)
-        return prepend(self._prompt(), embeds, mask, embeds.dtype)
+    def pair(self, text: Text | None) -> Pair:
+        return Pair(self.mlp(self.prompt_embeddings) + self.prompt_embeddings)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"prompt": [self.prompt_embeddings, *self.mlp.parameters()]}
 
-    def fold(self) -> Folded:
-        return Folded(prompt=self._prompt().detach(), shift=None)
-
-    def config(self) -> dict[str, int | float | None]:
-        return {
-            "num_virtual_tokens": self.num_virtual_tokens,
-            "bottleneck": self.bottleneck,
-            "token_dim": self.token_dim,
-            "trained_length": self.trained_length,
-        }
+    @torch.no_grad()
+    def start_from(self, source: Adapter) -> tuple[str, ...]:
+        """New hidden units start without effect, so the target starts as the source's function and can still learn."""
+        notes = super().start_from(source)
+        self.mlp[2].weight[:, source.bottleneck :] = 0
+        return notes
 
 
 def linear(in_dim: int, out_dim: int, generator: torch.Generator | None) -> nn.Linear:

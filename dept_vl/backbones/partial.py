@@ -98,8 +98,22 @@ def _narrow(block: nn.Module, neurons: int) -> nn.Module:
     last = block.layer[-1]
     if neurons == last.DenseReluDense.wo.in_features:
         return block
+    _refuse_attached(last.DenseReluDense)
     narrow = _with(last, DenseReluDense=NarrowFeedForward(last.DenseReluDense, neurons))
     return _with(block, layer=nn.ModuleList([*block.layer[:-1], narrow]))
+
+
+def _refuse_attached(feed_forward: nn.Module) -> None:
+    """A narrow view computes with slices of the matrices, so it would go around what is attached to them.
+
+    Raises: NoPartialModel.
+    """
+    for matrix in (*_inputs(feed_forward), feed_forward.wo):
+        if type(matrix) is not nn.Linear:
+            raise NoPartialModel(
+                f"wanted plain feed-forward matrices for fewer neurons, given a {type(matrix).__name__}: what trains "
+                "inside the frozen model goes with fewer layers (progressive.kind depth) only"
+            )
 
 
 def _with(module: nn.Module, **children: nn.Module) -> nn.Module:
@@ -147,6 +161,7 @@ def sort_neurons(backbone: Seq2SeqBackbone, orders: Sequence[Integer[Tensor, " n
     """
     backbone.identity()
     for layer, order in zip(feed_forwards(backbone), orders, strict=True):
+        _refuse_attached(layer)
         order = order.to(layer.wo.weight.device)
         for matrix in _inputs(layer):
             matrix.weight.copy_(matrix.weight[order])

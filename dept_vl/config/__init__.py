@@ -1,6 +1,6 @@
 """The typed experiment and how files and flags become one."""
 
-from dept_vl.config.parse import load_experiment, parse_experiment
+from dept_vl.config.parse import PlainParser, config_files, load_experiment, make_experiment, parse_experiment
 from dept_vl.config.schema import (
     AdapterConfig,
     BackboneConfig,
@@ -18,9 +18,12 @@ __all__ = [
     "BadConfig",
     "Experiment",
     "OptimConfig",
+    "PlainParser",
     "ProgressiveConfig",
     "TaskConfig",
     "VisionConfig",
+    "config_files",
     "load_experiment",
+    "make_experiment",
     "parse_experiment",
 ]

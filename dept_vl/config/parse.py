@@ -1,9 +1,11 @@
-"""Files and flags to an `Experiment`: files merge from left to right, then flags; the unknown is refused by name."""
+"""Files and flags to an `Experiment`: files merge from left to right, then flags; unknown keys are refused by name."""
 
 import dataclasses
+import glob
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -16,7 +18,7 @@ from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 ALIASES = {
     "--task": "--task.name",
     "--generate": "--task.decoding=generate",
-    "--init_from": "--adapter.init_from",
+    "--init_from": "--adapter.start.from",
     "--k_shot": "--task.k_shot",
     "--k_shot_total": "--task.k_shot_total",
     "--protocol": "--task.protocol",
@@ -24,22 +26,34 @@ ALIASES = {
 """Short spellings of flags that are typed often."""
 
 
-class _Parser(ArgumentParser):
-    """jsonargparse, with a suggestion behind a flag that it does not know."""
+def config_files(*names: str) -> list[Path]:
+    """Paths of files below configs/, such as "adapters/dept.yaml": the wheel's, or else the checkout's."""
+    package = Path(str(package_files("dept_vl")))
+    folder = next((each for each in (package / "configs", package.parent / "configs") if each.is_dir()), None)
+    if folder is None:
+        raise FileNotFoundError(f"{package}: wanted configs/ in it or beside it, given neither")
+    return [folder / name for name in names]
 
-    def error(self, message: str, *args: Any, **kwargs: Any) -> NoReturn:
+
+class PlainParser(ArgumentParser):
+    """jsonargparse whose errors are one line, with a suggestion for an unknown flag."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
-        hint = did_you_mean(unknown[1], [action.dest for action in self._actions]) if unknown else ""
-        super().error(message + hint, *args, **kwargs)
+        message += did_you_mean(unknown[1], [action.dest for action in self._actions]) if unknown else ""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (--help explains the flags)\n")
 
 
-def build_parser(description: str, defaults: Sequence[Path]) -> ArgumentParser:
-    """A parser for `Experiment`. `defaults` are the files that stand in when no --config is given."""
-    names = ", ".join(path.as_posix() for path in defaults)
-    parser = _Parser(
-        description=f"{description} With no --config: {names}.",
+def build_parser(description: str = "", files: Sequence[Path] = (), prog: str | None = None) -> ArgumentParser:
+    """A parser for `Experiment` whose defaults are those of `files`, merged from left to right."""
+    parser = PlainParser(
+        prog=prog,
+        description=description,
         allow_abbrev=False,
         usage="%(prog)s [--config FILE ...] [--key value ...] (--help explains the keys, --print_config the result)",
+        default_config_files=[glob.escape(str(path)) for path in files],
     )
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file; several merge from left to right")
     parser.add_class_arguments(Experiment)
@@ -47,115 +61,109 @@ def build_parser(description: str, defaults: Sequence[Path]) -> ArgumentParser:
 
 
 def parse_experiment(
-    argv: Sequence[str] | None, *, description: str, defaults: Sequence[Path], overrides: Sequence[str] = ()
+    argv: Sequence[str] | None,
+    *,
+    description: str,
+    defaults: Sequence[Path],
+    overrides: Sequence[str] = (),
+    prog: str | None = None,
 ) -> Experiment:
-    """argv (None: the command line) to an Experiment. `overrides` are flags that stand before the user's.
+    """argv (None: the command line) to an Experiment.
+
+    `defaults` are the files that are used when no --config is given; `overrides` are flags that the user's replace.
 
     Raises:
         SystemExit: with the reason on stderr, for unknown keys and flags, values of the wrong type, impossible sizes
             and contradictions; after --help and --print_config.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    flags, files = _split_config_flags(argv)
-    files = files or [str(path) for path in defaults]
-    argv = [*(word for path in files for word in ("--config", path)), *flags]
-    parser = build_parser(description, defaults)
+    flags, files = _split_config_flags(sys.argv[1:] if argv is None else argv)
+    files = files or list(defaults)
+    parser = build_parser(description, files, prog)
     try:
         for path in files:
-            _check_file(Path(path))
-        return to_experiment(parser, parser.parse_args([*overrides, *_spell_out(argv)]))
+            _check_file(path)
+        return to_experiment(parser, parser.parse_args([*overrides, *_spell_out(flags, parser)]))
     except BadConfig as error:
         parser.error(str(error))
 
 
-def _spell_out(argv: Sequence[str]) -> list[str]:
-    """`--bf16` alone is `--bf16 true`, as transformers' flags are; aliases become what they stand for."""
+def make_experiment(settings: Any) -> Experiment:
+    """Nested plain settings, as in a YAML file, to an Experiment. Raises: BadConfig."""
+    _check_keys(Experiment, settings, "")
+    parser = build_parser()
+    parser.exit_on_error = False
+    try:
+        return to_experiment(parser, parser.parse_object(settings))
+    except Exception as error:  # jsonargparse's own and argparse's
+        raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The experiment of a run folder's config.yaml. Raises: BadConfig for a damaged file or unknown keys."""
+    try:
+        return make_experiment(_read(path))
+    except BadConfig as error:
+        raise BadConfig(f"{path}: wanted the config.yaml of a run, given something else ({error})") from error
+
+
+def _spell_out(argv: Sequence[str], parser: ArgumentParser) -> list[str]:
+    """Replace aliases, and `--bf16` alone by `--bf16 true`, as transformers' flags are."""
     argv = [ALIASES.get(flag, flag) + equals + value for flag, equals, value in (word.partition("=") for word in argv)]
-    switches = {"--" + name for name in _switches(Experiment, "")}
-    following = [*argv[1:], "--"]
-    return [
-        word for flag, after in zip(argv, following, strict=True)
-        for word in ((flag, "true") if flag in switches and after.startswith("--") else (flag,))
-    ]  # fmt: skip
+    switches = {f"--{action.dest}" for action in parser._actions if getattr(action, "_typehint", None) is bool}
+    pairs = zip(argv, [*argv[1:], "--"], strict=False)
+    return [f"{word}=true" if word in switches and after.startswith("--") else word for word, after in pairs]
 
 
-def _switches(config: type, prefix: str) -> Iterator[str]:
-    for field in dataclasses.fields(config):
-        if dataclasses.is_dataclass(field.type):
-            yield from _switches(field.type, f"{prefix}{field.name}.")
-        elif field.type is bool:
-            yield prefix + field.name
-
-
-def _split_config_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The flags without --config, which win wherever they stand, and the files that --config names, in their order. A
-    --config without a value is left to the parser."""
+def _split_config_flags(argv: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """The flags without --config, which win wherever they stand, and the files in order. A --config without a value is
+    left to the parser."""
     flags: list[str] = []
-    files: list[str] = []
+    files: list[Path] = []
     words = iter(argv)
     for word in words:
         if word.startswith("--config="):
-            files.append(word.partition("=")[2])
+            files.append(Path(word.partition("=")[2]))
         elif word == "--config" and (value := next(words, None)) is not None:
-            files.append(value)
+            files.append(Path(value))
         else:
             flags.append(word)
     return flags, files
 
 
 def to_experiment(parser: ArgumentParser, parsed: Namespace) -> Experiment:
-    fields = {field.name for field in dataclasses.fields(Experiment)}
-    _refuse_nulls(Experiment, parsed, "")
     built = parser.instantiate(parsed)
-    return Experiment(**{name: value for name, value in vars(built).items() if name in fields})
+    return Experiment(**{field.name: built[field.name] for field in dataclasses.fields(Experiment)})
 
 
-def _refuse_nulls(config: type, given: Namespace, group: str) -> None:
-    """jsonargparse takes null for anything. Raises: BadConfig for a field that cannot be null."""
-    for field in dataclasses.fields(config):
-        value = given[field.name]
-        if dataclasses.is_dataclass(field.type):
-            _refuse_nulls(field.type, value, f"{group}{field.name}.")
-        elif value is None and type(None) not in get_args(field.type):
-            told = str(field.type).removeprefix("typing.") if get_args(field.type) else field.type.__name__
-            raise BadConfig(f"{group}{field.name}: wanted {told}, given null")
-
-
-def load_experiment(path: Path) -> Experiment:
-    """The experiment of a run folder's config.yaml.
-
-    Raises:
-        BadConfig: the file is cut short or has unknown keys.
-    """
+def _read(path: Path) -> Any:
     try:
-        content = parse_yaml(path.read_bytes())
-        parser = build_parser("", [])
-        parser.exit_on_error = False
-        return to_experiment(parser, parser.parse_object(content))
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise BadConfig(f"{path}: wanted the config.yaml of a run, given something else ({error})") from error
+        return parse_yaml(path.read_bytes())
+    except NotYaml as error:
+        raise BadConfig(f"wanted YAML, given {error}") from error
 
 
 def _check_file(path: Path) -> None:
-    """Raises: BadConfig naming the file and every key that no field has."""
+    """Raises: BadConfig naming the file and a key that no field has."""
     try:
-        content = parse_yaml(path.read_bytes())
+        _check_keys(Experiment, _read(path), "")
     except OSError as error:
         raise BadConfig(f"{path}: wanted a YAML file, given none ({error.strerror})") from error
-    except NotYaml as error:
-        raise BadConfig(f"{path}: wanted YAML, given {error}") from error
-    _check_keys(path, Experiment, content, "")
+    except BadConfig as error:
+        raise BadConfig(f"{path}: {error}") from error
 
 
-def _check_keys(path: Path, config: type, content: Any, group: str) -> None:
+def _check_keys(config: type, content: Any, group: str) -> None:
+    """Raises: BadConfig for a key that no field has, or null where it means nothing (jsonargparse would take it)."""
     fields = {field.name: field for field in dataclasses.fields(config)}
     if not isinstance(content, dict):
-        raise BadConfig(f"{path}: wanted {group.rstrip('.') or 'the file'} to hold keys and values, given {content!r}")
+        raise BadConfig(f"wanted {group.rstrip('.') or 'the file'} to hold keys and values, given {content!r}")
     for key, value in content.items():
         if key not in fields:
             hint = did_you_mean(str(key), fields)
-            raise BadConfig(f"{path}: unknown key {group}{key}, wanted one of {', '.join(fields)}.{hint}")
-        if dataclasses.is_dataclass(fields[key].type):
-            _check_keys(path, fields[key].type, value, f"{group}{key}.")
+            raise BadConfig(f"unknown key {group}{key}, wanted one of {', '.join(fields)}.{hint}")
+        wanted = fields[key].type
+        if dataclasses.is_dataclass(wanted):
+            _check_keys(wanted, value, f"{group}{key}.")
+        elif value is None and type(None) not in get_args(wanted):
+            wanted = str(wanted).removeprefix("typing.") if get_args(wanted) else wanted.__name__
+            raise BadConfig(f"{group}{key}: wanted {wanted}, given null")

@@ -14,29 +14,35 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from dept_vl.data.annotation_files import BadAnnotation, field, read_json, ten_answers
+import msgspec
+
+from dept_vl.data.vqa2 import ten_answers
+from dept_vl.untrusted.bad_file import BadFile
+from dept_vl.untrusted.json_files import read_json
 
 COCO_ID = re.compile(r"(\d{12})\.(?:jpg|jpeg|png)", re.IGNORECASE)
 
 
-def read_aokvqa(path: Path | str) -> list[dict[str, Any]]:
+class Entry(msgspec.Struct):
+    question_id: str
+    image_id: int
+    question: str
+    direct_answers: list[str]
+
+
+def read_aokvqa(path: Path) -> list[dict[str, Any]]:
     """Rows of question_id (a string), image_id, question, answers; both types are None."""
-    document = read_json(path, list)
-    if not document:
-        raise BadAnnotation(path, "at least one question", "an empty list")
     rows: dict[str, dict[str, Any]] = {}
-    for i, entry in enumerate(document):
-        place = ("questions", i)
-        question_id = field(path, place, entry, "question_id", str)
-        if question_id in rows:
-            raise BadAnnotation(path, "every question_id once", f"{question_id!r} again at [{i}]")
-        rows[question_id] = {
-            "question_id": question_id,
-            "image_id": field(path, place, entry, "image_id", int),
-            "question": field(path, place, entry, "question", str),
-            "answers": ten_answers(path, place, field(path, place, entry, "direct_answers", list)),
+    for number, entry in enumerate(read_json(path, Annotated[list[Entry], msgspec.Meta(min_length=1)])):
+        if entry.question_id in rows:
+            raise BadFile(path, "every question_id once", f"{entry.question_id!r} again at [{number}]")
+        rows[entry.question_id] = {
+            "question_id": entry.question_id,
+            "image_id": entry.image_id,
+            "question": entry.question,
+            "answers": ten_answers(path, f"questions[{number}]", entry.direct_answers),
             "question_type": None,
             "answer_type": None,
         }

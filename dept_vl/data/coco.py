@@ -13,12 +13,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from dept_vl.data.annotation_files import BadAnnotation, entries, field, listed, read_json
-from dept_vl.data.image_files import check_file_name, check_folder
+import msgspec
 
-KARPATHY_SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+from dept_vl.untrusted.bad_file import BadFile, listed
+from dept_vl.untrusted.json_files import read_json
+from dept_vl.untrusted.paths import check_file_name, check_folder
+
+_SOME = msgspec.Meta(min_length=1)
+
+
+class CaptionedImage(msgspec.Struct):
+    id: int
+    file_name: str
+
+
+class Caption(msgspec.Struct):
+    id: int
+    image_id: int
+    caption: str
+
+
+class CaptionFile(msgspec.Struct):
+    images: Annotated[list[CaptionedImage], _SOME]
+    annotations: Annotated[list[Caption], _SOME]
+
+
+class Sentence(msgspec.Struct):
+    raw: str  # its tokens would take most of the memory and are not used
+
+
+class KarpathyEntry(msgspec.Struct):
+    cocoid: int
+    filepath: str
+    filename: str
+    split: Literal["train", "restval", "val", "test"]
+    sentences: list[Sentence]
+
+
+class KarpathyFile(msgspec.Struct):
+    images: Annotated[list[KarpathyEntry], _SOME]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,61 +67,39 @@ class KarpathyImage:
     captions: tuple[str, ...]
 
 
-def read_captions(path: Path | str) -> list[dict[str, Any]]:
+def read_captions(path: Path) -> list[dict[str, Any]]:
     """Rows of image_id, image (file name) and captions, one per image, in the order of the images list.
 
     An image without a caption keeps its row, with none.
     """
-    document = read_json(path, dict)
+    document = read_json(path, CaptionFile)
     names: dict[int, str] = {}
-    for i, entry in enumerate(entries(path, document, "images")):
-        image_id = field(path, ("images", i), entry, "id", int)
-        if image_id in names:
-            raise BadAnnotation(path, "every image id once", f"image id {image_id} again at images[{i}]")
-        names[image_id] = check_file_name(path, field(path, ("images", i), entry, "file_name", str))
+    for number, image in enumerate(document.images):
+        if image.id in names:
+            raise BadFile(path, "every image id once", f"image id {image.id} again at images[{number}]")
+        names[image.id] = check_file_name(path, image.file_name)
     captions: dict[int, list[str]] = {image_id: [] for image_id in names}
     seen: set[int] = set()
-    lonely: list[int] = []
-    for i, entry in enumerate(entries(path, document, "annotations")):
-        place = ("annotations", i)
-        caption_id, image_id = (field(path, place, entry, key, int) for key in ("id", "image_id"))
-        caption = field(path, place, entry, "caption", str)
-        if caption_id in seen:
-            raise BadAnnotation(path, "every caption id once", f"caption id {caption_id} again at {place}")
-        seen.add(caption_id)
-        if image_id in captions:
-            captions[image_id].append(caption)
-        else:
-            lonely.append(image_id)
-    if lonely:
-        raise BadAnnotation(path, "an image for every caption", f"none for image_id {listed(lonely)}")
-    return [{"image_id": i, "image": names[i], "captions": tuple(captions[i])} for i in names]
+    for number, entry in enumerate(document.annotations):
+        if entry.id in seen:
+            raise BadFile(path, "every caption id once", f"caption id {entry.id} again at annotations[{number}]")
+        seen.add(entry.id)
+        captions.setdefault(entry.image_id, []).append(entry.caption)
+    if unknown := captions.keys() - names.keys():
+        raise BadFile(path, "an image for every caption", f"none for image_id {listed(sorted(unknown))}")
+    return [{"image_id": id, "image": names[id], "captions": tuple(captions[id])} for id in names]
 
 
-def read_karpathy(path: Path | str) -> dict[int, KarpathyImage]:
+def read_karpathy(path: Path) -> dict[int, KarpathyImage]:
     """COCO image id to its split, file and captions."""
-    document = read_json(path, dict, object_hook=_sentence_to_string)
     images: dict[int, KarpathyImage] = {}
     names: set[str] = set()
-    for i, entry in enumerate(entries(path, document, "images")):
-        place = ("images", i)
-        image_id = field(path, place, entry, "cocoid", int)
-        name = check_file_name(path, field(path, place, entry, "filename", str))
-        split = field(path, place, entry, "split", str)
-        sentences = field(path, place, entry, "sentences", list)
-        filepath = check_folder(path, field(path, place, entry, "filepath", str))
-        if image_id in images or name in names:
-            raise BadAnnotation(path, "every image once", f"cocoid {image_id}, {name}, again at images[{i}]")
-        if split not in KARPATHY_SPLITS:
-            raise BadAnnotation(path, f"a split of {', '.join(KARPATHY_SPLITS)} at images[{i}]", repr(split))
-        if not all(type(sentence) is str for sentence in sentences):
-            raise BadAnnotation(path, f"sentences with a string 'raw' at images[{i}]", "one without")
+    for number, entry in enumerate(read_json(path, KarpathyFile).images):
+        name, folder = check_file_name(path, entry.filename), check_folder(path, entry.filepath)
+        if entry.cocoid in images or name in names:
+            raise BadFile(path, "every image once", f"cocoid {entry.cocoid}, {name}, again at images[{number}]")
         names.add(name)
-        images[image_id] = KarpathyImage(image_id, KARPATHY_SPLITS[split], name, filepath, tuple(sentences))
+        split = "train" if entry.split == "restval" else entry.split
+        captions = tuple(sentence.raw for sentence in entry.sentences)
+        images[entry.cocoid] = KarpathyImage(entry.cocoid, split, name, folder, captions)
     return images
-
-
-def _sentence_to_string(entry: dict) -> Any:
-    """Keeps the raw text of a sentence; its tokens would take most of the memory and are not used."""
-    raw = entry.get("raw")
-    return raw if type(raw) is str else entry

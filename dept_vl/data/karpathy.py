@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dept_vl.data.annotation_files import BadAnnotation, listed
 from dept_vl.data.coco import KarpathyImage
+from dept_vl.untrusted.bad_file import BadFile, listed
 
 SPLITS = ("train", "val", "test")
 WHOLE_IMAGES = {"train": 113_287, "val": 5_000, "test": 5_000}
@@ -41,7 +41,7 @@ def check_whole_images(karpathy: Mapping[int, KarpathyImage], file: Path | str) 
         ids = [image.image_id for image in karpathy.values() if image.split == split]
         if members_digest(ids) != wanted:
             given = f"{len(ids):,} other images (members {members_digest(ids)[:12]}, not {wanted[:12]})"
-            raise BadAnnotation(file, f"Karpathy's {split} images, not a split drawn anew", given)
+            raise BadFile(file, f"Karpathy's {split} images, not a split drawn anew", given)
 
 
 def split_questions(
@@ -49,7 +49,7 @@ def split_questions(
 ) -> dict[str, list[Mapping[str, Any]]]:
     """Rows by the split of their image, in their order. file: where the images come from, for messages.
 
-    Raises: BadAnnotation when an image is in no split, or a whole set has other counts than Karpathy's.
+    Raises: BadFile when an image is in no split, or a whole set has other counts than Karpathy's.
     """
     check_whole_images(karpathy, file)
     splits: dict[str, list[Mapping[str, Any]]] = {split: [] for split in SPLITS}
@@ -62,7 +62,7 @@ def split_questions(
             splits[image.split].append(row)
     if homeless:
         wanted = "the image of every question (or split 'all', which needs no split of the images)"
-        raise BadAnnotation(file, wanted, f"none for the image of question_id {listed(homeless)}")
+        raise BadFile(file, wanted, f"none for the image of question_id {listed(homeless)}")
     counts = Counter({split: len(members) for split, members in splits.items()})
     if counts.total() == sum(WHOLE_QUESTIONS.values()):
         _check_counts(counts, WHOLE_QUESTIONS, "questions", file)
@@ -74,4 +74,4 @@ def _check_counts(counts: Counter[str], wanted: Mapping[str, int], what: str, fi
         return ", ".join(f"{split} {of[split]:,}" for split in SPLITS)
 
     if any(counts[split] != wanted[split] for split in SPLITS):
-        raise BadAnnotation(file, f"the {what} of the Karpathy split ({line(wanted)})", line(counts))
+        raise BadFile(file, f"the {what} of the Karpathy split ({line(wanted)})", line(counts))

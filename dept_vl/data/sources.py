@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from dept_vl.data.annotation_files import (
-    BadAnnotation,
+from dept_vl.data.aokvqa import names_by_coco_id, read_aokvqa
+from dept_vl.data.coco import KarpathyImage, read_captions, read_karpathy
+from dept_vl.data.data_root import (
     MissingFile,
     find_file,
-    listed,
+    image_folders,
+    list_images,
+    locate_images,
     matching_files,
     require_file,
 )
-from dept_vl.data.aokvqa import names_by_coco_id, read_aokvqa
-from dept_vl.data.coco import KarpathyImage, read_captions, read_karpathy
-from dept_vl.data.image_files import image_folders, list_images, locate_images
 from dept_vl.data.karpathy import SPLITS, check_whole_images, split_questions
 from dept_vl.data.vqa2 import join
 from dept_vl.registry import did_you_mean
 from dept_vl.tasks.example import Example
+from dept_vl.untrusted.bad_file import BadFile, listed
 
 KARPATHY = "dataset_coco.json"
 QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"
@@ -182,7 +183,7 @@ def _name_images(rows: list[dict[str, Any]], karpathy: Mapping[int, KarpathyImag
     nameless = [row["question_id"] for row in rows if row["image"] is None]
     if nameless:
         wanted = f"a 'data_subtype' at the top, or the image in {KARPATHY}"
-        raise BadAnnotation(", ".join(map(str, files)), wanted, f"neither for question_id {listed(nameless)}")
+        raise BadFile(", ".join(map(str, files)), wanted, f"neither for question_id {listed(nameless)}")
 
 
 def _merged_captions(files: list[Path]) -> list[Row]:
@@ -191,7 +192,7 @@ def _merged_captions(files: list[Path]) -> list[Row]:
         found = read_captions(path)
         twice = [row["image"] for row in found if row["image"] in rows]
         if twice:
-            raise BadAnnotation(path, "every image in one captions file", f"in two: {listed(twice)}")
+            raise BadFile(path, "every image in one captions file", f"in two: {listed(twice)}")
         rows.update((row["image"], row) for row in found)
     return list(rows.values())
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dept_vl.data.annotation_files import BadAnnotation
 from dept_vl.registry import did_you_mean
-from dept_vl.untrusted.gzip_bytes import BadGzip, fair_size, unpack
-from dept_vl.untrusted.json_text import NotJson, parse_json
+from dept_vl.untrusted.bad_file import BadFile
+from dept_vl.untrusted.gzip_bytes import fair_size
+from dept_vl.untrusted.json_files import NotJson, parse_json, read_bytes
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class FileRows:
 
     rows: list[dict[str, Any]]
     short: int = 0
-    first_short: BadAnnotation | None = None
+    first_short: BadFile | None = None
 
 
 def read_rows(path: Path, columns: tuple[str, ...] = ()) -> FileRows:
@@ -38,36 +39,26 @@ def read_rows(path: Path, columns: tuple[str, ...] = ()) -> FileRows:
 
     columns: the names of a delimited file's columns, () where its first line has them. A first line that repeats them
     is a header too.
-    Raises: BadAnnotation naming the file, and the line where there is one.
+    Raises: BadFile naming the file, and the line where there is one.
     """
     ending = Path(path.name.removesuffix(".gz")).suffix
     if ending not in _READERS:
         wanted = f"a name that ends in one of {', '.join(_READERS)} (or that and .gz)"
-        raise BadAnnotation(path, wanted, f"{ending or 'no ending'!r}.{did_you_mean(ending, _READERS)}")
+        raise BadFile(path, wanted, f"{ending or 'no ending'!r}.{did_you_mean(ending, _READERS)}")
     found = _READERS[ending](path, columns)
     if not found.rows and not found.short:
-        raise BadAnnotation(path, "at least one row", "an empty file")
+        raise BadFile(path, "at least one row", "an empty file")
     return found
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return unpack(data) if path.suffix == ".gz" else data
-    except BadGzip as error:
-        raise BadAnnotation(path, "a whole gzip file", f"{error}") from error
-    except OSError as error:
-        raise BadAnnotation(path, "a readable file", f"{type(error).__name__} ({error.strerror})") from error
 
 
 def _text(path: Path) -> str:
     """The text without its byte order mark and without the line ends at its end."""
-    data = _bytes(path)
+    data = read_bytes(path)
     try:
-        return data.decode("utf-8-sig").rstrip("\r\n")
+        return data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise BadAnnotation(path, f"UTF-8 text in line {line:,}", f"bytes that are not ({error.reason})") from error
+        raise BadFile(path, f"UTF-8 text in line {line:,}", f"bytes that are not ({error.reason})") from error
 
 
 def _tab_separated(path: Path, columns: tuple[str, ...]) -> FileRows:
@@ -84,38 +75,29 @@ def _comma_separated(path: Path, columns: tuple[str, ...]) -> FileRows:
             for cells in reader:
                 yield reader.line_num, cells
         except csv.Error as error:
-            raise BadAnnotation(path, f"comma-separated cells in line {reader.line_num:,}", f"{error}") from error
+            raise BadFile(path, f"comma-separated cells in line {reader.line_num:,}", f"{error}") from error
 
     return _table(path, columns, lines())
 
 
 def _table(path: Path, columns: tuple[str, ...], lines: Iterator[tuple[int, list[str]]]) -> FileRows:
-    number, cells = next(lines, (1, []))
-    names = columns or tuple(cells)
+    place, first = next(lines, (1, []))
+    names = columns or tuple(first)
     if len(set(names)) < len(names):
-        raise BadAnnotation(path, "columns of different names in line 1", f"{', '.join(names):.200}")
+        raise BadFile(path, "columns of different names in line 1", f"{', '.join(names):.200}")
     rows: list[dict[str, Any]] = []
     short, first_short = 0, None
-    if cells and list(names) != cells:
-        lines = _before((number, cells), lines)
-    for number, cells in lines:
+    is_row = bool(first) and list(names) != first
+    for number, cells in itertools.chain([(place, first)] if is_row else [], lines):
         if len(cells) == len(names):
             rows.append(dict(zip(names, cells, strict=True)))
             continue
-        if len(cells) < len(names):
-            short += 1
-        if len(cells) > len(names) or short == 1:
-            wanted = f"{len(names)} cells in line {number:,} ({', '.join(names):.200})"
-            wrong = BadAnnotation(path, wanted, f"{len(cells)}: {' | '.join(cells)!r:.80}")
-            if len(cells) > len(names):
-                raise wrong
-            first_short = wrong
+        wanted = f"{len(names)} cells in line {number:,} ({', '.join(names):.200})"
+        wrong = BadFile(path, wanted, f"{len(cells)}: {' | '.join(cells)!r:.80}")
+        if len(cells) > len(names):
+            raise wrong
+        short, first_short = short + 1, first_short or wrong
     return FileRows(rows, short, first_short)
-
-
-def _before(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _tabs_or_json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
@@ -130,7 +112,7 @@ def _json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
         try:
             row = parse_json(line)
         except NotJson as error:
-            raise BadAnnotation(path, f"a whole JSON object in line {number:,}", f"one {error}") from error
+            raise BadFile(path, f"a whole JSON object in line {number:,}", f"one {error}") from error
         rows.append(_object(path, f"line {number:,}", row))
     return FileRows(rows)
 
@@ -143,14 +125,14 @@ def _json_document(path: Path, columns: tuple[str, ...]) -> FileRows:
     try:
         value = parse_json(text)
     except NotJson as error:
-        raise BadAnnotation(path, "a whole JSON file", f"one {error}") from error
+        raise BadFile(path, "a whole JSON file", f"one {error}") from error
     rows = value if isinstance(value, list) else [value]
     return FileRows([_object(path, f"entry {number:,}", row) for number, row in enumerate(rows, 1)])
 
 
 def _object(path: Path, place: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadAnnotation(path, f"a JSON object in {place}", f"{value!r:.80}")
+        raise BadFile(path, f"a JSON object in {place}", f"{value!r:.80}")
     return value
 
 
@@ -158,7 +140,7 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> FileRows:
     import pyarrow.parquet  # here, since no other file needs it and it is slow to import
 
     try:
-        data = _bytes(path)
+        data = read_bytes(path)
         file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
         held, most = _claimed_size(file.metadata), fair_size(len(data))
         rows: list[dict[str, Any]] = []
@@ -169,10 +151,10 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> FileRows:
             rows.extend(batch.to_pylist())
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadAnnotation(path, "a whole parquet file", f"{told:.200}") from error
+        raise BadFile(path, "a whole parquet file", f"{told:.200}") from error
     if held > most:
         given = f"one that unpacks to more than {most:,} bytes, {len(data):,} packed"
-        raise BadAnnotation(path, "a parquet file of a fair size", given)
+        raise BadFile(path, "a parquet file of a fair size", given)
     return FileRows(rows)
 
 

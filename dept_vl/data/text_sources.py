@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dept_vl.data.annotation_files import BadAnnotation, MissingFile
+from dept_vl.data.data_root import MissingFile, check_root, one_copy
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.sources import EmptySplit, Loaded
 from dept_vl.data.text_files import read_rows
@@ -19,6 +19,7 @@ from dept_vl.data.text_splits import ROLES, published_split, split_rows
 from dept_vl.tasks.example import Example
 from dept_vl.tasks.source import Row, Source
 from dept_vl.tasks.text_task import BadRow, TextTask
+from dept_vl.untrusted.bad_file import BadFile
 
 HUB = "hub"  # the root that asks the hub
 FAMILIES = ("glue", "superglue", "mrqa")  # folders of a data root in which a set's own folder may lie
@@ -42,7 +43,7 @@ def load_text(
     on it. counts: read (rows of the published split), in_split (examples of the split, the number a whole evaluation
     covers), dropped_no_answer, dropped_short_lines where there were any, few_shot_val where val was drawn, examples,
     images (0).
-    Raises: MissingFile, HubError, BadAnnotation, BadRow, BadSplit, BadFewShot, WrongSizes, EmptySplit.
+    Raises: MissingFile, HubError, BadFile, BadRow, BadSplit, BadFewShot, WrongSizes, EmptySplit.
     """
     published = published_split(task.splits, split)
     if limit is not None and limit < 1:
@@ -144,13 +145,12 @@ def _unfolded(source: Source, records: Sequence[Row], where: str) -> Iterator[Ro
             raise BadRow(f"{where}: record {number:,}: {error}") from error
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             given = f"{type(error).__name__}: {error}, with {', '.join(map(str, record))}"
-            raise BadAnnotation(where, f"record {number:,} in the set's official form", given) from error
+            raise BadFile(where, f"record {number:,} in the set's official form", given) from error
 
 
 def _find(root: Path, task: TextTask, published: str) -> tuple[list[Path], tuple[str, ...]]:
     """The files of a published split and their columns: the first alternative that is there, then parquet."""
-    if not root.is_dir():
-        raise MissingFile(f"{root}: wanted a folder laid out as in data/README.md, given no such folder")
+    check_root(root)
     source = task.source
     bases = [root, *(root / family for family in (*FAMILIES, task.name))]
     folders = [*(base / folder for base in bases for folder in source.folders), *bases]
@@ -158,7 +158,7 @@ def _find(root: Path, task: TextTask, published: str) -> tuple[list[Path], tuple
     partial: list[str] = []
     for alternative in alternatives:
         for folder in folders:
-            paths = [_one_copy(folder / name) for name in alternative.names]
+            paths = [one_copy(folder / name) for name in alternative.names]
             if None not in paths:
                 return paths, alternative.columns
             partial.extend(str(path) for path in paths if path)
@@ -177,13 +177,6 @@ def _find(root: Path, task: TextTask, published: str) -> tuple[list[Path], tuple
     )
 
 
-def _one_copy(path: Path) -> Path | None:
-    copies = [each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()]
-    if len(copies) > 1:
-        raise BadAnnotation(copies[1], f"one copy of {path.name}", f"a second one beside {path}")
-    return copies[0] if copies else None
-
-
 def _parquet_folders(bases: list[Path], source: Source) -> list[Path]:
     """Where a hub download may have put a set: its repository's folders, below that name or not."""
     inside = Path(source.subset or ".")
@@ -197,7 +190,7 @@ def _all_shards(shards: list[Path]) -> list[Path]:
     """Checked against the `-of-00003` in their names."""
     for shard in shards:
         if (told := re.search(r"-of-(\d+)", shard.name)) and int(told[1]) != len(shards):
-            raise BadAnnotation(shard, f"{int(told[1])} shards beside each other", f"{len(shards)}")
+            raise BadFile(shard, f"{int(told[1])} shards beside each other", f"{len(shards)}")
     return shards
 
 

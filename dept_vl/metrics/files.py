@@ -12,31 +12,66 @@ Any of them may be gzipped, whatever its name says. Ids are whole numbers or str
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from dept_vl.metrics.captions import score_captions
-from dept_vl.metrics.ids import ItemId, first_ids
-from dept_vl.metrics.vqa import score_vqa
-from dept_vl.untrusted.gzip_bytes import BadGzip, unpack
-from dept_vl.untrusted.json_text import NotJson, parse_json
-
-_GZIP = b"\x1f\x8b"
-_JSON_NAMES = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "true or false"}
-
-Entry = dict[str, Any]
+from dept_vl.metrics.ids import ItemId, in_order
+from dept_vl.metrics.vqa import TooFewAnswers, check_answers, score_vqa
+from dept_vl.untrusted.bad_file import BadFile, listed
+from dept_vl.untrusted.json_files import read_json
 
 
-class BadFile(ValueError):
-    """A results or annotation file breaks its format: names the file, the wanted and the given."""
+class Prediction(msgspec.Struct):
+    question_id: ItemId
+    answer: str
 
-    def __init__(self, file: Path, wanted: str, given: str) -> None:
-        super().__init__(file, wanted, given)
 
-    def __str__(self) -> str:
-        file, wanted, given = self.args
-        return f"{file}: wanted {wanted}, given {given}"
+class Question(msgspec.Struct):
+    question_id: ItemId
+
+
+class QuestionFile(msgspec.Struct):
+    questions: list[Question]
+
+
+class Answer(msgspec.Struct):
+    answer: str
+
+
+class Annotation(msgspec.Struct):
+    question_id: ItemId
+    question_type: str
+    answer_type: str
+    answers: list[Answer]
+
+
+class AnnotationFile(msgspec.Struct):
+    annotations: list[Annotation]
+
+
+class CaptionPrediction(msgspec.Struct):
+    image_id: ItemId
+    caption: str
+
+
+class Image(msgspec.Struct):
+    id: ItemId
+
+
+class Caption(msgspec.Struct):
+    image_id: ItemId
+    caption: str
+    id: ItemId | UnsetType = UNSET
+
+
+class CaptionFile(msgspec.Struct):
+    annotations: list[Caption]
+    images: list[Image] | UnsetType = UNSET  # files cut down to their captions go without
 
 
 def score_vqa_files(
@@ -55,20 +90,22 @@ def score_vqa_files(
             question are all equal. official-2017: the prediction, and of the answers only their punctuation
             (as VL-T5 and LAVIS score). always: both sides, always.
 
-    Raises: BadFile, MissingPrediction, UnknownName.
+    Raises: BadFile, also for fewer than four answers to a question; MissingPrediction, UnknownName.
     """
-    given = _entries(results, read_json(results), None)
-    predictions = _by_id(results, given, "question_id", "answer")
-    asked = _ids(questions, _entries(questions, read_json(questions), "questions"), "question_id")
-    rows = _entries(annotations, read_json(annotations), "annotations")
-    answered = _ids(annotations, rows, "question_id")
-    _all_in(questions, "an annotation for every question", asked, answered)
-    _all_in(annotations, "a question for every annotation", answered, asked)
+    given = read_json(results, list[Prediction])
+    _check_once(results, "question_id", [each.question_id for each in given])
+    asked = [each.question_id for each in read_json(questions, QuestionFile).questions]
+    _check_once(questions, "question_id", asked)
+    rows = read_json(annotations, AnnotationFile).annotations
+    answered = [each.question_id for each in rows]
+    _check_once(annotations, "question_id", answered)
+    _check_all_in(questions, "an annotation for every question", asked, answered)
+    _check_all_in(annotations, "a question for every annotation", answered, asked)
     return score_vqa(
-        predictions,
-        {key: _answers(annotations, row) for key, row in zip(answered, rows, strict=True)},
-        _by_id(annotations, rows, "question_id", "question_type"),
-        _by_id(annotations, rows, "question_id", "answer_type"),
+        {each.question_id: each.answer for each in given},
+        {row.question_id: _answers(annotations, row) for row in rows},
+        {row.question_id: row.question_type for row in rows},
+        {row.question_id: row.answer_type for row in rows},
         protocol,
     )
 
@@ -82,106 +119,43 @@ def score_caption_files(results: Path, annotations: Path) -> dict[str, Any]:
 
     Raises: BadFile, MissingPrediction.
     """
-    given = _entries(results, read_json(results), None)
-    predictions = _by_id(results, given, "image_id", "caption")
+    given = read_json(results, list[CaptionPrediction])
+    _check_once(results, "image_id", [each.image_id for each in given])
+    predictions = {each.image_id: each.caption for each in given}
     return score_captions(predictions, read_references(annotations)).as_dict()
 
 
 def read_references(file: Path) -> dict[ItemId, list[str]]:
     """All captions of each image of a COCO captions file, in the file's order. Raises: BadFile."""
-    document = read_json(file)
-    rows = _entries(file, document, "annotations")
+    document = read_json(file, CaptionFile)
     references: dict[ItemId, list[str]] = {}
-    for row in rows:
-        references.setdefault(_id(file, row, "image_id"), []).append(_text(file, row, "caption"))
-    _ids(file, [row for row in rows if "id" in row], "id")
-    if "images" in document:  # files cut down to their captions go without
-        images = _ids(file, _entries(file, document, "images"), "id")
-        _all_in(file, "a caption for every image", images, references)
-        _all_in(file, "an image for every caption", references, images)
+    for row in document.annotations:
+        references.setdefault(row.image_id, []).append(row.caption)
+    _check_once(file, "id", [row.id for row in document.annotations if row.id is not UNSET])
+    if document.images is not UNSET:
+        images = [image.id for image in document.images]
+        _check_once(file, "id", images)
+        _check_all_in(file, "a caption for every image", images, references)
+        _check_all_in(file, "an image for every caption", references, images)
     return references
 
 
-def read_json(file: Path) -> Any:
-    """The value in a JSON file, plain or gzipped. Raises: BadFile, also for a file cut in the middle."""
+def _answers(file: Path, row: Annotation) -> list[str]:
+    answers = [each.answer for each in row.answers]
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise BadFile(file, "a readable file", error.strerror or str(error)) from error
-    try:
-        text = (unpack(data) if data.startswith(_GZIP) else data).decode("utf-8-sig")
-    except BadGzip as error:
-        raise BadFile(file, "a whole gzip file", f"{error}") from error
-    except UnicodeDecodeError as error:
-        raise BadFile(file, "UTF-8 text", f"other bytes ({error})") from error
-    try:
-        return parse_json(text)
-    except NotJson as error:
-        raise BadFile(file, "a whole JSON file", f"one {error}") from error
+        check_answers(answers)
+    except TooFewAnswers as error:
+        raise BadFile(
+            file, "questions that VQA accuracy can score", f"question {row.question_id!r}: {error}"
+        ) from error
+    return answers
 
 
-def _entries(file: Path, value: Any, key: str | None) -> list[Entry]:
-    """The list of objects under `key`, or at the top where there is none."""
-    place = "at the top"
-    if key is not None:
-        if not isinstance(value, dict):
-            raise BadFile(file, f"an object with the key {key!r} at the top", _json_name(value))
-        if key not in value:
-            raise BadFile(file, f"the key {key!r} at the top", f"only {list(value)}")
-        value, place = value[key], f"under {key!r}"
-    if not isinstance(value, list):
-        raise BadFile(file, f"a list of objects {place}", _json_name(value))
-    for i, entry in enumerate(value):
-        if not isinstance(entry, dict):
-            raise BadFile(file, f"only objects in the list {place}", f"{_json_name(entry)} at [{i}]")
-    return value
+def _check_once(file: Path, key: str, ids: Collection[ItemId]) -> None:
+    if twice := [item for item, times in Counter(ids).items() if times > 1]:
+        raise BadFile(file, f"every {key} once", f"repeated: {listed(in_order(twice))}")
 
 
-def _by_id(file: Path, rows: list[Entry], id_key: str, text_key: str) -> dict[ItemId, str]:
-    return {key: _text(file, row, text_key) for key, row in zip(_ids(file, rows, id_key), rows, strict=True)}
-
-
-def _ids(file: Path, rows: Iterable[Entry], key: str) -> list[ItemId]:
-    """The ids under `key`, one per row, each once."""
-    ids = [_id(file, row, key) for row in rows]
-    twice = [item for item, times in Counter(ids).items() if times > 1]
-    if twice:
-        raise BadFile(file, f"every {key} once", f"{len(twice):,} repeated{first_ids(twice)}")
-    return ids
-
-
-def _id(file: Path, row: Entry, key: str) -> ItemId:
-    value = _field(file, row, key)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise BadFile(file, f"a whole number or a string as {key}", f"{value!r:.80}")
-    return value
-
-
-def _text(file: Path, row: Entry, key: str) -> str:
-    value = _field(file, row, key)
-    if not isinstance(value, str):
-        raise BadFile(file, f"a string as {key}", f"{_json_name(value)} in {row!r:.120}")
-    return value
-
-
-def _field(file: Path, row: Entry, key: str) -> Any:
-    if key not in row:
-        raise BadFile(file, f"the key {key!r} in every entry", f"an entry without: {row!r:.120}")
-    return row[key]
-
-
-def _answers(file: Path, row: Entry) -> list[str]:
-    given = _field(file, row, "answers")
-    if not isinstance(given, list) or not given or not all(isinstance(answer, dict) for answer in given):
-        raise BadFile(file, f"a list of answer objects for question {row['question_id']}", f"{given!r:.120}")
-    return [_text(file, answer, "answer") for answer in given]
-
-
-def _all_in(file: Path, wanted: str, ids: Collection[ItemId], among: Collection[ItemId]) -> None:
-    lonely = set(ids).difference(among)
-    if lonely:
-        raise BadFile(file, wanted, f"none for {len(lonely):,} of {len(ids):,}{first_ids(lonely)}")
-
-
-def _json_name(value: Any) -> str:
-    return _JSON_NAMES.get(type(value), "a number")
+def _check_all_in(file: Path, wanted: str, ids: Collection[ItemId], among: Collection[ItemId]) -> None:
+    if unmatched := set(ids).difference(among):
+        raise BadFile(file, wanted, f"none for {listed(in_order(unmatched))} of {len(ids):,}")

@@ -21,21 +21,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dept_vl.metrics.ids import ItemId, MissingPrediction, check_ids, in_order
+from dept_vl.metrics.ids import ItemId, check_ids, in_order
 from dept_vl.registry import UnknownName, did_you_mean
 
-__all__ = [
-    "PROTOCOLS",
-    "MissingPrediction",
-    "flatten_whitespace",
-    "normalise_answer",
-    "process_punctuation",
-    "score_vqa",
-    "soft_scores",
-    "vqa_accuracy",
-]
-
 PROTOCOLS = ("official-2021", "official-2017", "always")
+FEWEST_ANSWERS = 4  # with k of them a perfect prediction gets min(1, (k - 1) / 3)
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
@@ -63,6 +53,10 @@ there're they're what're why're you're
 he's how's somebody's someone's that's there's what's when's where's who's why's
 ma'am o'clock y'all y'all'll y'all'd've 'twas 'ow's'at
 """.split()
+
+
+class TooFewAnswers(ValueError):
+    """A question with so few reference answers that the official accuracy cannot reach 1."""
 
 
 def _contractions() -> dict[str, str]:
@@ -102,10 +96,10 @@ def normalise_answer(text: str) -> str:
 def vqa_accuracy(prediction: str, answers: Sequence[str], protocol: str = "official-2021") -> float:
     """Accuracy of one prediction as a fraction; with ten answers it is 0, 0.3, 0.6, 0.9 or 1.
 
-    Raises: ValueError without answers; UnknownName for a protocol outside PROTOCOLS.
+    Raises: TooFewAnswers; UnknownName for a protocol outside PROTOCOLS.
     """
     _check_protocol(protocol)
-    _check_answers(answers)
+    check_answers(answers)
     if protocol == "official-2017":
         given = normalise_answer(prediction)
         counts = Counter(answers)
@@ -115,14 +109,6 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], protocol: str = "offic
         compared = normalise_answer if protocol == "always" or len(counts) > 1 else str
         given = compared(flatten_whitespace(prediction))
     return _leave_one_out(sum(n for answer, n in counts.items() if compared(answer) == given), len(answers))
-
-
-def soft_scores(answers: Sequence[str]) -> dict[str, float]:
-    """What each normalised answer would earn against the others: 0.3, 0.6, 0.9 or 1.0 of ten, in order of
-    first appearance. Answers that normalise to nothing are left out; so the result may be empty."""
-    _check_answers(answers)
-    counts = Counter(normalise_answer(answer) for answer in answers)
-    return {answer: _leave_one_out(n, len(answers)) for answer, n in counts.items() if answer}
 
 
 def score_vqa(
@@ -137,7 +123,7 @@ def score_vqa(
     A question whose type is absent or None counts in `vqa_accuracy` only. The order of the mappings never
     changes a bit of the result.
 
-    Raises: MissingPrediction unless predictions and answers have the same ids.
+    Raises: MissingPrediction unless predictions and answers have the same ids; TooFewAnswers, UnknownName.
     """
     _check_protocol(protocol)
     check_ids(predictions, answers, "question")
@@ -177,6 +163,13 @@ def _check_protocol(protocol: str) -> None:
         )
 
 
-def _check_answers(answers: Sequence[str]) -> None:
-    if isinstance(answers, str) or not answers:
-        raise ValueError(f"wanted a list of at least one annotator's answer, given {answers!r}")
+def check_answers(answers: Sequence[str]) -> None:
+    """Raises: TooFewAnswers, ValueError for one string in place of a list."""
+    if isinstance(answers, str):
+        raise ValueError(f"wanted a list of the annotators' answers, given {answers!r}")
+    if len(answers) < FEWEST_ANSWERS:
+        raise TooFewAnswers(
+            f"wanted at least {FEWEST_ANSWERS} reference answers to a question, given {len(answers)} "
+            f"({answers!r:.80}): each answer is compared with the others, and three of these must agree with it for "
+            "the full score, so fewer would score a perfect prediction below 1"
+        )

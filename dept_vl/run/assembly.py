@@ -17,12 +17,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
 
-from dept_vl.adapters import Adapter
 from dept_vl.backbones import Backbone
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.data.batches import EncodedExamples, TrainingBatches
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Network
+from dept_vl.part import Part
 from dept_vl.run.components import (
     GENERATED,
     build_task,
@@ -32,12 +32,13 @@ from dept_vl.run.components import (
     start_adapter,
     start_from,
 )
-from dept_vl.run.images import Eyes, open_eyes
+from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.parts import Parts
 from dept_vl.run.stages import start_stages
 from dept_vl.saved import SavedAdapter, check_identity
+from dept_vl.tasks import Task
 from dept_vl.train import Plan, Trained, flat, sharded_blocks, train
-from dept_vl.train.evaluate import candidate_tree
+from dept_vl.train.evaluate import Answerer, Decoding
 from dept_vl.train.optim import build_optimizer, build_schedule
 from dept_vl.vision import VisualProjection
 
@@ -144,23 +145,19 @@ def build(
     clock.stop("read_data")
     tokenizer, backbone = load_language(config)
     clock.stop("load_models")
-    eyes = open_eyes(config, loaded, accelerator) if task.visual else None
-    loaded = eyes.loaded if eyes else loaded
+    images = store_images(config, loaded, accelerator) if task.visual else None
+    loaded = images.loaded if images else loaded
     clock.stop("features")
-    identities = {"backbone": backbone.identity()} | ({"vision": eyes.identity} if eyes else {})
+    identities = {"backbone": backbone.identity()} | ({"vision": images.identity} if images else {})
     if saved is not None:
         check_identity(saved.config, identities["backbone"], identities.get("vision"), d_model=backbone.d_model)
-        adapter, projection, not_copied = saved.adapter, saved.projection, ()
+        trained, not_copied = saved.parts, ()
     else:
-        adapter, projection = _new_parts(config, tokenizer, backbone, eyes)
-        not_copied = start_from(config.adapter.init_from, adapter, projection, identities)
-    network = Network(
-        backbone,
-        adapter,
-        projection,
-        backbone_dropout=config.backbone.dropout,
-        shift_visual=config.adapter.shift_visual,
-    ).to(accelerator.device)
+        trained = _new_parts(config, tokenizer, backbone, images)
+        not_copied = start_from(config.adapter.start.get("from"), trained, identities)
+    network = Network(backbone, trained, backbone_dropout=config.backbone.dropout, covers=config.adapter.covers).to(
+        accelerator.device
+    )
     encoded = {
         role: EncodedExamples(
             each.examples,
@@ -172,47 +169,54 @@ def build(
         )
         for role, each in loaded.items()
     }
-    said = config.task.max_target_length
-    if task.candidates and config.task.decoding == "score":  # labels that cannot be told apart are told now
-        said = max(map(len, candidate_tree(tokenizer, task.candidates, backbone.kind).rows))
-    _check_positions(network, encoded, said)
+    _check_positions(network, encoded, _longest_answer(config, task, network, tokenizer))
     clock.stop("tokenise")
     return Parts(
         config, accelerator, task, tokenizer, network, identities, loaded, encoded,
-        gather=eyes.gather if eyes else None,
-        clip_weights=eyes.weights if eyes else 0,
+        gather=images.gather if images else None,
+        clip_weights=images.weights if images else 0,
         not_copied=not_copied,
         seconds=clock.seconds,
     )  # fmt: skip
 
 
 def _new_parts(
-    config: Experiment, tokenizer: Tokenizer, backbone: Backbone, eyes: Eyes | None
-) -> tuple[Adapter, VisualProjection | None]:
+    config: Experiment, tokenizer: Tokenizer, backbone: Backbone, images: StoredImages | None
+) -> dict[str, Part]:
     generator = torch.Generator().manual_seed(config.seed)
-    adapter = start_adapter(config.adapter, backbone, tokenizer, generator)
-    if eyes is None:
-        return adapter, None
-    scale = config.vision.projection_scale
-    scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
-    return adapter, VisualProjection(eyes.width, backbone.d_model, eyes.num_patches, generator, scale=scale)
+    parts: dict[str, Part] = {"adapter": start_adapter(config.adapter, backbone, tokenizer, generator)}
+    if images is not None:
+        scale = config.vision.projection_scale
+        scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
+        parts["projection"] = VisualProjection(
+            images.width, backbone.d_model, images.num_patches, generator, scale=scale
+        )
+    return parts
 
 
-def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], said: int) -> None:
-    """`said`: tokens of the longest answer that evaluation may give.
+def _longest_answer(config: Experiment, task: Task, network: Network, tokenizer: Tokenizer) -> int:
+    """Tokens of the longest answer that evaluation may give. Fails early on labels with equal tokens."""
+    if not task.candidates or config.task.decoding != "score":
+        return config.task.max_target_length
+    answerer = Answerer(network, tokenizer, Decoding(config.task.max_target_length, candidates=task.candidates))
+    return answerer.longest_candidate
+
+
+def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], answer: int) -> None:
+    """`answer`: tokens of the longest answer that evaluation may give.
 
     Raises: BadConfig where a row would have more tokens than the backbone has positions.
     """
     most = network.backbone.max_positions
     for role, each in encoded.items():
-        parts = {
+        tokens = {
             "prompt": network.adapter.num_virtual_tokens,
             "source": int(each.source_lengths.max()),
             "patches": network.projection.num_patches if network.projection is not None else 0,
-            "target": int(each.targets.lengths.max()) if role == "train" else said,
+            "target": int(each.targets.lengths.max()) if role == "train" else answer,
         }
-        if most is not None and sum(parts.values()) - 1 > most:  # the last target token is never read
-            told = " + ".join(f"{number} ({name})" for name, number in parts.items() if number)
+        if most is not None and sum(tokens.values()) - 1 > most:  # the last target token is never read
+            told = " + ".join(f"{number} ({name})" for name, number in tokens.items() if number)
             raise BadConfig(f"{role}: wanted at most {most} tokens a row, the backbone's positions, given {told} - 1")
 
 

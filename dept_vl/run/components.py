@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dept_vl.adapters import Adapter, build_adapter
+from dept_vl.adapters import ADAPTERS, Adapter, arguments_of, build_adapter
 from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
-from dept_vl.adapters.transfer import copy_overlap
 from dept_vl.backbones import Backbone, load_backbone
 from dept_vl.config import AdapterConfig, BadConfig, Experiment
 from dept_vl.data.few_shot import FewShot
@@ -18,17 +17,18 @@ from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
 from dept_vl.data.tokenizer import Tokenizer, load_fitting
 from dept_vl.embedded.shapes import write_shapes, write_text_shapes
+from dept_vl.part import Part
 from dept_vl.registry import did_you_mean
 from dept_vl.saved import check_identity, read_any
+from dept_vl.saved.files import read_config
 from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
-from dept_vl.untrusted.adapter_files import read_config
-from dept_vl.vision import VisualProjection
 from dept_vl.vision.store import refuse_read_only
 
 GENERATED = "shapes"  # a root that is made, not read
 SHAPES_ROOT, SHAPES_TEXT_ROOT = Path("data/shapes"), Path("data/shapes_text")
+_OF_TASK = {"max_length": "max_source_length"}  # arguments of adapters that are the task's where a config leaves them
 
 
 def check(config: Experiment) -> None:
@@ -37,19 +37,24 @@ def check(config: Experiment) -> None:
     Raises: ValueError naming the wanted and the given.
     """
     task, config = build_task(config), resolve(config)
+    if task.visual and config.backbone.kind == "causal":
+        raise BadConfig(
+            f"backbone.kind: wanted seq2seq for {task.name}, given causal: in a decoder-only model the text with the "
+            "answer's cue would stand before the image, where it has to stand behind it"
+        )
     resume_point(config)
     if task.visual:
         refuse_read_only(Path(config.vision.feature_dir))
-    rows = max(config.adapter.num_virtual_tokens or 0, 0)
-    adapter = build_adapter(config.adapter.name, torch.zeros(rows, 1), adapter_arguments(config.adapter))
+    adapter = build_adapter(config.adapter.name, torch.zeros(_rows(config.adapter), 1), config.adapter.args)
     for group in (*adapter.param_groups(), *(["projection"] if task.visual else [])):
         if group not in config.optim.lr:
-            raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {config.optim.lr}")
-    start = config.adapter.prompt_tuning_init
-    if start in ("TEXT", "LABELS") and not config.adapter.prompt_tuning_init_text:
-        raise BadConfig(f"adapter.prompt_tuning_init_text: wanted a text for {start}, given none")
-    if config.adapter.init_from is not None:
-        read_config(Path(config.adapter.init_from))
+            hint = did_you_mean(group, config.optim.lr)
+            raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {config.optim.lr}.{hint}")
+    start = config.adapter.start
+    if start.get("init") in ("TEXT", "LABELS") and not start.get("text"):
+        raise BadConfig(f"adapter.start.text: wanted a text for {start['init']}, given none")
+    if start.get("from") is not None:
+        read_config(Path(start["from"]))
     metric = config.metric_for_best_model
     if metric is not None and metric not in task.selecting:
         hint = did_you_mean(metric, task.selecting)
@@ -92,7 +97,8 @@ def build_task(config: Experiment) -> Task:
 
 
 def resolve(config: Experiment) -> Experiment:
-    """The config with what it leaves to the task: protocol, label form, lengths, and the text that DePT's shift covers.
+    """The config with what it leaves to the task: protocol, label form, lengths, and arguments of the adapter that are
+    the task's.
 
     Raises: as `build_task`.
     """
@@ -102,10 +108,11 @@ def resolve(config: Experiment) -> Experiment:
         facts["label_form"] = task.label_form
     for name in ("max_source_length", "max_target_length"):
         facts[name] = getattr(task, name) if getattr(given, name) is None else getattr(given, name)
-    adapter = config.adapter
-    if adapter.name == "dept" and adapter.max_length is None:
-        adapter = dataclasses.replace(adapter, max_length=facts["max_source_length"])
-    return dataclasses.replace(config, adapter=adapter, task=dataclasses.replace(given, **facts))
+    given = config.adapter.args
+    known = arguments_of(ADAPTERS[config.adapter.name])
+    left = {name: facts[own] for name, own in _OF_TASK.items() if name in known and given.get(name) is None}
+    adapter = dataclasses.replace(config.adapter, args={**given, **left})
+    return dataclasses.replace(config, adapter=adapter, task=dataclasses.replace(config.task, **facts))
 
 
 def load_splits(
@@ -139,11 +146,10 @@ def _write_shapes(task: Task) -> Path:
     )
 
 
-def adapter_arguments(config: AdapterConfig) -> dict[str, int | float | None]:
-    """The constructor's arguments that the config gives; lora_alpha, whose null means something, goes to DePT alone."""
-    names = ("num_virtual_tokens", "r", "max_length", "bottleneck")
-    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
-    return given | ({"lora_alpha": config.lora_alpha} if config.name == "dept" else {})
+def _rows(config: AdapterConfig) -> int:
+    """How many start vectors the adapter takes; a bad number is the constructor's to name."""
+    num = config.args.get("num_virtual_tokens")
+    return max(num, 0) if isinstance(num, int) else 0
 
 
 def start_adapter(
@@ -153,8 +159,7 @@ def start_adapter(
     generator: torch.Generator,
 ) -> Adapter:
     """The adapter with start rows from the backbone's table. Everything is drawn on the CPU from `generator`."""
-    num, table = config.num_virtual_tokens or 0, backbone.embedding_table
-    init, text = config.prompt_tuning_init, config.prompt_tuning_init_text
+    num, table, init, text = _rows(config), backbone.embedding_table, config.start.get("init"), config.start.get("text")
     if init == "TEXT":
         rows = from_tokens(table, tokenizer(text)["input_ids"], num)
     elif init == "LABELS":
@@ -164,7 +169,7 @@ def start_adapter(
         rows = random_rows(num, backbone.d_model, generator)
     else:
         rows = sample_vocabulary(table, num, generator, exclude=tokenizer.all_special_ids)
-    return build_adapter(config.name, rows, adapter_arguments(config), generator)
+    return build_adapter(config.name, rows, config.args, generator)
 
 
 def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
@@ -190,10 +195,7 @@ def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
 
 
 def start_from(
-    folder: str | None,
-    adapter: Adapter,
-    projection: VisualProjection | None,
-    identities: Mapping[str, Mapping[str, Any]],
+    folder: str | None, parts: Mapping[str, Part], identities: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, ...]:
     """Puts the weights of a run or adapter folder into the new parts; returns what was not copied, a line each.
 
@@ -201,10 +203,10 @@ def start_from(
     """
     if folder is None:
         return ()
-    saved = read_any(Path(folder))
-    source = {**saved.config, "projection_type": None}  # a projection may stay behind, whatever CLIP it belongs to
+    saved, adapter, projection = read_any(Path(folder)), parts["adapter"], parts.get("projection")
+    source = {**saved.config, "vision": None}  # a projection may stay behind, whatever CLIP it belongs to
     check_identity(source, identities["backbone"], d_model=adapter.token_dim)
-    notes = copy_overlap(saved.adapter, adapter)
+    notes = adapter.start_from(saved.adapter)
     if saved.projection is None:
         return notes if projection is None else (*notes, "the visual projection starts anew: the source read no images")
     if projection is None:

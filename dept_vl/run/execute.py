@@ -1,4 +1,4 @@
-"""One run from config to run folder: train, evaluate, baselines, results, the adapter, the report."""
+"""Run one experiment, from config to run folder: train, evaluate, baselines, results, adapter, report."""
 
 import contextlib
 import dataclasses
@@ -20,13 +20,13 @@ from dept_vl.config import Experiment
 from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
 from dept_vl.run.report import write_report
 from dept_vl.run.results import assemble
-from dept_vl.saved.adapter_folder import SHIFT_VISUAL, save_adapter
+from dept_vl.saved.adapter_folder import save_adapter
 from dept_vl.saved.card import ModelFacts
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from dept_vl.untrusted.whole_files import write_files_whole
 
 RESULTS, PREDICTIONS, CONFIG = "results.json", "predictions.jsonl", "config.yaml"
-_OWN = re.compile(r"\..+\.(tmp|running)")  # what a killed run leaves half, and the lock
+_OWN = re.compile(r"\..+\.(tmp|running)")  # half-written files of a killed run, and the lock
 
 
 class OccupiedFolder(ValueError):
@@ -34,9 +34,10 @@ class OccupiedFolder(ValueError):
 
 
 def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A run for each task of `config.task.name` (names separated by commas), one after another; yields the run folder
-    and what its results.json holds, on the main process. Several tasks have a folder each below `output_dir`, and a
-    results.json there with all of them. All are checked before the first one trains.
+    """Run each task of `config.task.name` (separated by commas); yield its folder and results on the main process.
+
+    Several tasks have a folder each below `output_dir`, and a results.json there with all of them. All are checked
+    before the first one trains.
     """
     names = config.task.name.split(",")
     runs = [
@@ -63,7 +64,7 @@ def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
-    """Trains and scores `config`; returns what results.json holds on the main process, which alone writes.
+    """Train and score `config`; return what results.json holds on the main process, which alone writes.
 
     An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
     processes together for another run.
@@ -83,33 +84,27 @@ def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
 
 
 def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool) -> dict[str, Any] | None:
-    began, beginning = datetime.datetime.now(datetime.UTC), time.perf_counter()  # the second knows no change of clocks
+    began, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()  # the second ignores changes of the first
     task = config.task
-    parts = build(
-        config,
-        accelerator,
-        {
-            "train": (task.train_split, task.max_train_samples),
-            "eval": (task.eval_split, task.max_eval_samples),
-            "test": (task.test_split, task.max_test_samples),
-        },
-    )
-    if accelerator.is_main_process:  # only now: what cannot be read or loaded leaves an earlier run in its place
+    splits = {
+        "train": (task.train_split, task.max_train_samples),
+        "eval": (task.eval_split, task.max_eval_samples),
+        "test": (task.test_split, task.max_test_samples),
+    }
+    parts = build(config, accelerator, splits)
+    if accelerator.is_main_process:  # only now: a run whose data or models cannot be read leaves an earlier run alone
         prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
         write_config(config, folder)
     accelerator.wait_for_everyone()
     start_trackers(config, accelerator)
-    clock = time.perf_counter()
-    trained = fit(parts, folder)
-    parts.seconds["train"] = round(time.perf_counter() - clock, 3)
-    clock = time.perf_counter()
-    predictions = parts.predict("test")
-    scores = parts.score("test", predictions)
-    parts.seconds["evaluate"] = round(time.perf_counter() - clock, 3)
-    clock = time.perf_counter()
-    baselines = score_baselines(parts)
-    parts.seconds["baselines"] = round(time.perf_counter() - clock, 3)
-    results = assemble(parts, trained, scores, baselines, predictions, began, time.perf_counter() - beginning)
+    with _timed(parts, "train"):
+        trained = fit(parts, folder)
+    with _timed(parts, "evaluate"):
+        predictions = parts.predict("test")
+        scores = parts.score("test", predictions)
+    with _timed(parts, "baselines"):
+        baselines = score_baselines(parts)
+    results = assemble(parts, trained, scores, baselines, predictions, began, time.perf_counter() - clock)
     if accelerator.is_main_process:
         _write_predictions(parts, predictions, folder)
         _save_adapter(parts, results, folder)
@@ -126,8 +121,15 @@ def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool)
 
 
 @contextlib.contextmanager
+def _timed(parts: Parts, stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    parts.seconds[stage] = round(time.perf_counter() - began, 3)
+
+
+@contextlib.contextmanager
 def alone_in(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """The processes of one run have the folder to themselves: the main one takes the lock, and all learn of a refusal.
+    """Lock the run folder for the processes of this run: the main one takes the lock, and all raise if it cannot.
 
     Raises: FolderInUse, OSError.
     """
@@ -147,7 +149,7 @@ def alone_in(folder: Path, accelerator: Accelerator) -> Iterator[None]:
 def refuse_read_only(folder: Path, *, resumed: bool) -> None:
     """Raises: PermissionError naming the folder that a run would have to write to and cannot."""
     needed = [next(each for each in (folder, *folder.parents) if each.exists())]
-    if not resumed and _has_files(folder):  # it is to be moved aside
+    if not resumed and _has_files(folder):  # an earlier run, to be moved aside
         needed.append(folder.parent)
     for each in needed:
         if not os.access(each, os.W_OK):
@@ -165,7 +167,7 @@ def refuse_occupied(folder: Path, *, resumed: bool) -> None:
 
 
 def prepare_folder(folder: Path, *, resumed: bool) -> None:
-    """Makes the run folder, moving an earlier run aside. Raises: OccupiedFolder."""
+    """Make the run folder, moving an earlier run aside. Raises: OccupiedFolder."""
     refuse_occupied(folder, resumed=resumed)
     if not resumed and _has_files(folder):
         number = next(n for n in range(1, 1 << 30) if not folder.with_name(f"{folder.name}.{n}").exists())
@@ -174,7 +176,7 @@ def prepare_folder(folder: Path, *, resumed: bool) -> None:
 
 
 def score_baselines(parts: Parts) -> dict[str, float]:
-    """What the score is read against: constant answers, and the trained model without its eyes."""
+    """The headline score of constant answers, and of the trained model with its visual tokens zeroed."""
     train, val, test = (parts.splits[role].examples for role in ("train", "eval", "test"))
     answers = parts.task.constant_answers(train, val, test)
     if parts.task.visual:
@@ -183,7 +185,7 @@ def score_baselines(parts: Parts) -> dict[str, float]:
 
 
 def write_config(config: Experiment, folder: Path) -> None:
-    """config.yaml: the resolved experiment, which `--config` takes again; what ran it stands in comments."""
+    """Write config.yaml, the resolved experiment, which `--config` reads back; versions and commit as comments."""
     versions = ", ".join(f"{name.removesuffix('-version')} {each}" for name, each in measure.packages().items())
     head = f"# commit {measure.commit()}, seed {config.seed}\n# {versions}\n"
     text = head + yaml.safe_dump(json.loads(json.dumps(config.to_dict())), sort_keys=False)
@@ -191,17 +193,10 @@ def write_config(config: Experiment, folder: Path) -> None:
 
 
 def _write_predictions(parts: Parts, predictions: Mapping[Any, str], folder: Path) -> None:
+    names = ("references", "image", "text", "question_type", "group")
     rows = [
-        {
-            "id": example.id,
-            "prediction": predictions[example.id],
-            "references": list(example.references),
-            "image": example.image,
-            "text": example.text,
-            "question_type": example.question_type,
-            "group": example.group,
-        }
-        for example in parts.splits["test"].examples
+        {"id": each.id, "prediction": predictions[each.id]} | {name: getattr(each, name) for name in names}
+        for each in parts.splits["test"].examples
     ]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_files_whole(folder, {PREDICTIONS: lines.encode("utf-8")})
@@ -212,10 +207,10 @@ def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> Non
     task = config.task
     save_adapter(
         folder,
-        parts.network.adapter,
-        parts.network.projection,
+        dict(parts.network.parts.items()),
         backbone_identity=parts.identities["backbone"],
         vision_identity=parts.identities.get("vision"),
+        covers=parts.network.covers,
         task_type=parts.network.backbone.task_type,
         task={
             "name": task.name,
@@ -226,8 +221,7 @@ def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> Non
             "num_beams": task.num_beams,
             "labels": parts.task.label_meanings,
             "pad_token": config.backbone.pad_token,
-        }
-        | ({SHIFT_VISUAL: True} if config.adapter.shift_visual else {}),
+        },
         card=ModelFacts(
             name=folder.name,
             dataset="Shapes (generated)" if task.root == "shapes" else parts.task.hub or Path(task.root).name,

@@ -19,7 +19,7 @@ from dept_vl.vision.features import FeatureStore
 
 
 @dataclasses.dataclass(frozen=True)
-class Eyes:
+class StoredImages:
     """What a run keeps of CLIP: the features of its images, and what they are."""
 
     loaded: dict[str, Loaded]  # without the examples whose image could not be read
@@ -30,7 +30,7 @@ class Eyes:
     weights: int
 
 
-def open_eyes(config: Experiment, loaded: Mapping[str, Loaded], accelerator: Accelerator) -> Eyes:
+def store_images(config: Experiment, loaded: Mapping[str, Loaded], accelerator: Accelerator) -> StoredImages:
     if config.vision.resident and accelerator.device.type == "cuda" and config.dataloader_num_workers:
         raise BadConfig(
             "vision.resident: features on the GPU cannot be read by worker processes; wanted vision.resident false or "
@@ -41,19 +41,12 @@ def open_eyes(config: Experiment, loaded: Mapping[str, Loaded], accelerator: Acc
     seen = {role: with_features(each, store) for role, each in loaded.items()}
     gather = Resident(store, accelerator.device) if config.vision.resident else store.gather
     weights = sum(weight.numel() for weight in clip.parameters())
-    return Eyes(seen, gather, clip.identity(), clip.width, clip.num_patches, weights)
+    return StoredImages(seen, gather, clip.identity(), clip.width, clip.num_patches, weights)
 
 
 def load_clip(config: Experiment) -> FrozenClip:
-    vision = config.vision
-    return FrozenClip.load(
-        vision.model_name,
-        vision.pretrained,
-        layer=vision.layer,
-        pooling=vision.pooling,
-        pool_size=vision.pool_size,
-        resize=vision.resize,
-    )
+    given, names = config.vision, ("layer", "pooling", "pool_size", "resize")
+    return FrozenClip.load(given.model_name, given.pretrained, **{name: getattr(given, name) for name in names})
 
 
 def features(config: Experiment, clip: FrozenClip, loaded: Iterable[Loaded], accelerator: Accelerator) -> FeatureStore:

@@ -1,5 +1,6 @@
-"""What a model weighs and what a run costs: parameter counts with their denominators, memory, machine."""
+"""Count weights, with the denominators of their shares; measure memory; describe machine, packages and commit."""
 
+import contextlib
 import platform
 import resource
 import subprocess
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from dept_vl.model import Network
 
-_PACKAGES = (
+PACKAGES = (
     "dept_vl",
     "torch",
     "transformers",
@@ -52,7 +53,7 @@ def count_weights(network: Network, clip: int = 0) -> dict[str, Any]:
 
 
 def _numel(weight: Tensor) -> int:
-    return getattr(weight, "ds_numel", weight.numel())  # of the whole one, where ZeRO-3 keeps it in parts
+    return getattr(weight, "ds_numel", weight.numel())  # of the whole weight, where ZeRO-3 shards it
 
 
 def peak_memory(device: torch.device) -> int:
@@ -63,13 +64,13 @@ def peak_memory(device: torch.device) -> int:
 
 
 def kept_bytes(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> int:
-    """What `forward` keeps for its backward pass, each storage once, those of `weights` left out."""
-    spared = {each.untyped_storage().data_ptr() for each in weights}
+    """Bytes that `forward` keeps for its backward pass, each storage once, without those of `weights`."""
+    excluded = {each.untyped_storage().data_ptr() for each in weights}
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in spared:
+        if storage.data_ptr() not in excluded:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
@@ -80,13 +81,11 @@ def kept_bytes(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> int:
 
 
 def packages() -> dict[str, str]:
-    """Versions of what numbers depend on; absent packages are left out."""
+    """Versions of the packages that numbers depend on; absent ones are left out."""
     found = {}
-    for name in _PACKAGES:
-        try:
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
             found[f"{name}-version"] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 

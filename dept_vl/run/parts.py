@@ -40,15 +40,20 @@ class Parts:
             num_beams=task.num_beams,
             candidates=self.task.candidates,
             free=task.decoding == "generate",
-            batch_size=self.config.per_device_eval_batch_size,
-            progress=self.config.progress,
         )
 
     def predict(self, split: str, *, blind: bool = False) -> dict[Any, str]:
         return predict(
-            self.accelerator, self.network, self.tokenizer, self.encoded[split], self.gather, self.decoding(),
+            self.accelerator,
+            self.network,
+            self.tokenizer,
+            self.encoded[split],
+            self.gather,
+            self.decoding(),
+            batch_size=self.config.per_device_eval_batch_size,
+            progress=self.config.progress,
             blind=blind,
-        )  # fmt: skip
+        )
 
     def score(self, split: str, predictions: Mapping[Any, str], *, quick: bool = False) -> dict[str, Any]:
         """`quick`: captions by CIDEr alone, since METEOR starts java for seconds each time."""

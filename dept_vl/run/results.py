@@ -1,4 +1,4 @@
-"""results.json and what is printed of it: the scores beside their baselines, counts, sizes, machine."""
+"""Assemble results.json, and print it: the scores beside their baselines, counts, sizes, machine."""
 
 import datetime
 import json
@@ -24,18 +24,18 @@ def assemble(
     began: datetime.datetime,
     seconds: float,
 ) -> dict[str, Any]:
-    """The record of results.json: our blocks on top, PEFT's method_comparison blocks behind them.
+    """The content of results.json: our blocks first, then those of PEFT's method_comparison.
 
-    `seconds`: of the whole run, by a clock that nobody sets.
+    `began` is the time of day, `seconds` the duration of the whole run.
     """
-    config, accelerator = parts.config, parts.accelerator
+    config, task, accelerator = parts.config, parts.config.task, parts.accelerator
     recorded = recorded_baselines(config, parts.identities)
     weights = measure.count_weights(parts.network, parts.clip_weights)
     best = next((each for each in trained.evaluations if each["step"] == trained.best_step), None)
     return {
-        "task": config.task.name,
+        "task": task.name,
         "adapter": config.adapter.name,
-        "protocol": scores.get("protocol", f"coco-caption, beam {config.task.num_beams}"),
+        "protocol": scores.get("protocol", f"coco-caption, beam {task.num_beams}"),
         "metrics": {"test": scores} | ({"val": best} if best else {}),
         "baselines": baselines | recorded,
         "recorded": sorted(recorded),
@@ -44,9 +44,9 @@ def assemble(
         "selection": {
             "metric": config.metric_for_best_model or parts.task.headline,
             "reported": parts.task.headline,
-            "split": config.task.eval_split if best else None,
+            "split": task.eval_split if best else None,
         },
-        "init_from": {"folder": config.adapter.init_from, "not_copied": list(parts.not_copied)},
+        "started_from": {"folder": config.adapter.start.get("from"), "not_copied": list(parts.not_copied)},
         "labels": dict(parts.task.label_meanings),
         "seconds": parts.seconds,
         "answers": histogram(predictions),
@@ -74,11 +74,7 @@ def assemble(
         },
         "meta_info": {
             "model_info": parts.identities,
-            "dataset_info": {
-                "root": config.task.root,
-                "train": config.task.train_split,
-                "test": config.task.test_split,
-            },
+            "dataset_info": {"root": task.root, "train": task.train_split, "test": task.test_split},
             "package_info": measure.packages(),
             "system_info": {
                 **measure.machine(accelerator.device, accelerator.num_processes),
@@ -90,7 +86,7 @@ def assemble(
 
 
 def recorded_baselines(config: Experiment, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Scores of recorded runs with this run's data, frozen models, budget and protocol; see docs/results.md."""
+    """Scores of recorded runs with the same data, frozen models, budget and protocol; see docs/results.md."""
     task = config.task
     if "vision" not in identities:
         return {}
@@ -127,9 +123,8 @@ def summary(results: Mapping[str, Any]) -> str:
     if test.get("invalid_outputs"):
         lines.append(f"  {test['invalid_outputs']:,} outputs are no label")
     lines += [f"  warning: {each}" for each in test.get("warnings", [])]
-    lines += [
-        f"  not copied from {results['init_from']['folder']}: {each}" for each in results["init_from"]["not_copied"]
-    ]
+    start = results["started_from"]
+    lines += [f"  not copied from {start['folder']}: {each}" for each in start["not_copied"]]
     weights = results["weights"]
     share = f"{100 * weights['share']:.2f} %, CLIP not counted"
     lines.append(f"trained {weights['trained']:,} of {weights['total']:,} weights ({share})")

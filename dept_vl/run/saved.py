@@ -9,8 +9,7 @@ from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, TaskConfig
 from dept_vl.run.assembly import build, start
 from dept_vl.run.components import build_task, resolve
 from dept_vl.run.processes import together
-from dept_vl.saved import SavedAdapter, read_any
-from dept_vl.saved.adapter_folder import SHIFT_VISUAL
+from dept_vl.saved import SavedAdapter, read_any, tower_of
 from dept_vl.serve.rows import WrongTask
 from dept_vl.tasks import TASKS, TextTask
 from dept_vl.train.evaluate import histogram
@@ -55,7 +54,7 @@ def score_adapter(
         raise WrongTask(f"{adapter}: wanted an adapter that reads images for {task}, given one of text alone")
     left = [] if visual or saved.projection is None else ["the visual projection: this task reads no images"]
     if left:
-        saved = dataclasses.replace(saved, projection=None, config={**saved.config, "projection_type": None})
+        saved = SavedAdapter({"adapter": saved.adapter}, {**saved.config, "vision": None}, saved.card)
     bf16 = _precision(Path(adapter)) if bf16 is None else bf16
     config = _experiment(saved, task, root, split, protocol, label_form, decoding, backbone)
     config = resolve(dataclasses.replace(config, per_device_eval_batch_size=batch_size, bf16=bf16, progress=False))
@@ -121,20 +120,11 @@ def _experiment(
         kind="causal" if config["task_type"] == "CAUSAL_LM" else "seq2seq",
         pad_token=own.get("pad_token"),
     )
-    covers = AdapterConfig(shift_visual=bool(facts.get(SHIFT_VISUAL)))
-    experiment = Experiment(task=given, backbone=language, adapter=covers)
+    experiment = Experiment(task=given, backbone=language, adapter=AdapterConfig(covers=config["covers"]))
     build_task(experiment)  # a protocol that the task has not, before any weight loads
-    if config["projection_type"] is None:
+    if config["vision"] is None:
         return experiment
-    vision = VisionConfig(
-        model_name=config["vision_model_name"],
-        pretrained=config["vision_pretrained"],
-        layer=config["vision_feature_layer"],
-        pooling=config["vision_pooling"],
-        pool_size=config["vision_pool_size"],
-        resize="squash" if config["preprocessing"]["resize_mode"] == "squash" else "model",
-    )
-    return dataclasses.replace(experiment, vision=vision)
+    return dataclasses.replace(experiment, vision=VisionConfig(**tower_of(config["vision"])))
 
 
 def _label_form(facts: dict[str, Any], name: str) -> Literal["digits", "words"] | None:

@@ -3,10 +3,10 @@
 from dept_vl.saved.adapter_folder import SavedAdapter, UnsavableAdapter, save_adapter, write_adapter
 from dept_vl.saved.card import ModelFacts
 from dept_vl.saved.export import UnexportableAdapter, export_peft
+from dept_vl.saved.files import BadAdapterFolder
 from dept_vl.saved.foreign import load_adapter, read_any
-from dept_vl.saved.identity import MismatchedBackbone, check_identity
+from dept_vl.saved.identity import MismatchedBackbone, check_identity, tower_of
 from dept_vl.saved.read_folder import read_adapter
-from dept_vl.untrusted.adapter_files import BadAdapterFolder
 
 __all__ = [
     "BadAdapterFolder",
@@ -21,5 +21,6 @@ __all__ = [
     "read_adapter",
     "read_any",
     "save_adapter",
+    "tower_of",
     "write_adapter",
 ]

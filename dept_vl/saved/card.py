@@ -38,13 +38,13 @@ def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
     """README.md for an adapter of this config."""
     task, kind = (config.get("task") or {}).get("name"), _hub_task(config)
     bases = [config["base_model_name_or_path"]]
-    if config.get("projection_type"):
-        bases.append(vision_hub_name(config))
+    if config["vision"] is not None:
+        bases.append(vision_hub_name(config["vision"]))
     header: dict[str, Any] = {
         "base_model": bases,
         "library_name": "dept_vl",
         "license": "apache-2.0",
-        "tags": ["dept_vl", config["peft_type"].lower(), *([task] if task else [])],
+        "tags": ["dept_vl", config["parts"]["adapter"]["name"], *([task] if task else [])],
     }
     if kind is not None:
         header["pipeline_tag"] = kind
@@ -80,14 +80,11 @@ def _model_index(kind: str | None, facts: ModelFacts) -> dict[str, Any]:
 
 
 def _summary(config: Mapping[str, Any], bases: list[str]) -> str:
-    sizes = [
-        f"{name} {config[name]}"
-        for name in ("num_virtual_tokens", "r", "max_length", "lora_alpha", "bottleneck")
-        if config.get(name) is not None
-    ]
+    adapter = config["parts"]["adapter"]
+    sizes = [f"{name} {value}" for name, value in adapter["args"].items() if value is not None]
     beside = "both frozen models are" if len(bases) > 1 else "the frozen model is"
     return (
-        f"An adapter ({config['peft_type']}{': ' if sizes else ''}{', '.join(sizes)}) for the frozen "
+        f"An adapter ({adapter['name']}{': ' if sizes else ''}{', '.join(sizes)}) for the frozen "
         f"{' and '.join(bases)}. It holds trained weights only; "
         f"{beside} loaded beside it, and loading refuses "
         "others than those whose hashes stand in adapter_config.json."

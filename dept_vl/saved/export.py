@@ -11,9 +11,10 @@ from pathlib import Path
 from safetensors.torch import save
 
 from dept_vl.adapters import Adapter
+from dept_vl.registry import DeptVLWarning
 from dept_vl.saved.adapter_folder import TASK_TYPES, SavedAdapter
+from dept_vl.saved.files import CONFIG, WEIGHTS
 from dept_vl.saved.foreign import PEFT_PROMPT_TUNING, read_any
-from dept_vl.untrusted.adapter_files import CONFIG, WEIGHTS
 from dept_vl.untrusted.whole_files import write_files_whole
 
 
@@ -50,10 +51,13 @@ def export_peft(
         if source.projection is not None:
             warnings.warn(
                 f"{out}: PEFT has no place for the visual projection; the export is the text side alone",
+                DeptVLWarning,
                 stacklevel=2,
             )
         source = source.adapter
     folded, method = source.fold(), type(source).__name__
+    if folded is None:
+        raise UnexportableAdapter(f"{method} reads the text: wanted a constant prompt for PEFT's PromptTuning")
     if folded.shift is not None and bool(folded.shift.any()):
         raise UnexportableAdapter(
             f"{method} adds a shift of {list(folded.shift.shape)} to the text: wanted none or zero, as PEFT's "

@@ -14,9 +14,10 @@ from typing import Any
 from torch import Tensor
 
 from dept_vl.adapters import Adapter
-from dept_vl.saved.adapter_folder import LIBRARY, TASK_TYPES, SavedAdapter, describe_adapter
-from dept_vl.saved.read_folder import build_checked, read_adapter
-from dept_vl.untrusted.adapter_files import (
+from dept_vl.registry import DeptVLWarning
+from dept_vl.saved.adapter_folder import LIBRARY, TASK_TYPES, SavedAdapter, describe_folder
+from dept_vl.saved.described import build_checked
+from dept_vl.saved.files import (
     CONFIG,
     TORCH_WEIGHTS,
     WEIGHTS,
@@ -25,9 +26,9 @@ from dept_vl.untrusted.adapter_files import (
     read_card,
     read_config,
     read_field,
-    read_safetensors,
-    read_torch_weights,
+    read_weights,
 )
+from dept_vl.saved.read_folder import read_adapter
 
 PEFT_PROMPT_TUNING, DEPT_RELEASED = "PROMPT_TUNING", "PROMPT_TUNING_LORA"
 RELEASED_LORA_ALPHA = 8.0  # the authors' default; no flag of theirs reaches it
@@ -56,7 +57,7 @@ def read_any(folder: Path | str) -> SavedAdapter:
     weights = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else TORCH_WEIGHTS)
     if not weights.is_file():
         raise BadAdapterFolder(folder, f"weights in {WEIGHTS} or {TORCH_WEIGHTS}", "neither file")
-    state = read_safetensors(weights) if weights.name == WEIGHTS else read_torch_weights(weights)
+    state = read_weights(weights)
     read = _read_peft if peft_type == PEFT_PROMPT_TUNING else _read_released_dept
     adapter = read(path, weights, config, state)
     identity = {
@@ -65,25 +66,23 @@ def read_any(folder: Path | str) -> SavedAdapter:
         "backbone_sha256": None,
     }
     kind = config.get("task_type") if config.get("task_type") in TASK_TYPES else TASK_TYPES[0]
-    described = describe_adapter(
-        adapter, None, backbone_identity=identity, vision_identity=None, task=None, task_type=kind
-    )
-    return SavedAdapter(adapter, None, described, read_card(folder))
+    parts = {"adapter": adapter}
+    return SavedAdapter(parts, describe_folder(parts, backbone_identity=identity, task_type=kind), read_card(folder))
 
 
 def _read_peft(path: Path, weights: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Adapter:
     num = read_field(path, config, "num_virtual_tokens", int, minimum=1)
-    sizes = {"num_virtual_tokens": num, "token_dim": read_field(path, config, "token_dim", int, minimum=1)}
-    sizes["trained_length"] = None
+    token_dim = read_field(path, config, "token_dim", int, minimum=1)
     rows = len(state["prompt_embeddings"]) if "prompt_embeddings" in state else 0
     if rows == 2 * num and config.get("num_transformer_submodules") in (2, None):
         warnings.warn(
             f"{weights}: of {rows} prompt rows for 2 submodules the first {num} are used: PEFT puts the others "
             "nowhere, T5's decoder gets no prompt",
+            DeptVLWarning,
             stacklevel=4,
         )
         state = {**state, "prompt_embeddings": state["prompt_embeddings"][:num]}
-    adapter = build_checked("pt", sizes, state, path)
+    adapter = build_checked(path, "pt", token_dim, {"num_virtual_tokens": num})
     load_weights(adapter, state, weights)
     return adapter
 
@@ -101,7 +100,7 @@ def _read_released_dept(path: Path, weights: Path, config: dict[str, Any], state
         name: read_field(path, config, name, int, minimum=0 if name == "num_virtual_tokens" else 1)
         for name in ("num_virtual_tokens", "r", "max_length", "token_dim")
     }
-    alpha = config.get("lora_alpha", RELEASED_LORA_ALPHA)
-    adapter = build_checked("dept", {**sizes, "lora_alpha": alpha, "trained_length": None}, state, path)
+    token_dim, alpha = sizes.pop("token_dim"), config.get("lora_alpha", RELEASED_LORA_ALPHA)
+    adapter = build_checked(path, "dept", token_dim, {**sizes, "lora_alpha": alpha})
     load_weights(adapter, state, weights)
     return adapter

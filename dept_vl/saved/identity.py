@@ -36,7 +36,7 @@ def check_identity(
 
     Raises: MismatchedBackbone.
     """
-    wanted_hash, wanted_width = config.get("backbone_sha256"), config["token_dim"]
+    wanted_hash, wanted_width = config["backbone_sha256"], config["parts"]["adapter"]["token_dim"]
     other_hash = wanted_hash is not None and wanted_hash != backbone_identity["backbone_sha256"]
     if other_hash or wanted_width != d_model:
         raise MismatchedBackbone(
@@ -44,21 +44,35 @@ def check_identity(
             f"{_backbone_name(config)} of width {wanted_width}, "
             f"given {_backbone_name(backbone_identity)} of width {d_model}"
         )
-    if config.get("projection_type") is None:
+    vision = config["vision"]
+    if vision is None:
         return
     if vision_identity is None:
-        raise MismatchedBackbone(f"the adapter reads images: wanted the CLIP {_vision_name(config)}, given no CLIP")
+        raise MismatchedBackbone(f"the adapter reads images: wanted the CLIP {_vision_name(vision)}, given no CLIP")
     given = json.loads(json.dumps(dict(vision_identity)))  # tuples as the lists that a file has
     different = [
-        f"{word} {_short(config.get(field))}, given {_short(given.get(field))}"
+        f"{word} {_short(vision.get(field))}, given {_short(given.get(field))}"
         for field, word in VISION_CONTENT.items()
-        if config.get(field) != given.get(field)
+        if vision.get(field) != given.get(field)
     ]
     if different:
         raise MismatchedBackbone(
-            f"the adapter was made for another CLIP or other features of it: wanted {_vision_name(config)}, "
+            f"the adapter was made for another CLIP or other features of it: wanted {_vision_name(vision)}, "
             f"given {_vision_name(given)}; wanted {'; wanted '.join(different)}"
         )
+
+
+def tower_of(vision: Mapping[str, Any]) -> dict[str, Any]:
+    """The CLIP that an adapter records, in the words of the config's `vision`."""
+    squash = vision["preprocessing"]["resize_mode"] == "squash"
+    return {
+        "model_name": vision["vision_model_name"],
+        "pretrained": vision["vision_pretrained"],
+        "layer": vision["vision_feature_layer"],
+        "pooling": vision["vision_pooling"],
+        "pool_size": vision["vision_pool_size"],
+        "resize": "squash" if squash else "model",
+    }
 
 
 def _backbone_name(identity: Mapping[str, Any]) -> str:

@@ -1,12 +1,11 @@
 """Inference with saved adapters."""
 
 from dept_vl.serve.adapted import AdaptedModel
-from dept_vl.serve.named import BASE_NAME, UnknownAdapter
+from dept_vl.serve.named import UnknownAdapter
 from dept_vl.serve.pictures import Picture, UnsupportedPicture
 from dept_vl.serve.rows import WrongRows, WrongTask
 
 __all__ = [
-    "BASE_NAME",
     "AdaptedModel",
     "Picture",
     "UnknownAdapter",

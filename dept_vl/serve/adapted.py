@@ -4,6 +4,7 @@ Each row may name another adapter and gets what that adapter alone would give it
 prompt format and answered with its number of beams, as adapter_config.json records them.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,18 +13,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.backbones import Backbone, CandidateTree, MissingBackbone, choose, load_backbone
-from dept_vl.data.text import encode_targets, tokenise
+from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
+from dept_vl.data.batches import EncodedExamples
 from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
-from dept_vl.saved import SavedAdapter, check_identity, read_any, write_adapter
-from dept_vl.saved.adapter_folder import SHIFT_VISUAL
-from dept_vl.serve.mixing import AdapterMix
+from dept_vl.model import Batch, Entry, Network
+from dept_vl.registry import DeptVLWarning
+from dept_vl.saved import SavedAdapter, check_identity, read_any, tower_of, write_adapter
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
 from dept_vl.serve.pictures import Picture, pixels_of
-from dept_vl.serve.rows import Decoding, Row, Text, WrongRows, WrongTask, plan_rows, plan_texts
+from dept_vl.serve.rows import Row, Text, WrongRows, WrongTask, plan_rows, plan_texts
+from dept_vl.tasks.example import Example
+from dept_vl.train.evaluate import Answerer
 from dept_vl.vision import FrozenClip
 
 BATCH_SIZE = 32
@@ -38,9 +41,9 @@ class AdaptedModel:
     """
 
     def __init__(self, backbone: Backbone, tokenizer: Any, clip: FrozenClip | None = None) -> None:
-        self.backbone, self.tokenizer, self.clip = backbone, tokenizer, clip
+        self.network = Network(backbone, {}).eval()
+        self.tokenizer, self.clip = tokenizer, clip
         self.adapters = NamedAdapters()
-        self._mixed: tuple[int, AdapterMix] | None = None
 
     @classmethod
     def from_pretrained(
@@ -80,6 +83,10 @@ class AdaptedModel:
         return model
 
     @property
+    def backbone(self) -> Backbone:
+        return self.network.backbone
+
+    @property
     def device(self) -> torch.device:
         return self.backbone.embedding_table.device
 
@@ -98,6 +105,7 @@ class AdaptedModel:
     def delete_adapter(self, adapter_name: str) -> None:
         """If it was active, the first of the others becomes active. Raises: UnknownAdapter."""
         self.adapters.delete(adapter_name)
+        del self.network.bank[adapter_name]
 
     def set_adapter(self, adapter_name: str) -> None:
         """Raises: UnknownAdapter."""
@@ -179,103 +187,73 @@ class AdaptedModel:
 
     def _add(self, saved: SavedAdapter, name: str, vision: Path | str | None = None) -> None:
         self.adapters.check_free(name)
-        if (saved.config["task"] or {}).get(SHIFT_VISUAL):
+        covers = saved.config["covers"]
+        if self.adapters.loaded and covers != self.network.covers:
             raise WrongTask(
-                f"{name}: wanted an adapter whose shift covers text alone, given one trained with "
-                "adapter.shift_visual; scripts/evaluate.py --adapter scores it"
+                f"{name}: wanted an adapter whose shift covers {self.network.covers}, as those that are loaded, given "
+                f"one that covers {covers}: load it into a model of its own"
             )
         clip = self.clip
         if saved.projection is not None and clip is None:
-            clip = _load_clip(saved.config, vision).to(self.device)
+            clip = _load_clip(saved.config["vision"], vision).to(self.device)
         identity = None if clip is None else clip.identity()
         check_identity(saved.config, self.backbone.identity(), identity, d_model=self.backbone.d_model)
-        saved.adapter.to(self.device).eval()
-        if saved.projection is not None:
-            saved.projection.to(self.device).eval()
-        self.clip = clip
+        for part in saved.parts.values():
+            part.to(self.device).eval()
+        self.clip, self.network.covers = clip, covers
         self.adapters.add(name, saved)
+        self.network.bank[name] = Entry(saved.adapter.fold() or saved.adapter, saved.projection)
 
     @torch.no_grad()
     def _generate(self, rows: Sequence[Row]) -> list[str]:
-        """The rows' answers in their order. Rows of equal decoding share batches, whatever their adapters."""
+        """The rows' answers in their order."""
         answers = [""] * len(rows)
-        for decoding in dict.fromkeys(row.decoding for row in rows):
-            alike = [row for row in rows if row.decoding == decoding]
+        for decoding, length in dict.fromkeys((row.decoding, row.max_source_length) for row in rows):
+            alike = [row for row in rows if (row.decoding, row.max_source_length) == (decoding, length)]
+            answer = Answerer(self.network, self.tokenizer, decoding)
             for start in range(0, len(alike), BATCH_SIZE):
-                batch = alike[start : start + BATCH_SIZE]
-                for row, text in zip(batch, self._say(batch, decoding), strict=True):
+                together = alike[start : start + BATCH_SIZE]
+                for row, text in zip(together, answer(self.batch_of(together)), strict=True):
                     answers[row.place] = row.meanings.get(text, text)
         return answers
 
-    def _say(self, batch: Sequence[Row], decoding: Decoding) -> list[str]:
-        embeds, mask = self.embed(batch)
-        prompt_length = self._shared_prompt(batch)
-        if decoding.candidates:
-            tree = CandidateTree(encode_targets(self.tokenizer, decoding.candidates, self.backbone.kind))
-            chosen = choose(self.backbone, embeds, mask, tree, prompt_length=prompt_length)
-            return [decoding.candidates[place] for place in chosen.tolist()]
-        ids = self.backbone.generate(
-            embeds,
-            mask,
-            max_new_tokens=decoding.max_target_length,
-            num_beams=decoding.num_beams,
-            prompt_length=prompt_length,
-        )
-        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-    def _shared_prompt(self, batch: Sequence[Row]) -> int:
-        """How many prompt columns all rows have in common, which a causal model then computes once for all batches."""
-        names = {row.adapter for row in batch}
-        saved = self.adapters.loaded.get(names.pop()) if len(names) == 1 else None
-        return 0 if saved is None else saved.adapter.num_virtual_tokens
-
-    def embed(self, batch: Sequence[Row]) -> tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]:
-        """What the language model reads for rows of equal decoding: prompt, text, visual, pads."""
-        max_length = batch[0].decoding.max_source_length
-        contexts = [row.context for row in batch]
-        table = tokenise(
+    def batch_of(self, rows: Sequence[Row]) -> Batch:
+        """What the network reads for rows of one `max_source_length`."""
+        encoded = EncodedExamples(
+            [Example(row.place, row.source, (), (), (), context=row.context) for row in rows],
             self.tokenizer,
-            [row.source for row in batch],
-            max_length,
             kind=self.backbone.kind,
-            contexts=contexts,
+            max_source_length=rows[0].max_source_length,
+            max_target_length=rows[0].decoding.max_new_tokens,
+            trained=False,
         )
-        if table.cut:
+        length = rows[0].max_source_length
+        if cut := encoded.counts["sources_cut"]:
             warnings.warn(
-                f"{table.cut} of {len(batch)} texts have more than max_source_length={max_length} tokens: their "
-                "contexts, or their ends, were cut",
+                f"{cut} of {len(rows)} texts have more than max_source_length={length} tokens: their contexts, or "
+                "their ends, were cut",
+                DeptVLWarning,
                 stacklevel=4,
             )
-        ids = torch.from_numpy(table.padded(range(len(batch)), self.tokenizer.pad_token_id))  # [batch, seq]
-        mask = (torch.arange(ids.shape[1]) < torch.from_numpy(table.lengths).unsqueeze(1)).long()
-        seeing = [place for place, row in enumerate(batch) if row.picture is not None]
-        features = None
-        if seeing:
-            features = self.clip(torch.stack([self.preprocess(batch[place].picture) for place in seeing]))
-        embeds = self.backbone.embed(ids.to(self.device))
-        names = [row.adapter for row in batch]
-        return self._mix()(embeds, mask.to(self.device), names, features, seeing)
+        batch = encoded.collate(range(len(rows)), None).to(self.device)
+        return dataclasses.replace(batch, features=self._look(rows), adapters=tuple(row.adapter for row in rows))
 
-    def _mix(self) -> AdapterMix:
-        """The loaded adapters folded into one bank, made anew only after one came or went."""
-        if self._mixed is None or self._mixed[0] != self.adapters.changes:
-            mix = AdapterMix(self.adapters.loaded, self.backbone.d_model).to(self.device)
-            self._mixed = (self.adapters.changes, mix)
-        return self._mixed[1]
+    def _look(self, rows: Sequence[Row]) -> Float[Tensor, "batch patch width"] | None:
+        """The features of each row's image, zeros for a row without one."""
+        seeing = [place for place, row in enumerate(rows) if row.picture is not None]
+        if not seeing:
+            return None
+        seen = self.clip(torch.stack([self.preprocess(rows[place].picture) for place in seeing]))
+        features = seen.new_zeros(len(rows), *seen.shape[1:])
+        features[seeing] = seen
+        return features.to(self.device)
 
 
-def _load_clip(config: dict[str, Any], override: Path | str | None) -> FrozenClip:
-    """The CLIP of an adapter's config, read and preprocessed as recorded there."""
-    name, tag = config["vision_model_name"], config["vision_pretrained"]
+def _load_clip(vision: dict[str, Any], override: Path | str | None) -> FrozenClip:
+    """The CLIP that an adapter records, or the one of the folder or name `override` in its place."""
+    tower = tower_of(vision)
+    name, tag = tower.pop("model_name"), tower.pop("pretrained")
     if override is not None:
         name = f"local-dir:{override}" if Path(override).is_dir() else str(override)
         tag = None if name.startswith(("local-dir:", "hf-hub:")) else tag
-    return FrozenClip.load(
-        name,
-        tag,
-        layer=config["vision_feature_layer"],
-        pooling=config["vision_pooling"],
-        pool_size=config["vision_pool_size"],
-        resize="squash" if config["preprocessing"]["resize_mode"] == "squash" else "model",
-        dtype=config["vision_dtype"],
-    )
+    return FrozenClip.load(name, tag, **tower, dtype=vision["vision_dtype"])

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dept_vl.model import BASE
 from dept_vl.registry import did_you_mean
 from dept_vl.saved import SavedAdapter
 
-BASE_NAME = "__base__"
 DEFAULT_NAME = "default"
 
 
@@ -16,11 +16,10 @@ class UnknownAdapter(ValueError):
 
 
 class NamedAdapters:
-    """A dict of adapters that knows which one answers. `changes` counts, for whoever keeps something made of them."""
+    """A dict of adapters that knows which one answers."""
 
     def __init__(self) -> None:
         self.loaded: dict[str, SavedAdapter] = {}
-        self.changes = 0
         self._active: str | None = None
         self._disabled = False
 
@@ -31,11 +30,11 @@ class NamedAdapters:
 
     @property
     def answering(self) -> str:
-        return BASE_NAME if self._active is None or self._disabled else self._active
+        return BASE if self._active is None or self._disabled else self._active
 
     def check_free(self, name: str) -> None:
         """Raises: UnknownAdapter for a name that is taken, or that no folder can have."""
-        if name in self.loaded or name == BASE_NAME:
+        if name in self.loaded or name == BASE:
             raise UnknownAdapter(f"adapter_name: wanted one that is free, given {name!r}, which is taken")
         if not name or Path(name).name != name or name in (".", ".."):
             raise UnknownAdapter(f"adapter_name: wanted a name that a folder can have, given {name!r}")
@@ -45,7 +44,6 @@ class NamedAdapters:
         self.check_free(name)
         self.loaded[name] = saved
         self._active = self._active or name
-        self.changes += 1
 
     def find(self, name: str) -> SavedAdapter:
         """Raises: UnknownAdapter."""
@@ -59,7 +57,6 @@ class NamedAdapters:
         """If it was active, the first of the others becomes active. Raises: UnknownAdapter."""
         self.find(name)
         del self.loaded[name]
-        self.changes += 1
         if self._active == name:
             self._active = next(iter(self.loaded), None)
 

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dept_vl.serve.named import BASE_NAME, NamedAdapters
+from dept_vl.model import BASE
+from dept_vl.serve.named import NamedAdapters
 from dept_vl.serve.pictures import Picture
 from dept_vl.tasks import TASKS
 from dept_vl.tasks.example import template_fields
+from dept_vl.train.evaluate import Decoding
 
 _VERBS = {"vqa": "answer", "caption": "caption"}
 Text = str | Mapping[str, Any]
@@ -23,25 +25,16 @@ class WrongRows(ValueError):
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How an adapter's rows are cut and answered: rows of equal decoding share a batch. candidates: the strings among
-    which is chosen; () decodes freely."""
-
-    max_source_length: int
-    max_target_length: int
-    num_beams: int
-    candidates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Row:
-    """place: where its answer goes. source: the text in its adapter's prompt format. context: its characters that are
-    cut first, None for its end. meanings: what an answer stands for, where it is not its own meaning."""
+    """place: where its answer goes. source: the text in its adapter's prompt format, cut to max_source_length. context:
+    its characters that are cut first, None for its end. meanings: what an answer stands for, where it is not its own
+    meaning. Rows of equal `max_source_length` and `decoding` share a batch, whatever their adapters."""
 
     place: int
     source: str
     picture: Picture | None
     adapter: str
+    max_source_length: int
     decoding: Decoding
     context: tuple[int, int] | None = None
     meanings: Mapping[str, str] = field(default_factory=dict)
@@ -62,9 +55,9 @@ def plan_rows(
         question = "" if questions is None else questions[place]
         facts = _task_facts(name, task, adapters)
         _check_picture(place, name, picture, adapters)
-        decoding = Decoding(facts["max_source_length"], facts["max_target_length"], facts["num_beams"])
+        decoding = Decoding(facts["max_target_length"], facts["num_beams"])
         source = facts["template"].format(question=question.strip())
-        rows.append(Row(place, source, picture, name, decoding))
+        rows.append(Row(place, source, picture, name, facts["max_source_length"], decoding))
     return rows
 
 
@@ -80,8 +73,8 @@ def plan_texts(
         facts = _text_facts(name, adapters, classify)
         source, context = _fill(place, facts, texts[place])
         labels = facts["labels"] if classify else {}
-        decoding = Decoding(facts["max_source_length"], facts["max_target_length"], facts["num_beams"], tuple(labels))
-        rows.append(Row(place, source, None, name, decoding, context, labels))
+        decoding = Decoding(facts["max_target_length"], facts["num_beams"], tuple(labels))
+        rows.append(Row(place, source, None, name, facts["max_source_length"], decoding, context, labels))
     return rows
 
 
@@ -102,7 +95,7 @@ def _names(
 
 
 def _text_facts(name: str, adapters: NamedAdapters, classify: bool) -> Mapping[str, Any]:
-    speaker = adapters.active if name == BASE_NAME else name
+    speaker = adapters.active if name == BASE else name
     facts = None if speaker is None else adapters.find(speaker).config["task"]
     verb, wanted = ("classify", "a text task with labels") if classify else ("generate", "a text task")
     if facts is None or facts["name"] in _VERBS or (classify and not facts["labels"]):
@@ -128,7 +121,7 @@ def _fill(place: int, facts: Mapping[str, Any], text: Text) -> tuple[str, tuple[
 
 def _task_facts(name: str, task: str, adapters: NamedAdapters) -> Mapping[str, Any]:
     """How this adapter is asked; the base model is asked as the active adapter is."""
-    speaker = adapters.active if name == BASE_NAME else name
+    speaker = adapters.active if name == BASE else name
     facts = None if speaker is None else adapters.find(speaker).config["task"]
     if facts is None or facts["name"] != task:
         given = "one whose config records no task" if facts is None else f"one for {facts['name']!r}"
@@ -138,9 +131,9 @@ def _task_facts(name: str, task: str, adapters: NamedAdapters) -> Mapping[str, A
 
 
 def _check_picture(place: int, name: str, picture: Picture | None, adapters: NamedAdapters) -> None:
-    sees = name != BASE_NAME and adapters.find(name).projection is not None
+    sees = name != BASE and adapters.find(name).projection is not None
     if picture is not None and not sees:
-        why = "the bare model has no projection" if name == BASE_NAME else "it was trained on text alone"
+        why = "the bare model has no projection" if name == BASE else "it was trained on text alone"
         raise WrongRows(f"row {place}: {name!r} cannot see an image ({why}): wanted None in its place, given one")
     if picture is None and sees:
         raise WrongRows(f"row {place}: {name!r} reads an image beside its text: wanted one, given None")

@@ -90,7 +90,7 @@ def _run(study: Study, cell: Cell, task: str, seed: int, draw: int, source: Run 
     settings = merge(merge(cell.settings, FAST), study.fast) if fast else cell.settings
     own: Settings = {"seed": seed, "task": {"name": task, "draw": draw}, "progress": False, "num_threads": 1}
     if source is not None:
-        own["adapter"] = {"init_from": str(source.folder)}
+        own["adapter"] = {"start": {"from": str(source.folder)}}
     try:
         config = resolve(to_experiment(_parser(), _parser().parse_object(merge(settings, own))))
     except Exception as error:
@@ -112,7 +112,7 @@ def key(config: Experiment, source: str | None = None) -> str:
     given, usual = flat(config), flat(Experiment())
     told = {name: value for name, value in given.items() if value != usual[name] and name not in WITHOUT_EFFECT}
     if source is not None:
-        told["adapter.init_from"] = source
+        told["adapter.start.from"] = source
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from dept_vl.metrics.vqa import PROTOCOLS, normalise_answer, score_vqa
+from dept_vl.metrics.vqa import PROTOCOLS, check_answers, normalise_answer, score_vqa
 from dept_vl.registry import did_you_mean
 from dept_vl.tasks.example import Example, part_warnings, template_fields
 
@@ -51,8 +51,12 @@ class VqaTask:
             raise ValueError(f"protocol: wanted one of {', '.join(PROTOCOLS)}, given {self.protocol!r}.{hint}")
 
     def read(self, row: Mapping[str, Any]) -> Example | None:
-        """An example, or None when every answer of the row normalises to nothing ("", "the", "...")."""
+        """An example, or None when every answer of the row normalises to nothing ("", "the", "...").
+
+        Raises: TooFewAnswers.
+        """
         references = tuple(row["answers"])
+        check_answers(references)
         targets, weights = _targets(references)
         if not targets:
             return None

@@ -72,8 +72,9 @@ class ShardedBlocks(Engine):
     def prepare(self) -> None:
         from torch.distributed.fsdp import fully_shard
 
+        trained = {weight for weight in self.network.parameters() if weight.requires_grad}  # they stay whole
         for block in self.network.backbone.blocks():
-            fully_shard(block, reshard_after_forward=True)  # else each, being nobody's part, stays whole
+            fully_shard(block, reshard_after_forward=True, ignored_params=trained)  # else a block stays whole
         self.network.backbone.synced = True
         self._stepper = self.optimizer
 

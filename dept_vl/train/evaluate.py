@@ -1,8 +1,8 @@
-"""From a network and examples to answers by id, chosen among candidate strings or decoded freely."""
+"""From a network and examples to answers by id: chosen among candidate strings, or generated freely."""
 
 import collections
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -25,15 +25,39 @@ class Decoding:
 
     max_new_tokens: of a free answer, its end token included. num_beams: 1 is greedy. candidates: the strings among
     which one forward pass chooses, as greedy decoding restricted to them would; () where the answer is free text.
-    free: decode freely all the same; what spells a candidate is that candidate, whatever case the tokenizer keeps.
+    free: generate all the same; what spells a candidate is that candidate, whatever case the tokenizer keeps.
     """
 
     max_new_tokens: int
     num_beams: int = 1
     candidates: tuple[str, ...] = ()
     free: bool = False
-    batch_size: int = 256
-    progress: bool = False
+
+
+class Answerer:
+    """From a batch to its answers as text. Raises: BadCandidates where two candidates have the same tokens."""
+
+    def __init__(self, network: Network, tokenizer: Tokenizer, decoding: Decoding) -> None:
+        self.network, self.tokenizer, self.decoding = network, tokenizer, decoding
+        targets = encode_targets(tokenizer, decoding.candidates, network.backbone.kind)
+        self._tree = CandidateTree(targets) if targets and not decoding.free else None
+        spelt = tokenizer.batch_decode(targets, skip_special_tokens=True) if targets else []
+        self._known = {text.strip(): candidate for text, candidate in zip(spelt, decoding.candidates, strict=True)}
+
+    @property
+    def longest_candidate(self) -> int:
+        """Tokens, the end token included."""
+        return max(map(len, self._tree.rows))
+
+    def __call__(self, batch: Batch, *, blind: bool = False) -> list[str]:
+        """`blind` zeroes the visual tokens."""
+        given = self.decoding
+        if self._tree is not None:
+            return [given.candidates[place] for place in self.network.choose(batch, self._tree, blind=blind).tolist()]
+        sizes = {"max_new_tokens": given.max_new_tokens, "num_beams": given.num_beams}
+        ids = self.network.generate(batch, **sizes, blind=blind)
+        texts = (text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True))
+        return [self._known.get(text, text) for text in texts]
 
 
 def predict(
@@ -44,24 +68,24 @@ def predict(
     gather: Gather | None,
     decoding: Decoding,
     *,
+    batch_size: int = 256,
+    progress: bool = False,
     blind: bool = False,
 ) -> dict[Hashable, str]:
-    """The answer to every example, by id, on every process. `blind` zeroes the visual tokens.
+    """The answer to every example, by id, on every process.
 
     Raises:
         IncompleteEvaluation: the processes together did not answer each example exactly once.
     """
     network.eval()
-    batches = evaluation_batches(
-        encoded, gather, batch_size=decoding.batch_size, rank=accelerator.process_index, world=accelerator.num_processes
-    )
-    total = -(-len(encoded) // (decoding.batch_size * accelerator.num_processes))
-    quiet = not (decoding.progress and accelerator.is_main_process)
-    answer = _answerer(network, tokenizer, decoding, blind)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    batches = evaluation_batches(encoded, gather, batch_size=batch_size, rank=rank, world=world)
+    total, quiet = -(-len(encoded) // (batch_size * world)), not (progress and accelerator.is_main_process)
+    answer = Answerer(network, tokenizer, decoding)
     answers: list[tuple[Hashable, str]] = []
     for batch in tqdm(batches, desc="evaluate", total=total, disable=quiet):
         with accelerator.autocast():
-            answers += zip(batch.ids, answer(batch.to(accelerator.device)), strict=True)
+            answers += zip(batch.ids, answer(batch.to(accelerator.device), blind=blind), strict=True)
     answers = gather_object([each for each in answers if each[0] is not FILLER])
     counts = collections.Counter(id for id, _ in answers)
     if len(counts) != len(answers) or len(counts) != len(encoded):
@@ -69,29 +93,6 @@ def predict(
             f"wanted each of {len(encoded)} examples answered once, given {len(answers)} answers to {len(counts)}"
         )
     return dict(answers)
-
-
-def _answerer(
-    network: Network, tokenizer: Tokenizer, decoding: Decoding, blind: bool
-) -> Callable[[Batch], Sequence[str]]:
-    if decoding.candidates and not decoding.free:
-        tree = candidate_tree(tokenizer, decoding.candidates, network.backbone.kind)
-        return lambda batch: [decoding.candidates[place] for place in network.choose(batch, tree).tolist()]
-    targets = encode_targets(tokenizer, decoding.candidates, network.backbone.kind)
-    spelt = tokenizer.batch_decode(targets, skip_special_tokens=True) if targets else []
-    known = {text.strip(): candidate for text, candidate in zip(spelt, decoding.candidates, strict=True)}
-
-    def decode(batch: Batch) -> list[str]:
-        ids = network.generate(batch, max_new_tokens=decoding.max_new_tokens, num_beams=decoding.num_beams, blind=blind)
-        said = (text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True))
-        return [known.get(text, text) for text in said]
-
-    return decode
-
-
-def candidate_tree(tokenizer: Tokenizer, candidates: Sequence[str], kind: str) -> CandidateTree:
-    """Raises: BadCandidates where two candidates have the same tokens."""
-    return CandidateTree(encode_targets(tokenizer, candidates, kind))
 
 
 def histogram(predictions: Mapping[Hashable, str], most: int = 20) -> dict[str, int]:

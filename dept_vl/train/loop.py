@@ -91,16 +91,17 @@ def train(
         run.note_start()
         if stages is not None:
             stages.enter(step)
-        loss = torch.zeros((), device=accelerator.device)
+        loss, longest = torch.zeros((), device=accelerator.device), 0
         for place in range(accumulation):
             batch = next(numbered)
-            network.note_length(batch)
+            longest = max(longest, network.covered_length(batch))
             run.count_flops(batch)
             loss += engine.learn(batch.to(accelerator.device), last=place == accumulation - 1) / accumulation
         (told, norms), rates = run.measure(loss), run.rates()
         run.refuse_non_finite(step, told, norms)
         engine.step(math.hypot(*norms.values()))
         schedule.step()
+        run.observe(longest)
         run.seconds += time.perf_counter() - started
         bar.update()
         if step % plan.logging_steps == 0 or step == plan.max_steps:

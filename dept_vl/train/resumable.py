@@ -27,8 +27,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dept_vl.untrusted.adapter_files import check_finite
-from dept_vl.untrusted.json_text import parse_json
+from dept_vl.untrusted.json_files import parse_json
+from dept_vl.untrusted.tensor_files import check_finite
 
 _WEIGHTS, _OPTIMIZER, _PROGRESS = "adapter_model.safetensors", "optimizer.pt", "progress.json"
 _FILE = re.compile(r"adapter_model\.safetensors|optimizer\.pt|rng_\d+\.pt")  # those that progress.json lists

@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
 from dept_vl.model import Batch
+from dept_vl.registry import DeptVLWarning
 from dept_vl.train.engine import Engine
 from dept_vl.train.log import RunLog
 from dept_vl.train.progressive import Progressive
@@ -36,7 +37,7 @@ class NonFiniteLoss(ValueError):
     """A loss or gradient that is not a number or infinite."""
 
 
-class LearningWarning(UserWarning):
+class LearningWarning(DeptVLWarning):
     """It runs but does not learn."""
 
 
@@ -76,7 +77,7 @@ class RunState:
         self.evaluations: list[Scores] = []
         self.best: Scores | None = None
         self.still = dict.fromkeys(self.groups, 0)  # log lines in a row on which a group's gradient was zero
-        self.seconds = 0.0
+        self.seconds, self.longest = 0.0, 0  # the second: text positions that any row has had
         self.stages = stages
         self._flops: tuple[int, int] | None = (0, 0)  # as read and as the whole, of this process since it started
         self._flops_before: list[int] = [0, 0]  # of all processes, before a resume
@@ -97,8 +98,13 @@ class RunState:
         return now, full
 
     def note_start(self) -> None:
-        """Keeps what a step changes before it can be refused: random states and the trained length."""
-        self.before = (rng_states(), self.network.trained_length)
+        """Keeps what a step changes before it can be refused: the random states."""
+        self.before = rng_states()
+
+    def observe(self, longest: int) -> None:
+        """Tells the network how far a step that was taken has reached."""
+        self.longest = max(self.longest, longest)
+        self.network.observe(self.longest)
 
     def measure(self, loss: torch.Tensor) -> tuple[float, dict[str, float]]:
         """The loss averaged over the processes, and the gradient norm of each group before clipping. Whatever a step
@@ -112,8 +118,7 @@ class RunState:
         bad = [name for name, norm in norms.items() if not math.isfinite(norm)]
         if math.isfinite(loss) and not bad:
             return
-        states, self.network.trained_length = self.before
-        self.save(step - 1, states)
+        self.save(step - 1, self.before)
         kept = self.folder / f"step_{step - 1}"
         raise NonFiniteLoss(
             f"step {step}: wanted a finite loss and finite gradients, given loss {loss} and non-finite "
@@ -187,7 +192,8 @@ class RunState:
                 "evaluations": self.evaluations,
                 "still": self.still,
                 "seconds": self.seconds,
-                "trained_length": self.network.trained_length,
+                "longest": self.longest,
+                "parts": self.network.state(),
                 "settings": self.settings,
                 "flops": list(flops) if flops else None,
             },
@@ -206,10 +212,7 @@ class RunState:
                 f"{checkpoint}: wanted a checkpoint of at most {self.plan.max_steps} steps, given {step}"
             )
         self.network.load_trained_state(weights)
-        settings = progress.get("settings")
-        if isinstance(settings, dict):
-            settings = {"length_step": 8, **settings}  # what it was when no checkpoint named it
-        if settings != self.settings:
+        if progress.get("settings") != self.settings:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted a checkpoint of a run with {self.settings}, given {progress.get('settings')}: "
                 "with other batches or rates it would not be the same run"
@@ -219,7 +222,8 @@ class RunState:
             self.schedule.load_state_dict(states["schedule"])
             self.best, self.evaluations = progress["best"], progress["evaluations"]
             self.still, self.seconds = progress["still"], progress["seconds"]
-            self.network.trained_length = progress["trained_length"]
+            self.longest = progress["longest"]
+            self.network.load_state(progress["parts"])
             self._flops_before = progress["flops"] or [0, 0]
             if self.stages is not None:
                 self.stages.load_state(states["stages"])
@@ -261,7 +265,7 @@ class RunState:
                 f"before step {step}, or train anew"
             ) from error
         self.network.load_trained_state(weights)
-        self.network.trained_length = progress["trained_length"]
+        self.network.load_state(progress["parts"])
 
     def rates(self) -> dict[str, float]:
         """The learning rate of each group in the step to come."""
@@ -269,8 +273,9 @@ class RunState:
 
     def agree_on_length(self) -> None:
         """Each process saw its own rows; what any of them trained is trained in all."""
-        lengths = [length for length in gather_object([self.network.trained_length]) if length is not None]
-        self.network.trained_length = max(lengths, default=None)
+        self.longest = max(gather_object([self.longest]))
+        if self.longest:
+            self.network.observe(self.longest)
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -285,7 +290,9 @@ def newest_checkpoint(folder: Path) -> Path:
             damaged.append(f"{checkpoint.name} ({error})")
             continue
         if damaged:
-            warnings.warn(f"{folder}: resuming from {checkpoint.name}, not from {', '.join(damaged)}", stacklevel=2)
+            warnings.warn(
+                f"{folder}: resuming from {checkpoint.name}, not from {', '.join(damaged)}", DeptVLWarning, stacklevel=2
+            )
         return checkpoint
     given = f"only damaged ones: {', '.join(damaged)}" if damaged else "none"
     raise BadCheckpoint(f"{folder}: wanted a checkpoint to resume from, given {given}")

@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from dept_vl.registry import DeptVLWarning
+
 
 class FolderInUse(ValueError):
     """A run folder in which another process works."""
@@ -54,7 +56,9 @@ def _take(path: Path, folder: Path) -> int:
                 raise FolderInUse(
                     f"{folder}: wanted a folder in which no run is going on, given one in which {holder} works ({path})"
                 ) from error
-            warnings.warn(f"{path}: no lock here ({error.strerror}): nothing keeps a second run away", stacklevel=4)
+            warnings.warn(
+                f"{path}: no lock here ({error.strerror}): nothing keeps a second run away", DeptVLWarning, stacklevel=4
+            )
             return file
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), path.stat()):

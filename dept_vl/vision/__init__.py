@@ -1,7 +1,7 @@
 """The image side: pictures, a frozen CLIP's grid, the store of its features, the trained projection."""
 
+from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.vision.clip import FrozenClip, UnloadableClip
-from dept_vl.vision.images import UnreadableImage, open_image
 from dept_vl.vision.projection import VisualProjection
 from dept_vl.vision.store import FeatureStore, UnreadableImages, extract
 

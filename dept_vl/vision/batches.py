@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.vision.clip import FrozenClip
-from dept_vl.vision.images import UnreadableImage, open_image
 from dept_vl.vision.preprocess import Preprocess
 
 Reasons = dict[str, str]  # key of an unreadable image to what is wrong with it

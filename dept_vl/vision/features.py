@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dept_vl.registry import did_you_mean
-from dept_vl.untrusted.json_text import parse_json
+from dept_vl.untrusted.json_files import parse_json
 from dept_vl.vision.shards import DamagedStore, open_shard
 
 STORED_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

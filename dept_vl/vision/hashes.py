@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dept_vl.untrusted.json_text import parse_json
+from dept_vl.untrusted.json_files import parse_json
 from dept_vl.vision.shards import write_whole
 
 # A file changed twice within a clock tick can keep its time stamp: what is this young is not remembered.

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from dept_vl.vision.images import MAX_PIXELS
+from dept_vl.untrusted.images import MAX_PIXELS
 
 RESIZES = ("squash", "model")
 

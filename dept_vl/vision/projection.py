@@ -12,11 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dept_vl.part import Part
+
 EPSILON = 1e-6  # T5's layer norm
 POSITION_STD = 0.02  # as CLIP's and BERT's learned positions start
 
 
-class VisualProjection(nn.Module):
+class VisualProjection(Part):
     """Features of a frozen CLIP to the width of the language model, in fp32 whatever the features' dtype.
 
     Weights: in_dim * d_model + d_model (linear) + d_model (norm) + num_patches * d_model (positions);
@@ -42,7 +44,7 @@ class VisualProjection(nn.Module):
         for name, size in (("in_dim", in_dim), ("d_model", d_model), ("num_patches", num_patches)):
             if size < 1:
                 raise ValueError(f"VisualProjection: wanted {name} >= 1, given {size}")
-        self.in_dim, self.d_model, self.num_patches = in_dim, d_model, num_patches
+        self.in_dim, self.token_dim, self.num_patches = in_dim, d_model, num_patches
         self.linear = nn.utils.skip_init(nn.Linear, in_dim, d_model, device=torch.get_default_device())
         self.norm_weight = nn.Parameter(torch.ones(d_model))
         self.positions = nn.Parameter(torch.empty(num_patches, d_model))
@@ -63,3 +65,6 @@ class VisualProjection(nn.Module):
             hidden = self.linear(features.to(self.linear.weight.dtype)).float()
         hidden = hidden * torch.rsqrt(hidden.square().mean(dim=-1, keepdim=True) + EPSILON)
         return self.scale * (hidden * self.norm_weight + self.positions)
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"projection": list(self.parameters())}

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dept_vl.untrusted.json_text import parse_json
+from dept_vl.untrusted.json_files import parse_json
 
 _SHARE = "share"
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from dept_vl.registry import DeptVLWarning
 from dept_vl.vision.batches import Reasons, UnstorableFeatures, run_clip
 from dept_vl.vision.clip import FrozenClip
 from dept_vl.vision.features import MANIFEST, STORED_DTYPES, FeatureStore
@@ -117,7 +118,7 @@ def extract(
         _refuse(store.unreadable, len(files), on_unreadable)
         if store.unreadable:
             hint = f" and not in the feature store {place} (delete it to try them again)"
-            warnings.warn(str(UnreadableImages(store.unreadable, len(files), hint)), stacklevel=2)
+            warnings.warn(str(UnreadableImages(store.unreadable, len(files), hint)), DeptVLWarning, stacklevel=2)
     gather(None)  # no process goes on with what the first one refuses
     return FeatureStore.open(place) if store is None else store
 
@@ -164,7 +165,7 @@ def _find(place: Path) -> FeatureStore | None:
     try:
         return FeatureStore.open(place)
     except DamagedStore as error:
-        warnings.warn(f"making the damaged part of a feature store anew: {error}", stacklevel=3)
+        warnings.warn(f"making the damaged part of a feature store anew: {error}", DeptVLWarning, stacklevel=3)
         return None
 
 
@@ -221,7 +222,7 @@ def _read_finished(path: Path, address: str, shape: tuple[int, int]) -> ShardFil
     try:
         _, header = open_shard(path, address, shape)
     except DamagedStore as error:
-        warnings.warn(f"making a damaged shard anew: {error}", stacklevel=4)
+        warnings.warn(f"making a damaged shard anew: {error}", DeptVLWarning, stacklevel=4)
         return None
     # Unreadable images are tried again: what kept a file from being read may have passed.
     return None if header.unreadable else header

@@ -23,13 +23,15 @@ def test_an_unknown_adapter_gets_a_suggestion(init):
 
 
 def test_an_unknown_argument_gets_a_suggestion(init):
-    message = r"wanted num_virtual_tokens; given unknown num_tokens\. Did you mean 'num_virtual_tokens'\?"
+    message = r"wanted the arguments num_virtual_tokens; given unknown num_tokens\. Did you mean 'num_virtual_tokens'\?"
     with pytest.raises(BadAdapterArguments, match=message):
         build_adapter("pt", init, {"num_tokens": 4})
 
 
 def test_a_missing_argument_is_named(init):
-    message = r"adapter 'dept': wanted num_virtual_tokens, r, max_length, lora_alpha; given no r, max_length\."
+    message = (
+        r"adapter 'dept': wanted the arguments num_virtual_tokens, r, max_length, lora_alpha; given no r, max_length\."
+    )
     with pytest.raises(BadAdapterArguments, match=message):
         build_adapter("dept", init, {"num_virtual_tokens": 4})
 
@@ -40,22 +42,21 @@ def test_the_generator_is_no_argument_of_a_config(init):
 
 
 @pytest.mark.parametrize(
-    "config, message",
+    ("token_dim", "changes", "state", "message"),
     [
-        ({"num_virtual_tokens": 4}, "adapter 'pt': wanted token_dim to be an integer >= 1, given None"),
-        (
-            {"num_virtual_tokens": -4, "token_dim": 8},
-            "wanted num_virtual_tokens to be an integer >= 1, given -4",
-        ),
-        (
-            {"num_virtual_tokens": 4, "token_dim": 8, "trained_length": -1},
-            "wanted trained_length to be an integer >= 0, given -1",
-        ),
+        (0, {}, {}, "token_dim .*, given 0"),
+        (8, {"num_virtual_tokens": -4}, {}, "num_virtual_tokens .*, given -4"),
+        (8, {}, {"trained_length": -1}, "trained_length .*, given -1"),
     ],
 )
-def test_a_config_with_bad_sizes_is_refused(config, message):
+def test_a_config_with_bad_sizes_is_refused(token_dim, changes, state, message):
     with pytest.raises(BadAdapterSize, match=message):
-        from_config("pt", config)
+        from_config("dept", token_dim, {"num_virtual_tokens": 4, "r": 2, "max_length": 6, **changes}, state)
+
+
+def test_an_adapter_without_state_takes_none():
+    with pytest.raises(ValueError, match="PromptTuning: wanted no state, given {'trained_length': 3}"):
+        from_config("pt", 8, {"num_virtual_tokens": 4}, {"trained_length": 3})
 
 
 def test_every_adapter_knows_its_name(init):

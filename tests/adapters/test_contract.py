@@ -209,11 +209,12 @@ def test_a_fold_is_a_copy_of_constants(adapter, d_model):
 
 
 def test_config_and_weights_rebuild_the_adapter(adapter, make_batch: Batch):
-    adapter.trained_length = 2
-    state = torch.get_rng_state()
-    rebuilt = from_config(name_of(adapter), json.loads(json.dumps(adapter.config())))
-    assert torch.equal(torch.get_rng_state(), state)
-    assert type(rebuilt) is type(adapter) and rebuilt.config() == adapter.config()
+    adapter.observe(2)
+    random = torch.get_rng_state()
+    config, state = json.loads(json.dumps([adapter.config(), adapter.state()]))
+    rebuilt = from_config(name_of(adapter), adapter.token_dim, config, state)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert type(rebuilt) is type(adapter) and (rebuilt.config(), rebuilt.state()) == (adapter.config(), adapter.state())
     rebuilt.load_state_dict(adapter.state_dict())
     batch = make_batch([3, 9])
     assert torch.equal(rebuilt.eval()(*batch)[0], adapter(*batch)[0])

@@ -67,7 +67,9 @@ def test_rows_that_training_never_reached_count_as_zero(adapter, trained_length,
     everything = adapter.fold().shift
     in_training, _ = adapter.train()(embeds, mask)
 
-    adapter.trained_length = trained_length
+    if not adapter.state() and "max_length" not in adapter.config():
+        return  # an adapter without a shift has nothing to observe
+    adapter.load_state({"trained_length": trained_length})
     assert torch.equal(adapter(embeds, mask)[0], in_training)  # training uses, and so trains, all rows
     out, _ = adapter.eval()(embeds, mask)
     assert torch.equal(text_of(adapter, out)[:, trained_length:], embeds[:, trained_length:])

@@ -28,7 +28,7 @@ def test_the_prompt_is_u_diag_relu_sigma_v():
 def test_there_are_as_many_entries_as_the_prompt_can_have_directions_unless_r_says_fewer(num, d_model, r, k):
     adapter = probe(num, d_model, r)
     assert adapter.probe_U.shape == (num, k) and adapter.probe_V.shape == (k, d_model)
-    assert adapter.config() == {"num_virtual_tokens": num, "r": k, "token_dim": d_model, "trained_length": None}
+    assert adapter.config() == {"num_virtual_tokens": num, "r": k}
     assert adapter.diagnostics() == {"positive": k, "negative": 0, "rank": k}
 
 

@@ -121,7 +121,7 @@ def test_a_single_candidate_asks_nothing(load):
     assert choose(backbone, *text_of(backbone, 5), tree).tolist() == [0] * 5 and len(tree) == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     rows=st.sets(st.lists(st.integers(2, 6), max_size=4).map(tuple), min_size=1, max_size=12),
     values=st.randoms(use_true_random=False),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dept_vl.backbones.prompt_cache import PromptCache
+from dept_vl.backbones.prompt_cache import PromptCache, cache_name
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
@@ -23,7 +23,7 @@ def test_a_grown_copy_leaves_the_next_one_as_it_was(load):
     model, cache, prompts = load("gpt2").model, PromptCache(), torch.randn(1, 3, 32).repeat(2, 1, 1)
     first = cache.expanded(model, prompts)
     before = [layer.keys.clone() for layer in first.layers]
-    model(inputs_embeds=torch.randn(2, 4, 32), past_key_values=first, use_cache=True)
+    model(inputs_embeds=torch.randn(2, 4, 32), use_cache=True, **{cache_name(model): first})
     for layer in first.layers:
         layer.keys.zero_()
     assert first.get_seq_length() == 7

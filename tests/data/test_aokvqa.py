@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from dept_vl.data.annotation_files import BadAnnotation
 from dept_vl.data.aokvqa import names_by_coco_id, read_aokvqa
+from dept_vl.untrusted.bad_file import BadFile
 
 
 def entry(**changes):
@@ -33,16 +33,16 @@ def test_a_real_row_of_aokvqa(real):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"questions": []}, "wanted a list at the top, given an object"),
-        ([], "wanted at least one question, given an empty list"),
+        ({"questions": []}, "`array`, got `object`"),
+        ([], "length >= 1"),
         ([entry(), entry()], r"wanted every question_id once, given 'abc' again at \[1\]"),
-        ([entry(question_id=7)], r"wanted a string at questions\[0\]\.question_id, given 7"),
-        ([entry(direct_answers=["me"])], "wanted ten answer strings in .* given 1 entries"),
-        ([{"question_id": "abc"}], r"wanted the key 'image_id' in questions\[0\]"),
+        ([entry(question_id=7)], r"`str`, got `int` - at `\$\[0\]\.question_id`"),
+        ([entry(direct_answers=["me"])], r"ten answers in questions\[0\], .* given 1"),
+        ([{"question_id": "abc"}], r"`image_id` - at `\$\[0\]`"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path, document, message):
-    with pytest.raises(BadAnnotation, match=message):
+    with pytest.raises(BadFile, match=message):
         read(tmp_path, document)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from dept_vl.data.annotation_files import BadAnnotation
 from dept_vl.data.coco import KarpathyImage, read_captions, read_karpathy
+from dept_vl.untrusted.bad_file import BadFile
 
 
 def captions(root):
@@ -50,8 +50,8 @@ def test_all_of_val2017_reads(real):
 
 def test_a_caption_without_its_image_is_refused(root):
     del root.documents["captions.json"]["images"][0]
-    message = r"captions.json: wanted an image for every caption, given none for image_id 5 \(1"
-    with pytest.raises(BadAnnotation, match=message):
+    message = r"captions.json: wanted an image for every caption, given none for image_id 1 \(1\)"
+    with pytest.raises(BadFile, match=message):
         captions(root)
 
 
@@ -59,7 +59,7 @@ def test_a_caption_without_its_image_is_refused(root):
 def test_an_id_twice_is_refused(root, key, what):
     items = root.documents["captions.json"][key]
     items.append(items[0])
-    with pytest.raises(BadAnnotation, match=f"wanted every {what} id once, given {what} id .* again"):
+    with pytest.raises(BadFile, match=f"wanted every {what} id once, given {what} id .* again"):
         captions(root)
 
 
@@ -69,7 +69,7 @@ def test_a_path_out_of_the_image_root_is_refused(root, name):
     root.karpathy()[0]["filename"] = name
     folder = root.write()
     for read, file in ((read_captions, "captions.json"), (read_karpathy, "dataset_coco.json")):
-        with pytest.raises(BadAnnotation, match=f"{file}: wanted a bare image file name"):
+        with pytest.raises(BadFile, match=f"{file}: wanted a bare image file name"):
             read(folder / file)
 
 
@@ -78,19 +78,19 @@ def test_a_path_out_of_the_image_root_is_refused(root, name):
     [
         ("cocoid", 2, "wanted every image once, given cocoid 2, COCO_val2014_.*2.jpg, again"),
         ("filename", "COCO_val2014_000000000002.jpg", "wanted every image once, given cocoid"),
-        ("split", "Train", r"wanted a split of train, restval, val, test at images\[0\], given 'Train'"),
+        ("split", "Train", r"'Train' - at `\$\.images\[0\]\.split`"),
         ("filepath", "../val2014", "wanted an image folder inside the data root, given '../val2014'"),
-        ("sentences", [{"tokens": ["a"]}], r"wanted sentences with a string 'raw' at images\[0\]"),
-        ("sentences", None, r"wanted a list at images\[0\]\.sentences, given None"),
+        ("sentences", [{"tokens": ["a"]}], r"`raw` - at `\$\.images\[0\]\.sentences\[0\]`"),
+        ("sentences", None, r"`array`, got `null` - at `\$\.images\[0\]\.sentences`"),
     ],
 )
 def test_a_broken_image_of_karpathys_file_is_refused(root, key, value, message):
     root.karpathy()[0][key] = value
-    with pytest.raises(BadAnnotation, match=message):
+    with pytest.raises(BadFile, match=message):
         karpathy(root)
 
 
 def test_karpathys_file_of_another_set_is_refused(root):
     del root.karpathy()[0]["cocoid"]  # as in dataset_flickr30k.json
-    with pytest.raises(BadAnnotation, match=r"wanted the key 'cocoid' in images\[0\]"):
+    with pytest.raises(BadFile, match=r"`cocoid` - at `\$\.images\[0\]`"):
         karpathy(root)

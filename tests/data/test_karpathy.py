@@ -1,7 +1,6 @@
 import pytest
 
 from dept_vl.data import karpathy as karpathy_module
-from dept_vl.data.annotation_files import BadAnnotation
 from dept_vl.data.coco import KarpathyImage
 from dept_vl.data.karpathy import (
     WHOLE_IMAGES,
@@ -10,6 +9,7 @@ from dept_vl.data.karpathy import (
     members_digest,
     split_questions,
 )
+from dept_vl.untrusted.bad_file import BadFile
 
 
 def images(**splits):
@@ -42,7 +42,7 @@ def test_every_question_follows_its_image():
 
 def test_a_question_whose_image_is_in_no_split_is_refused():
     message = r"f.json: wanted the image of every question \(or split 'all'.*given none .* 2 \(9000, 9001\)"
-    with pytest.raises(BadAnnotation, match=message):
+    with pytest.raises(BadFile, match=message):
         split_questions(rows(1, 9), images(train=[1]), "f.json")
 
 
@@ -54,19 +54,19 @@ def test_the_whole_set_passes_and_so_does_a_part(small_whole):
 
 def test_a_whole_set_with_other_image_counts_is_refused(small_whole):
     message = r"f: wanted the images .* \(train 3, val 2, test 1\), given train 2, val 3, test 1"
-    with pytest.raises(BadAnnotation, match=message):
+    with pytest.raises(BadFile, match=message):
         check_whole_images(images(train=[1, 2], val=[3, 4, 5], test=[6]), "f")
 
 
 def test_a_whole_set_split_anew_is_refused(small_whole):
-    with pytest.raises(BadAnnotation, match="Karpathy's val images, not a split drawn anew, given 2 other"):
+    with pytest.raises(BadFile, match="Karpathy's val images, not a split drawn anew, given 2 other"):
         check_whole_images(images(train=[1, 2, 5], val=[3, 4], test=[6]), "f")
 
 
 def test_a_whole_set_with_other_question_counts_is_refused(small_whole):
     moved = [*rows(1, 2, 4, 5, 6), *rows(4)]  # image 3 lost its questions, image 4 has theirs
     message = r"wanted the questions .* \(train 6, val 4, test 2\), given train 4, val 6, test 2"
-    with pytest.raises(BadAnnotation, match=message):
+    with pytest.raises(BadFile, match=message):
         split_questions(moved, images(train=[1, 2, 3], val=[4, 5], test=[6]), "f")
 
 
@@ -78,7 +78,7 @@ def test_the_published_lists_are_the_split_we_hold_to(real):
     val, test = ids("val"), ids("test")
     train = images(train=range(1_000_000, 1_113_287))
     check_whole_images(train | images(val=val, test=test), "f")
-    with pytest.raises(BadAnnotation, match="not a split drawn anew, given 5,000 other"):
+    with pytest.raises(BadFile, match="not a split drawn anew, given 5,000 other"):
         check_whole_images(train | images(val=[*val[1:], test[0]], test=[*test[1:], val[0]]), "f")
-    with pytest.raises(BadAnnotation, match="given train 113,288, val 4,999, test 5,000"):
+    with pytest.raises(BadFile, match="given train 113,288, val 4,999, test 5,000"):
         check_whole_images(train | images(train=val[:1], val=val[1:], test=test), "f")

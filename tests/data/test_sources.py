@@ -5,11 +5,9 @@ import shutil
 import pytest
 
 from dept_vl.data import (
-    BadAnnotation,
     EmptySplit,
     MissingFile,
     MissingImages,
-    annotation_files,
     load_aokvqa,
     load_caption,
     load_vqa,
@@ -17,6 +15,8 @@ from dept_vl.data import (
 from dept_vl.data.sources import load_caption_splits, load_vqa_splits
 from dept_vl.embedded.shapes.files import write_shapes
 from dept_vl.tasks import CaptionTask, VqaTask
+from dept_vl.untrusted import json_files
+from dept_vl.untrusted.bad_file import BadFile
 
 QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"
 
@@ -45,8 +45,8 @@ def test_a_run_of_several_splits_reads_each_file_once(root, several, one, task, 
     folder = root.write()
     splits = {"train": ("train", None), "eval": ("val", 1), "test": ("test", None), "again": ("val", None)}
     wanted = {role: one(folder, split, task, limit) for role, (split, limit) in splits.items()}
-    opened, read = [], annotation_files._read_text
-    monkeypatch.setattr(annotation_files, "_read_text", lambda path: opened.append(path) or read(path))
+    opened, read = [], json_files.read_bytes
+    monkeypatch.setattr(json_files, "read_bytes", lambda path: opened.append(path) or read(path))
     assert several(folder, splits, task) == wanted
     assert len(opened) == len(set(opened)) == files
 
@@ -141,7 +141,7 @@ def test_captions_without_karpathys_file_come_from_every_captions_file(root):
     folder = root.write()
     assert ids(load_caption(folder, "all", CaptionTask())) == [1, 2, 3, 4]
     (folder / "captions_again.json").write_text(json.dumps(one))
-    with pytest.raises(BadAnnotation, match=r"wanted every image in one captions file, given in two: 1 \("):
+    with pytest.raises(BadFile, match=r"wanted every image in one captions file, given in two: "):
         load_caption(folder, "all", CaptionTask())
 
 
@@ -158,14 +158,14 @@ def test_a_question_whose_image_cannot_be_named_is_refused(root):
         del root.documents[QUESTIONS.format(subtype)]["data_subtype"]
     del root.karpathy()[0]
     message = r"questions.json: wanted a 'data_subtype' .* neither for question_id 2 \(1000, 1001\)"
-    with pytest.raises(BadAnnotation, match=message):
+    with pytest.raises(BadFile, match=message):
         load_vqa(root.write(), "all", VqaTask())
 
 
 def test_an_annotated_image_without_its_file_is_refused_by_name(root):
     folder = root.write()
     (folder / "images" / root.names[4]).unlink()
-    message = r"the files of 1 annotated images, given 1 \(COCO_val2014_0{11}4.jpg\) not found in images"
+    message = r"the files of 1 annotated images, given 1 \('COCO_val2014_0{11}4.jpg'\) not found in images"
     for load, task in ((load_vqa, VqaTask()), (load_caption, CaptionTask())):
         with pytest.raises(MissingImages, match=message):
             load(folder, "test", task)
@@ -184,7 +184,7 @@ def test_a_whole_set_is_held_to_karpathys_counts(root, monkeypatch):
     monkeypatch.setattr("dept_vl.data.karpathy.WHOLE_IMAGES", {"train": 1, "val": 2, "test": 1})
     folder = root.write()
     for load, task in ((load_vqa, VqaTask()), (load_caption, CaptionTask())):
-        with pytest.raises(BadAnnotation, match=r"\(train 1, val 2, test 1\), given train 2, val 1, test 1"):
+        with pytest.raises(BadFile, match=r"\(train 1, val 2, test 1\), given train 2, val 1, test 1"):
             load(folder, "train", task)
 
 
@@ -212,7 +212,7 @@ def test_real_vqa_questions_of_split_all(real):
     first = loaded.examples[0]
     assert first.source == "vqa: Is this train headed towards or from the orange building?"
     assert first.targets[0] == "from" and loaded.image_paths[first.image].is_file()
-    with pytest.raises(BadAnnotation, match=r"wanted the image of every question \(or split 'all'.* 14 \("):
+    with pytest.raises(BadFile, match=r"wanted the image of every question \(or split 'all'.* 14 \("):
         load_vqa(real / "coco_open", "train", VqaTask())
 
 

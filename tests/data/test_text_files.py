@@ -7,8 +7,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from dept_vl.data.annotation_files import BadAnnotation
 from dept_vl.data.text_files import read_rows
+from dept_vl.untrusted.bad_file import BadFile
 
 ROWS = [{"text": 'An "odd" kettle, blue', "label": "1"}, {"text": "Ein Käse", "label": "0"}]
 DOCUMENTS = {
@@ -99,9 +99,7 @@ def test_one_json_object_is_one_row(tmp_path):
 def test_a_row_with_too_many_cells_names_file_and_line(tmp_path, name):
     mark = "\t" if name == "x.tsv" else ","
     path = write(tmp_path, name, f"text{mark}label\na{mark}1\nb{mark}0{mark}extra\n")
-    with pytest.raises(
-        BadAnnotation, match=rf"{name}: wanted 2 cells in line 3 \(text, label\), given 3: 'b | 0 | extra'"
-    ):
+    with pytest.raises(BadFile, match=rf"{name}: wanted 2 cells in line 3 \(text, label\), given 3: 'b | 0 | extra'"):
         read_rows(path)
 
 
@@ -117,7 +115,7 @@ def test_a_row_with_too_few_cells_is_handed_back_as_an_error(tmp_path, name):
 @pytest.mark.parametrize("data", [b"", b"\n", b"\xef\xbb\xbf"], ids=["nothing", "line end", "byte order mark"])
 def test_an_empty_file_is_refused(tmp_path, name, data):
     for columns in ((), ("text", "label")):
-        with pytest.raises(BadAnnotation, match=rf"{name}: wanted at least one row, given an empty file"):
+        with pytest.raises(BadFile, match=rf"{name}: wanted at least one row, given an empty file"):
             read_rows(write(tmp_path, name, data), columns)
 
 
@@ -125,7 +123,7 @@ def test_an_empty_file_is_refused(tmp_path, name, data):
     ("name", "data"), [("x.tsv", "text\tlabel\n"), ("x.json", "[]"), ("x.parquet", parquet_bytes([]))]
 )
 def test_a_file_without_rows_is_refused(tmp_path, name, data):
-    with pytest.raises(BadAnnotation, match=rf"{name}: wanted at least one row, given an empty file"):
+    with pytest.raises(BadFile, match=rf"{name}: wanted at least one row, given an empty file"):
         read_rows(write(tmp_path, name, data))
 
 
@@ -149,19 +147,19 @@ def test_a_file_without_rows_is_refused(tmp_path, name, data):
             gzip.compress(b'{"a": 1}\n' * 50, mtime=0)[:-9],
             r"x\.jsonl\.gz: wanted a whole gzip file, given a cut",
         ),
-        ("x.tsv.gz", b"text\tlabel\n", r"x\.tsv\.gz: wanted a whole gzip file"),
+        ("x.tsv.gz", gzip.compress(b"text\tlabel\n")[:-9], r"x\.tsv\.gz: wanted a whole gzip file"),
         ("x.tvs", b"text\tlabel\n", r"x\.tvs: wanted a name that ends in one of \.tsv, .*, given .*mean .\.tsv"),
         ("x", b"", r"x: wanted a name that ends in one of .*, given 'no ending'"),
     ],
 )  # fmt: skip
 def test_a_broken_file_names_itself_and_the_line(tmp_path, name, data, message):
-    with pytest.raises(BadAnnotation, match=message):
+    with pytest.raises(BadFile, match=message):
         read_rows(write(tmp_path, name, data))
 
 
 @pytest.mark.parametrize("name", ["x.tsv", "x.jsonl", "x.parquet"])
 def test_an_absent_file_is_refused(tmp_path, name):
-    with pytest.raises(BadAnnotation, match=rf"{name}: wanted a"):
+    with pytest.raises(BadFile, match=rf"{name}: wanted a"):
         read_rows(tmp_path / name)
 
 
@@ -188,12 +186,12 @@ BOMBS = {
 def test_a_parquet_file_that_unpacks_to_far_more_is_refused(tmp_path, bomb):
     path = tmp_path / "rows.parquet"
     pyarrow.parquet.write_table(BOMBS[bomb], path, compression="zstd")
-    with pytest.raises(BadAnnotation, match="wanted a parquet file of a fair size, given one that unpacks to"):
+    with pytest.raises(BadFile, match="wanted a parquet file of a fair size, given one that unpacks to"):
         read_rows(path)
 
 
 def test_a_gzip_bomb_is_refused(tmp_path):
     path = tmp_path / "rows.tsv.gz"
     path.write_bytes(gzip.compress(bytes(20 * 2**20)))
-    with pytest.raises(BadAnnotation, match="wanted a whole gzip file, given one that unpacks to more than 8,388,608"):
+    with pytest.raises(BadFile, match="wanted a whole gzip file, given one that unpacks to more than 8,388,608"):
         read_rows(path)

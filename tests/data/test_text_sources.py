@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from dept_vl.data.annotation_files import BadAnnotation, MissingFile
+from dept_vl.data.data_root import BadFile, MissingFile
 from dept_vl.data.few_shot import BadFewShot, FewShot
 from dept_vl.data.sources import EmptySplit
 from dept_vl.data.text_sources import HubError, WrongSizes, load_text
@@ -129,9 +129,7 @@ def test_the_first_alternative_wins(root):
 
 def test_two_copies_of_a_file_are_refused(root):
     put(root / "Kettles" / "train.tsv.gz", gzip.compress(tsv(ROWS).encode()))
-    with pytest.raises(
-        BadAnnotation, match=r"train\.tsv\.gz: wanted one copy of train\.tsv, given a second one beside"
-    ):
+    with pytest.raises(BadFile, match=r"train\.tsv\.gz: wanted one copy of train\.tsv, given a second one beside"):
         load_text(root, "train", TASK)
 
 
@@ -149,7 +147,7 @@ def test_a_hub_download_is_read_shard_by_shard(tmp_path, place):
 
 def test_a_lost_shard_is_noticed(tmp_path):
     put(tmp_path / "small" / "train-00000-of-00002.parquet", parquet(ROWS[:20]))
-    with pytest.raises(BadAnnotation, match="train-00000-of-00002.parquet: wanted 2 shards beside each other, given 1"):
+    with pytest.raises(BadFile, match="train-00000-of-00002.parquet: wanted 2 shards beside each other, given 1"):
         load_text(tmp_path, "train", TASK)
 
 
@@ -231,7 +229,7 @@ def test_unfolded_records_are_numbered_as_rows(tmp_path):
     assert load_text(tmp_path / "other", "train", task) == loaded
     put(tmp_path / "Kettles" / "train.json", json.dumps({"shelves": None}))
     message = r"train\.json: wanted record 1 in the set's official form, given TypeError: .*, with shelves"
-    with pytest.raises(BadAnnotation, match=message):
+    with pytest.raises(BadFile, match=message):
         load_text(tmp_path, "train", task)
 
 
@@ -289,9 +287,7 @@ def test_a_whole_set_has_the_published_sizes(root):
 def test_short_lines_belong_to_a_whole_set_only(root):
     lines = tsv(ROWS).splitlines(keepends=True)
     put(root / "Kettles" / "train.tsv", "".join([*lines[:4], "a kettle cut\n", *lines[4:]]))
-    with pytest.raises(
-        BadAnnotation, match=r"train\.tsv: wanted 2 cells in line 5 \(text, label\), given 1: 'a kettle cut'"
-    ):
+    with pytest.raises(BadFile, match=r"train\.tsv: wanted 2 cells in line 5 \(text, label\), given 1: 'a kettle cut'"):
         load_text(root, "train", TASK)
     whole = dataclasses.replace(TASK, source=dataclasses.replace(SOURCE, whole={"train": 30}))
     loaded = load_text(root, "train", whole)
@@ -330,13 +326,13 @@ def test_an_unknown_split_is_refused(root):
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        ("text\tlabel\n", BadAnnotation, r"train\.tsv: wanted at least one row, given an empty file"),
+        ("text\tlabel\n", BadFile, r"train\.tsv: wanted at least one row, given an empty file"),
         ("text\tname\na\t1\n", BadRow,
          r"train\.tsv: kettles: row 'train-0': wanted the field 'label', given text, name, id"),
         ("text\tlabel\na\t1\nb\t2\n", BadRow,
          r"train\.tsv: kettles: row 'train-1': label outside the set: wanted one of 0 \(cold\), 1 \(hot\), given '2'"),
         ("text\tlabel\na\t1\n\n", None, ""),
-        ("text\tlabel\na\t1\textra\n", BadAnnotation, r"train\.tsv: wanted 2 cells in line 2 \(text, label\), given 3"),
+        ("text\tlabel\na\t1\textra\n", BadFile, r"train\.tsv: wanted 2 cells in line 2 \(text, label\), given 3"),
     ],
 )  # fmt: skip
 def test_bad_rows_name_the_file_and_the_row(root, rows, error, message):

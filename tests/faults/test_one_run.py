@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dept_vl.run.execute import run, run_each
-from dept_vl.saved import folder_lock
+from dept_vl.untrusted import folder_lock
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from tests.faults.victims import occupy, train_rank, try_to_train
 from tests.forks import FORKS

@@ -136,7 +136,7 @@ def test_a_link_that_is_cut_ends_both_sides_and_the_run_resumes_to_the_same_byte
         hosts.mend()
     assert TIMEOUT_S - 1 < took  # packets vanished: nothing else told either side
     for rank, each in enumerate(both):
-        assert f"LostProcess: rank {rank} of 2 processes, on " in each.said() and "Timed out waiting" in each.said()
+        assert f"rank {rank} of 2 processes, on " in each.said() and "Timed out waiting" in each.said()
     resume(hosts, config, folder, whole)
 
 
@@ -150,7 +150,7 @@ def test_a_process_that_dies_ends_both_sides_and_the_run_resumes_to_the_same_byt
     cause = both[victim].said().partition("Root Cause")[2]
     assert f"rank      : {victim} " in cause and "(SIGKILL)" in cause
     other = 1 - victim
-    assert f"LostProcess: rank {other} of 2 processes, on " in both[other].said() and "by peer" in both[other].said()
+    assert f"rank {other} of 2 processes, on " in both[other].said() and "by peer" in both[other].said()
     resume(hosts, config, folder, whole)
 
 

@@ -14,14 +14,13 @@ from PIL import Image
 from dept_vl.adapters import build_adapter
 from dept_vl.config import BadConfig, Experiment, load_experiment, parse_experiment
 from dept_vl.data import EmptySplit
-from dept_vl.data.annotation_files import BadAnnotation, MissingFile
 from dept_vl.data.coco import read_captions
-from dept_vl.data.image_files import MissingImages
+from dept_vl.data.data_root import BadFile, MissingFile, MissingImages
 from dept_vl.data.sources import load_aokvqa, load_caption, load_vqa
 from dept_vl.data.text_files import read_rows
 from dept_vl.data.text_sources import load_text
 from dept_vl.data.text_splits import BadSplit
-from dept_vl.metrics import BadFile, MissingPrediction, score_vqa_files
+from dept_vl.metrics import MissingPrediction, score_vqa_files
 from dept_vl.registry import UnknownName
 from dept_vl.reproduction.files import load_row
 from dept_vl.reproduction.typed import BadTableFile
@@ -32,9 +31,9 @@ from dept_vl.tasks.caption import CaptionTask
 from dept_vl.tasks.text_task import BadRow
 from dept_vl.tasks.vqa import VqaTask
 from dept_vl.train.resumable import BadCheckpoint, load_checkpoint, rng_states, save_checkpoint
+from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.vision import FrozenClip, VisualProjection
 from dept_vl.vision.features import MANIFEST, FeatureStore, MissingFeatures
-from dept_vl.vision.images import UnreadableImage, open_image
 from dept_vl.vision.shards import DamagedStore
 from dept_vl.vision.store import extract
 from tests.data.conftest import ANNOTATIONS, QUESTIONS, Root
@@ -127,7 +126,7 @@ def annotations(folder: Path) -> dict[str, Target]:
         "captions, gzip": ("packed/captions.json.gz", lambda: read_captions(packed)),
         "aokvqa": ("aokvqa_v1p0_train.json", lambda: load_aokvqa(root.folder, "train", vqa)),
     }
-    errors = (BadAnnotation, MissingFile, EmptySplit, MissingImages)
+    errors = (BadFile, MissingFile, EmptySplit, MissingImages)
     return {name: Target(root.folder / file, read, errors) for name, (file, read) in files.items()}
 
 
@@ -138,7 +137,7 @@ def text(folder: Path) -> dict[str, Target]:
     rows = [{"question": f"is it {n}", "passage": "It is.", "label": n % 2 == 0, "idx": n} for n in range(12)]
     for name in ("train", "val"):
         (superglue / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    errors = (BadAnnotation, BadRow, BadSplit, EmptySplit, MissingFile)
+    errors = (BadFile, BadRow, BadSplit, EmptySplit, MissingFile)
     files = {"cola": "CoLA/train.tsv", "boolq": "BoolQ/train.jsonl"}
     tables = folder / "tables"
     tables.mkdir()
@@ -147,7 +146,7 @@ def text(folder: Path) -> dict[str, Target]:
     (tables / "rows.csv").write_text('text,label\n"a, ""b""",0\nc,1\n')
     (tables / "rows.json").write_text(json.dumps([{"text": "a", "label": n} for n in range(3)]))
     loose = {
-        f"{file.suffix[1:]} rows": Target(file, lambda file=file: read_rows(file), (BadAnnotation,))
+        f"{file.suffix[1:]} rows": Target(file, lambda file=file: read_rows(file), (BadFile,))
         for file in sorted(tables.iterdir())
     }
     return loose | {

@@ -73,7 +73,7 @@ def test_a_broken_file_is_read_or_refused_by_name(kind, kinds):
     refused = []
 
     @settings(
-        max_examples=INPUTS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=INPUTS, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
     )  # fmt: skip
     @given(data=mutated(good))
     def attack(data: bytes) -> None:

@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 
 from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, OptimConfig, TaskConfig, VisionConfig
-from dept_vl.data.image_files import locate_images
+from dept_vl.data.data_root import locate_images
 from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.run import build, check, fit, resolve, start
 from dept_vl.run.images import load_clip
@@ -74,7 +74,7 @@ def experiment(folder: Path, *, steps: int = 1, batch_size: int = 4, log: int = 
         save_steps=max(1, steps // 4),
         num_threads=1,
         progress=False,
-        adapter=AdapterConfig("dept", num_virtual_tokens=3, r=2, max_length=16),
+        adapter=AdapterConfig("dept", {"num_virtual_tokens": 3, "r": 2, "max_length": 16}),
         backbone=BackboneConfig(str(folder / "t5"), dropout=True),
         vision=VisionConfig(
             f"local-dir:{folder / 'clip'}", feature_dir=str(folder / "features"), resident=False, **vision

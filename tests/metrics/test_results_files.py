@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from dept_vl.metrics.files import BadFile, read_json, read_references, score_caption_files, score_vqa_files
+from dept_vl.metrics.files import read_references, score_caption_files, score_vqa_files
 from dept_vl.metrics.ids import MissingPrediction
+from dept_vl.untrusted.bad_file import BadFile
+
+CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 
 
 def write(folder: Path, name: str, value: Any) -> Path:
@@ -64,9 +67,21 @@ def test_caption_files_are_scored_flat(caption, no_java):
     assert read_references(caption["annotations"]) == {7: ["A dog.", "a brown dog"], 8: ["two cats"]}
 
 
-def test_a_gzipped_file_is_known_by_its_bytes_and_a_byte_order_mark_is_passed_over(tmp_path):
-    assert read_json(write(tmp_path, "a.json", gzip.compress(b"[1]"))) == [1]
-    assert read_json(write(tmp_path, "b.json", b"\xef\xbb\xbf[2]")) == [2]
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_questions_with_fewer_than_four_answers_are_refused(vqa, tmp_path, number):
+    rows = [annotation(70, ["yes"] * 10), annotation(71, ["two"] * number)]
+    vqa["annotations"] = write(tmp_path, "few.json", {"annotations": rows})
+    with pytest.raises(BadFile, match=f"few.json: .* question 71: wanted at least 4 .* given {number} "):
+        score_vqa_files(**vqa)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_cases_from_the_field_are_refused(number):
+    if not CASES.is_dir():
+        pytest.skip("skipped: no ../shared")
+    files = [CASES / "vqa_few_answers" / f"{kind}{number}.json" for kind in "rqa"]
+    with pytest.raises(BadFile, match=f"a{number}.json: .* wanted at least 4 reference answers"):
+        score_vqa_files(*files)
 
 
 VQA_BREAKS = {
@@ -80,42 +95,42 @@ VQA_BREAKS = {
         gzip.compress(b"[1, 2, 3]" * 99)[:-9],
         "wanted a whole gzip file, given a cut or broken",
     ),
-    "not text": ("results", b"\xff\xfe\xff", "wanted UTF-8 text, given other bytes"),
-    "results an object": ("results", {"a": 1}, "wanted a list of objects at the top, given an object"),
+    "not text": ("results", b"\xff\xfe\xff", "wanted"),
+    "results an object": ("results", {"a": 1}, "`array`, got `object`"),
     "results of numbers": (
         "results",
         [70],
-        r"wanted only objects in the list at the top, given a number at \[0\]",
+        r"`object`, got `int` - at `\$\[0\]`",
     ),
     "no answer": (
         "results",
         [{"question_id": 70}],
-        "wanted the key 'answer' in every entry, given an entry without",
+        r"`answer` - at `\$\[0\]`",
     ),
     "answer a number": (
         "results",
         [{"question_id": 70, "answer": 2}],
-        "wanted a string as answer, given a number in",
+        r"`str`, got `int` - at `\$\[0\]\.answer`",
     ),
     "id a truth": (
         "results",
         [{"question_id": True, "answer": "a"}],
-        "a whole number or a string as question_id, giv",
+        r"`int \| str`, got `bool` - at `\$\[0\]\.question_id`",
     ),
     "twice": (
         "results",
         [{"question_id": 70, "answer": "a"}] * 2,
-        r"wanted every question_id once, given 1 repeated \(70\)",
+        r"wanted every question_id once, given repeated: 1 \(70\)",
     ),
     "questions a list": (
         "questions",
         [],
-        "wanted an object with the key 'questions' at the top, given a list",
+        "`object`, got `array`",
     ),
     "questions of captions": (
         "questions",
         {"images": []},
-        r"wanted the key 'questions' at the top, given only \['im",
+        "`questions`",
     ),
     "questions twice": (
         "questions",
@@ -125,27 +140,27 @@ VQA_BREAKS = {
     "question alone": (
         "questions",
         {"questions": [{"question_id": key} for key in (70, 71, 72)]},
-        r"wanted an annotation for every question, given none for 1 of 3 \(72\)",
+        r"wanted an annotation for every question, given none for 1 \(72\) of 3",
     ),
     "annotation alone": (
         "questions",
         {"questions": [{"question_id": 71}]},
-        r"wanted a question for every annotation, given none for 1 of 2 \(70\)",
+        r"wanted a question for every annotation, given none for 1 \(70\) of 2",
     ),
     "annotations twice": (
         "annotations",
-        {"annotations": [annotation(70, ["a"]), annotation(70, ["b"])]},
-        r"wanted every question_id once, given 1 repeated \(70\)",
+        {"annotations": [annotation(70, ["a"] * 4), annotation(70, ["b"] * 4)]},
+        r"wanted every question_id once, given repeated: 1 \(70\)",
     ),
     "no answers": (
         "annotations",
-        {"annotations": [annotation(70, []), annotation(71, ["a"])]},
-        r"wanted a list of answer objects for question 70, given \[\]",
+        {"annotations": [annotation(70, []), annotation(71, ["a"] * 4)]},
+        "question 70: wanted at least 4 reference answers .* given 0",
     ),
     "bare answers": (
         "annotations",
         {"annotations": [annotation(70, ["a"]) | {"answers": ["a"]}, annotation(71, ["a"])]},
-        "wanted a list of answer objects for question 70",
+        r"`object`, got `str` - at `\$\.annotations\[0\]\.answers\[0\]`",
     ),
 }
 
@@ -164,24 +179,24 @@ CAPTION_BREAKS = {
     "results twice": (
         "results",
         [{"image_id": 7, "caption": "a"}] * 2,
-        r"every image_id once, given 1 repeated \(7\)",
+        r"every image_id once, given repeated: 1 \(7\)",
     ),
-    "no caption": ("results", [{"image_id": 7, "answer": "a"}], "wanted the key 'caption' in every entry"),
-    "caption null": ("results", [{"image_id": 7, "caption": None}], "wanted a string as caption, given null"),
+    "no caption": ("results", [{"image_id": 7, "answer": "a"}], "`caption`"),
+    "caption null": ("results", [{"image_id": 7, "caption": None}], r"`str`, got `null` - at `\$\[0\]\.caption`"),
     "image alone": (
         "annotations",
         {"images": [{"id": 7}, {"id": 9}], "annotations": [{"image_id": 7, "id": 1, "caption": "a"}]},
-        r"wanted a caption for every image, given none for 1 of 2 \(9\)",
+        r"wanted a caption for every image, given none for 1 \(9\) of 2",
     ),
     "caption alone": (
         "annotations",
         {"images": [{"id": 7}], "annotations": [{"image_id": i, "id": i, "caption": "a"} for i in (7, 8)]},
-        r"wanted an image for every caption, given none for 1 of 2 \(8\)",
+        r"wanted an image for every caption, given none for 1 \(8\) of 2",
     ),
     "caption ids twice": (
         "annotations",
         {"annotations": [{"image_id": 7, "id": 1, "caption": "a"}] * 2},
-        r"wanted every id once, given 1 repeated \(1\)",
+        r"wanted every id once, given repeated: 1 \(1\)",
     ),
 }
 
@@ -201,5 +216,5 @@ def test_a_missing_prediction_or_file_is_an_error(vqa, caption, tmp_path):
     vqa["results"].write_text('[{"question_id": "70", "answer": "yes"}]')
     with pytest.raises(MissingPrediction, match="2 missing \\(70, 71\\), 1 unknown \\('70'\\)"):
         score_vqa_files(**vqa)
-    with pytest.raises(BadFile, match="absent.json: wanted a readable file, given No such file"):
-        read_json(tmp_path / "absent.json")
+    with pytest.raises(BadFile, match="absent.json: wanted a readable file"):
+        score_caption_files(tmp_path / "absent.json", caption["annotations"])

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,11 @@ from hypothesis import strategies as st
 from dept_vl.metrics.ids import MissingPrediction
 from dept_vl.metrics.vqa import (
     PROTOCOLS,
+    TooFewAnswers,
     flatten_whitespace,
     normalise_answer,
     process_punctuation,
     score_vqa,
-    soft_scores,
     vqa_accuracy,
 )
 from dept_vl.registry import UnknownName
@@ -98,7 +97,6 @@ def test_the_default_protocol_is_the_official_one_of_2021():
 def test_leave_one_out_of_ten_is_exact(matches, accuracy):
     answers = ["cat"] * matches + [f"dog {i}" for i in range(10 - matches)]
     assert vqa_accuracy("cat", answers) == accuracy
-    assert soft_scores(answers).get("cat", 0) == accuracy
 
 
 @given(prediction=words | st.text(max_size=6), answers=ten_answers, protocol=protocols)
@@ -110,23 +108,9 @@ def test_accuracy_is_one_of_five_fractions_whatever_the_order(prediction, answer
     assert answers == before
 
 
-@given(prediction=words, answers=st.lists(words, min_size=1, max_size=12), protocol=protocols)
+@given(prediction=words, answers=st.lists(words, min_size=4, max_size=12), protocol=protocols)
 def test_accuracy_stays_a_fraction_for_any_number_of_annotators(prediction, answers, protocol):
     assert 0 <= vqa_accuracy(prediction, answers, protocol) <= 1
-
-
-@given(answers=ten_answers)
-def test_soft_scores_are_what_normalised_answers_earn(answers):
-    scores = soft_scores(answers)
-    assert "" not in scores and set(scores.values()) <= {0.3, 0.6, 0.9, 1.0}
-    normalised = [normalise_answer(answer) for answer in answers]
-    assert list(scores) == [answer for answer in dict.fromkeys(normalised) if answer]
-    for answer, score in scores.items():
-        assert score == pytest.approx(min(1, 0.3 * Counter(normalised)[answer]))
-
-
-def test_soft_scores_may_leave_nothing():
-    assert soft_scores(["the", "a", "..."]) == {}
 
 
 ANSWERS = {1: ["yes"] * 10, 2: ["two"] * 6 + ["three"] * 4, "q3": ["a cat"] * 3 + ["dog"] * 7}
@@ -163,20 +147,28 @@ def test_missing_and_unknown_ids_are_counted_and_named():
         "wanted one prediction for each of 3 question ids, given 2: 2 missing (1, 'q3'), 1 unknown (7)"
     )
     with pytest.raises(MissingPrediction, match="10 missing \\(0, 1, 2, 3, 4, ...\\), 0 unknown$"):
-        score_vqa({}, {i: ["yes"] for i in range(10)}, {}, {})
+        score_vqa({}, {i: ["yes"] * 10 for i in range(10)}, {}, {})
     with pytest.raises(MissingPrediction, match="wanted at least one question to score, given none"):
         score_vqa({}, {}, {}, {})
 
 
 def test_an_unknown_protocol_is_refused_with_a_suggestion():
     with pytest.raises(UnknownName, match="'official-2020': wanted one of official-2021, .* Did you mean 'official-20"):
-        vqa_accuracy("yes", ["yes"], "official-2020")
+        vqa_accuracy("yes", ["yes"] * 10, "official-2020")
 
 
-@pytest.mark.parametrize("answers", [[], "yes"])
-def test_no_answers_or_one_bare_string_is_refused(answers):
-    with pytest.raises(ValueError, match="wanted a list of at least one annotator's answer, given"):
-        vqa_accuracy("yes", answers)
+@pytest.mark.parametrize("number", range(14))
+def test_a_perfect_prediction_scores_one_or_is_refused(number):
+    if number < 4:
+        with pytest.raises(TooFewAnswers, match=f"wanted at least 4 reference answers .* given {number} "):
+            vqa_accuracy("yes", ["yes"] * number)
+    else:
+        assert vqa_accuracy("yes", ["yes"] * number) == 1.0
+
+
+def test_one_bare_string_is_refused():
+    with pytest.raises(ValueError, match="wanted a list .* given 'yes'"):
+        vqa_accuracy("yes", "yes")
 
 
 def test_predictors_score_as_with_the_official_evaluator(vqa_text: Path, shared_json):

@@ -30,7 +30,8 @@ def small_t5() -> T5ForConditionalGeneration:
 
 
 def network(model: T5ForConditionalGeneration, adapter, projection=None) -> Network:
-    return Network(Seq2SeqBackbone(model, name="t5"), adapter, projection)
+    visual = {} if projection is None else {"projection": projection}
+    return Network(Seq2SeqBackbone(model, name="t5"), {"adapter": adapter, **visual})
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_peak_memory_is_in_bytes_and_never_falls():
 
 
 def test_versions_of_what_is_installed_are_recorded(monkeypatch):
-    monkeypatch.setattr(measure, "_PACKAGES", ("torch", "no-such-package"))
+    monkeypatch.setattr(measure, "PACKAGES", ("torch", "no-such-package"))
     assert measure.packages() == {"torch-version": torch.__version__.partition("+")[0]} or measure.packages() == {
         "torch-version": torch.__version__
     }

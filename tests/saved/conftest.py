@@ -91,11 +91,14 @@ def save(tmp_path, backbone_identity, vision_identity, task, facts, projection):
     """Save an adapter with the projection beside it; `visual=False` for a text adapter."""
 
     def save(adapter, folder="saved", visual=True):
-        parts = (projection, vision_identity) if visual else (None, None)
         save_adapter(
-            tmp_path / folder, adapter, parts[0], backbone_identity=backbone_identity, vision_identity=parts[1],
-            task=task, card=facts,
-        )  # fmt: skip
+            tmp_path / folder,
+            {"adapter": adapter, **({"projection": projection} if visual else {})},
+            backbone_identity=backbone_identity,
+            vision_identity=vision_identity if visual else None,
+            task=task,
+            card=facts,
+        )
         return tmp_path / folder
 
     return save

@@ -1,16 +1,15 @@
 import errno
 import json
 import os
+from importlib.metadata import version
 
 import pytest
 import torch
 import yaml
 
-from dept_vl.adapters import ADAPTERS
 from dept_vl.backbones import load_backbone
 from dept_vl.model import Network
 from dept_vl.saved import SavedAdapter, UnsavableAdapter, read_adapter, save_adapter
-from dept_vl.saved.adapter_folder import PEFT_TYPES
 from dept_vl.vision import VisualProjection
 
 
@@ -20,10 +19,10 @@ def _contents(folder):
 
 def test_every_method_comes_back_as_it_was_saved(method, make_adapter, save, projection):
     adapter = make_adapter(method)
-    adapter.trained_length = 5
+    adapter.observe(5)
     saved = read_adapter(save(adapter))
     assert type(saved.adapter) is type(adapter)
-    assert saved.adapter.config() == adapter.config()
+    assert (saved.adapter.config(), saved.adapter.state()) == (adapter.config(), adapter.state())
     for name, value in adapter.state_dict().items():
         assert torch.equal(saved.adapter.state_dict()[name], value), name
     for name, value in projection.state_dict().items():
@@ -32,19 +31,14 @@ def test_every_method_comes_back_as_it_was_saved(method, make_adapter, save, pro
 
 def test_a_text_adapter_has_no_projection_and_no_vision_fields(make_adapter, save):
     saved = read_adapter(save(make_adapter(), visual=False))
-    assert saved.projection is None and saved.config["projection_type"] is None
-    assert not [name for name in saved.config if name.startswith("vision") or name == "preprocessing"]
-
-
-def test_every_method_has_a_peft_type():
-    assert set(PEFT_TYPES) == set(ADAPTERS)
+    assert list(saved.parts) == ["adapter"] and saved.projection is None and saved.config["vision"] is None
 
 
 def test_the_weights_have_the_names_that_the_network_gives_them(method, make_adapter, tiny_t5):
     adapter = make_adapter(method, d_model=32)
-    projection = VisualProjection(5, 32, 4, torch.Generator())
-    network = Network(load_backbone(str(tiny_t5)), adapter, projection)
-    ours = SavedAdapter(adapter, projection, {}, "").weights()
+    parts = {"adapter": adapter, "projection": VisualProjection(5, 32, 4, torch.Generator())}
+    network = Network(load_backbone(str(tiny_t5)), parts)
+    ours = SavedAdapter(parts, {}, "").weights()
     assert ours.keys() == network.trained_state().keys()
     assert all(torch.equal(ours[name], value) for name, value in network.trained_state().items())
 
@@ -54,13 +48,18 @@ def test_the_config_is_sorted_and_names_what_it_needs(make_adapter, save):
     config = json.loads(text)
     assert text == json.dumps(config, sort_keys=True, indent=2) + "\n"
     wanted = {
-        "peft_type": "DEPT", "library_name": "dept_vl", "task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": 3, "r": 2,
-        "max_length": 7, "lora_alpha": None, "token_dim": 8, "trained_length": None, "dept_vl_version": "0.1.0",
+        "library_name": "dept_vl", "task_type": "SEQ_2_SEQ_LM", "dept_vl_version": version("dept_vl"), "covers": "text",
         "base_model_name_or_path": "google-t5/t5-base", "revision": "main", "backbone_sha256": "a" * 64,
-        "vision_model_name": "RN101", "vision_width": 5, "vision_num_patches": 4,
+        "token_order": ["prompt", "text", "visual"],
     }  # fmt: skip
     assert {name: config[name] for name in wanted} == wanted
-    assert config["preprocessing"]["size"] == [224, 224] and config["task"]["num_beams"] == 1
+    sizes = {"num_virtual_tokens": 3, "r": 2, "max_length": 7, "lora_alpha": None}
+    assert config["parts"] == {
+        "adapter": {"name": "dept", "token_dim": 8, "args": sizes, "state": {}},
+        "projection": {"in_dim": 5, "token_dim": 8, "num_patches": 4},
+    }
+    assert config["vision"]["vision_model_name"] == "RN101" and config["task"]["num_beams"] == 1
+    assert config["vision"]["preprocessing"]["size"] == [224, 224]
 
 
 def test_two_saves_are_equal_byte_for_byte(method, make_adapter, save):
@@ -125,16 +124,21 @@ def test_a_projection_wants_the_identity_of_its_clip(
     make_adapter, projection, backbone_identity, vision_identity, facts
 ):
     with pytest.raises(UnsavableAdapter, match="together, given the projection alone"):
-        save_adapter("x", make_adapter(), projection, backbone_identity=backbone_identity, card=facts)
+        parts = {"adapter": make_adapter(), "projection": projection}
+        save_adapter("x", parts, backbone_identity=backbone_identity, card=facts)
     with pytest.raises(UnsavableAdapter, match="together, given CLIP's identity alone"):
         save_adapter(
-            "x", make_adapter(), backbone_identity=backbone_identity, vision_identity=vision_identity, card=facts
+            "x",
+            {"adapter": make_adapter()},
+            backbone_identity=backbone_identity,
+            vision_identity=vision_identity,
+            card=facts,
         )
 
 
 def test_fields_that_lack_are_named(make_adapter, backbone_identity, task, facts):
     del task["template"]
     with pytest.raises(UnsavableAdapter, match=r"task: wanted the fields .*, given no \['template'\]"):
-        save_adapter("x", make_adapter(), backbone_identity=backbone_identity, task=task, card=facts)
+        save_adapter("x", {"adapter": make_adapter()}, backbone_identity=backbone_identity, task=task, card=facts)
     with pytest.raises(UnsavableAdapter, match=r"backbone_identity: .*given no \['backbone_sha256', 'revision'\]"):
-        save_adapter("x", make_adapter(), backbone_identity={"base_model_name_or_path": "t5"}, card=facts)
+        save_adapter("x", {"adapter": make_adapter()}, backbone_identity={"base_model_name_or_path": "t5"}, card=facts)

@@ -3,7 +3,8 @@ import yaml
 
 from dept_vl.saved.card import ModelFacts, model_card, vision_hub_name
 
-CONFIG = {"base_model_name_or_path": "t5-base", "peft_type": "PROMPT_TUNING", "projection_type": None, "task": None}
+PARTS = {"adapter": {"name": "pt", "token_dim": 8, "args": {"num_virtual_tokens": 3}, "state": {}}}
+CONFIG = {"base_model_name_or_path": "t5-base", "parts": PARTS, "vision": None, "task": None}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_a_card_of_little_says_little():
         "base_model": ["t5-base"],
         "library_name": "dept_vl",
         "license": "apache-2.0",
-        "tags": ["dept_vl", "prompt_tuning"],
+        "tags": ["dept_vl", "pt"],
     }
     assert "# bare\n" in card and "x100" not in card and 'load_adapter("this/folder")' in card
 

@@ -30,7 +30,7 @@ def test_peft_loads_the_export_and_gives_the_same_logits(method, make_adapter, t
     assert (config.base_model_name_or_path, config.num_transformer_submodules) == (str(tiny_t5), 1)
 
     mask = (IDS != 0).long()
-    network = Network(load_backbone(str(tiny_t5)), adapter).eval()
+    network = Network(load_backbone(str(tiny_t5)), {"adapter": adapter}).eval()
     with torch.no_grad():
         ours = network.backbone.logits(*network.embed(Batch(IDS, mask)), LABELS)
         base = AutoModelForSeq2SeqLM.from_pretrained(tiny_t5).eval()  # its own: peft patches what it wraps

@@ -130,8 +130,10 @@ def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout(evaluate, vqa, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], 'expected "command" to be one of {vqa,caption,adapter}'),
-        (["vqa"], "required: vqa.results"),
+        ([], "{vqa,caption,adapter}"),
+        (["cqa"], "cqa"),
+        (["vqa"], "required: results"),
+        (["vqa", "--reslts", "r"], "Did you mean 'results'?"),
         (
             ["vqa", "--results", "r", "--questions", "q", "--annotations", "a", "--protocol", "2021"],
             "official-2021",

@@ -44,7 +44,7 @@ def clip(clip_folder):
 def save(tmp_path, backbone, clip):
     """Save an adapter of random weights for the tiny models; `visual=False` for one that reads text alone."""
 
-    def save(method="dept", folder=None, *, seed=0, visual=True, backbone_identity=None, **task):
+    def save(method="dept", folder=None, *, seed=0, visual=True, backbone_identity=None, covers="text", **task):
         generator = torch.Generator().manual_seed(seed)
         adapter = build_adapter(method, torch.randn(9, 32, generator=generator), ARGUMENTS[method], generator)
         with torch.no_grad():
@@ -55,12 +55,13 @@ def save(tmp_path, backbone, clip):
             "max_target_length": 6, "num_beams": 1, "labels": {}, "pad_token": None,
         }  # fmt: skip
         folder = tmp_path / (folder or method)
+        projection = {"projection": VisualProjection(clip.width, 32, clip.num_patches, generator)} if visual else {}
         save_adapter(
             folder,
-            adapter,
-            VisualProjection(clip.width, 32, clip.num_patches, generator) if visual else None,
+            {"adapter": adapter, **projection},
             backbone_identity=backbone_identity or backbone.identity(),
             vision_identity=clip.identity() if visual else None,
+            covers=covers,
             task=facts | task,
             card=ModelFacts(folder.name),
         )

@@ -8,9 +8,9 @@ import torch
 import dept_vl
 from dept_vl.adapters import ADAPTERS
 from dept_vl.backbones import MissingBackbone
-from dept_vl.model import Batch, Network
+from dept_vl.model import BASE, Batch, Network
 from dept_vl.saved import MismatchedBackbone, read_adapter
-from dept_vl.serve import BASE_NAME, AdaptedModel, UnknownAdapter, WrongRows
+from dept_vl.serve import AdaptedModel, UnknownAdapter, WrongRows
 from dept_vl.serve.rows import plan_rows
 from tests.tiny_models import write_tiny_clip, write_tiny_t5
 
@@ -28,7 +28,7 @@ def test_the_answers_are_those_of_the_network(save, load, backbone, clip, pictur
     """One row at a time, through the unfolded adapter and the Network that training uses."""
     folder = save("dept")
     model, saved = load(folder), read_adapter(folder)
-    network = Network(backbone, saved.adapter, saved.projection).eval()
+    network = Network(backbone, saved.parts).eval()
     wanted = []
     for picture, question in zip(pictures, QUESTIONS, strict=True):
         ids = torch.tensor([model.tokenizer(f"vqa: {question}")["input_ids"]])
@@ -61,12 +61,12 @@ def test_a_batch_that_mixes_adapters_answers_as_each_alone(save, load, pictures)
 def test_a_mixed_batch_reads_the_embeddings_of_each_alone(save, load, pictures):
     model = load(save("dept"), adapter_name="seeing")
     model.load_adapter(save("pt", visual=False), adapter_name="text")
-    names, images = ["seeing", "text", BASE_NAME, "seeing"], [pictures[0], None, None, pictures[1]]
+    names, images = ["seeing", "text", BASE, "seeing"], [pictures[0], None, None, pictures[1]]
     rows = plan_rows("vqa", images, QUESTIONS[:4], names, model.adapters)
     with torch.no_grad():
-        embeds, mask = model.embed(rows)
+        embeds, mask = model.network.embed(model.batch_of(rows))
         for place, row in enumerate(rows):
-            alone, alone_mask = model.embed([row])
+            alone, alone_mask = model.network.embed(model.batch_of([row]))
             assert mask[place].sum() == alone_mask.sum() == alone.shape[1]
             torch.testing.assert_close(embeds[place, : alone.shape[1]], alone[0], rtol=1e-5, atol=1e-5)
         ids = torch.tensor([model.tokenizer(rows[2].source)["input_ids"]])
@@ -86,7 +86,7 @@ def test_a_bank_of_many_adapters_gives_each_row_what_its_own_alone_does(number, 
     answers = bank.answer(None, asked, adapter_names=names)
     rows = plan_rows("vqa", None, asked, names, bank.adapters)
     with torch.no_grad():
-        mixed, mask = bank.embed(rows)
+        mixed, mask = bank.network.embed(bank.batch_of(rows))
     alone = load(folders[0], adapter_name=names[0])
     seen = set()
     for place, (folder, name) in enumerate(zip(folders, names, strict=True)):
@@ -94,7 +94,9 @@ def test_a_bank_of_many_adapters_gives_each_row_what_its_own_alone_does(number, 
             alone.delete_adapter(names[place - 1])
             alone.load_adapter(folder, adapter_name=name)
         with torch.no_grad():
-            embeds, own = alone.embed(plan_rows("vqa", None, [asked[place]], [name], alone.adapters))
+            embeds, own = alone.network.embed(
+                alone.batch_of(plan_rows("vqa", None, [asked[place]], [name], alone.adapters))
+            )
         assert torch.equal(mixed[place, : int(own.sum())], embeds[0]) and mask[place].sum() == own.sum()
         assert alone.answer(None, [asked[place]]) == [answers[place]]
         seen.add(embeds.numpy().tobytes())
@@ -147,7 +149,7 @@ def test_disabled_is_the_base_model(save, load):
         assert model.active_adapters == []
         base = model.answer(None, QUESTIONS)
     assert model.active_adapters == ["default"] and model.answer(None, QUESTIONS) == adapted
-    assert base == model.answer(None, QUESTIONS, [BASE_NAME] * len(QUESTIONS)) != adapted
+    assert base == model.answer(None, QUESTIONS, [BASE] * len(QUESTIONS)) != adapted
 
 
 def test_adapters_come_and_go(save, load, pictures):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dept_vl.model import BASE
 from dept_vl.saved import BadAdapterFolder
-from dept_vl.serve import BASE_NAME, UnknownAdapter, WrongRows, WrongTask
+from dept_vl.serve import UnknownAdapter, WrongRows, WrongTask
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_lists_of_one_length(model, pictures):
 def test_the_base_model_sees_no_image(model, pictures):
     message = r"row 1: '__base__' cannot see an image \(.*no projection\): wanted None in its place, given one"
     with pytest.raises(WrongRows, match=message):
-        model.answer(pictures[:2], ["what", "what"], ["seeing", BASE_NAME])
+        model.answer(pictures[:2], ["what", "what"], ["seeing", BASE])
     with model.disable_adapter(), pytest.raises(WrongRows, match="row 0: '__base__' cannot see an image"):
         model.answer(pictures[:1], ["what"])
 
@@ -85,7 +86,7 @@ def test_a_template_that_asks_for_something_else(model, save):
 
 def test_names(model, save, tmp_path):
     folder = save("dpt")
-    for taken in ("seeing", BASE_NAME):
+    for taken in ("seeing", BASE):
         with pytest.raises(UnknownAdapter, match=f"wanted one that is free, given '{taken}', which is taken"):
             model.load_adapter(folder, adapter_name=taken)
     for name in ("", "..", "a/b"):

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from dept_vl.data.annotation_files import BadAnnotation
 from dept_vl.data.text_sources import load_text
 from dept_vl.data.text_splits import split_sizes
 from dept_vl.tasks.other import OTHER
 from dept_vl.tasks.text_task import BadRow
+from dept_vl.untrusted.bad_file import BadFile
 
 TASKS = {task.name: task for task in OTHER}
 WINOGRANDE, YELP, SCITAIL, PAWS = OTHER
@@ -183,7 +183,7 @@ def test_paws_official_tsv_is_read_with_its_quotation_marks(tmp_path):
     assert examples[0].source == 'sentence1: "Go , " she said . sentence2: She said go .'
     assert [example.targets for example in examples] == [("1",), ("0",)]
     (tmp_path / "paws" / "test.tsv").write_text(text.replace("\t0\n", "\n"))
-    with pytest.raises(BadAnnotation, match=r"test\.tsv: wanted 4 cells in line 3"):
+    with pytest.raises(BadFile, match=r"test\.tsv: wanted 4 cells in line 3"):
         load_text(tmp_path, "test", PAWS)
 
 

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from dept_vl.data.annotation_files import MissingFile
+from dept_vl.data.data_root import MissingFile
 from dept_vl.data.text_sources import load_text
 from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.embedded.shapes.language import WORDINGS, word_question

@@ -1,12 +1,16 @@
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dept_vl.data.sources import load_vqa
 from dept_vl.data.vqa2 import read_annotations
-from dept_vl.metrics.vqa import normalise_answer, soft_scores
+from dept_vl.metrics.vqa import TooFewAnswers, normalise_answer
 from dept_vl.tasks import VqaTask
 from dept_vl.tasks.vqa import SOFT_SCORES, soft_targets
+from dept_vl.untrusted.bad_file import BadFile
 
 
 @pytest.mark.parametrize(("people", "score"), [(1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (7, 1.0), (10, 1.0)])
@@ -39,16 +43,36 @@ def normalised_targets(answers):
     return {normalise_answer(text): score for text, score in soft_targets(answers).items()}
 
 
+def earned(answers):
+    """What each normalised answer earns against the other nine: 0.3 for each person who gave it, at most 1."""
+    counts = Counter(normalise_answer(answer) for answer in answers)
+    return {answer: SOFT_SCORES[min(number, 4)] for answer, number in counts.items() if answer}
+
+
 @given(st.lists(SPELLINGS, min_size=10, max_size=10))
-def test_scores_are_the_metrics_soft_scores(answers):
-    assert normalised_targets(answers) == soft_scores(answers)
+def test_targets_score_what_they_earn(answers):
+    assert normalised_targets(answers) == earned(answers)
 
 
-def test_scores_are_the_metrics_soft_scores_on_real_answers(real):
+def test_targets_score_what_they_earn_on_real_answers(real):
     rows = read_annotations(real / "vqa2_text" / "vqa_annotations_test.json.gz")
     for row in rows[:1000]:
-        assert normalised_targets(row["answers"]) == soft_scores(row["answers"])
-        assert set(soft_targets(row["answers"]).values()) <= set(SOFT_SCORES[1:])
+        assert normalised_targets(row["answers"]) == earned(row["answers"])
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_question_with_fewer_than_four_answers_is_refused(number):
+    row = {"question_id": 1, "image": "x", "question": "?", "question_type": "", "answer_type": ""}
+    with pytest.raises(TooFewAnswers, match=f"wanted at least 4 .* given {number} "):
+        VqaTask().read({**row, "answers": ["red"] * number})
+
+
+def test_training_data_with_three_answers_a_question_is_refused_by_file_and_place():
+    folder = Path(__file__).resolve().parents[3] / "shared" / "cases" / "own_vqa" / "three_answers"
+    if not folder.is_dir():
+        pytest.skip("skipped: no ../shared")
+    with pytest.raises(BadFile, match=r"annotations.json: wanted ten answers in annotations\[0\], .* given 3"):
+        load_vqa(folder, "all", VqaTask())
 
 
 def test_the_question_stands_in_the_source_as_it_is():

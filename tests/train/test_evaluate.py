@@ -9,7 +9,7 @@ from dept_vl.backbones import load_backbone
 from dept_vl.data.text import encode_targets
 from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.model import Batch, Network
-from dept_vl.train.evaluate import Decoding, IncompleteEvaluation, _answerer, histogram, predict
+from dept_vl.train.evaluate import Answerer, Decoding, IncompleteEvaluation, histogram, predict
 from tests.tiny_runs import ToyFeatures, build_network, encode, randomise, toy_examples
 
 pytestmark = pytest.mark.usefixtures("afresh")
@@ -22,7 +22,7 @@ def answers(byte_t5):
 
     def answers(number=9, *, examples=None, blind=False, **decoding):
         tokenizer, encoded = encode(byte_t5, examples or toy_examples(number))
-        decoding = Decoding(**{"max_new_tokens": 4, "batch_size": 4, **decoding})
+        decoding = Decoding(**{"max_new_tokens": 4, **decoding})
         return predict(Accelerator(cpu=True), network, tokenizer, encoded, ToyFeatures(), decoding, blind=blind)
 
     return answers
@@ -63,10 +63,10 @@ def test_the_histogram_shows_a_constant_predictor():
 
 def test_free_decoding_knows_a_label_whose_case_the_tokenizer_drops():
     backbone, tokenizer = load_backbone("tiny-t5"), load_tokenizer("tiny-t5")
-    network = Network(backbone, NoAdapter(backbone.embedding_table[:0]))
+    network = Network(backbone, {"adapter": NoAdapter(backbone.embedding_table[:0])})
     said = encode_targets(tokenizer, ["True", "maybe"], "seq2seq")
     longest = max(map(len, said))
     padded = torch.tensor([[*row, *[0] * (longest - len(row))] for row in said])
     network.generate = lambda batch, **_: padded
-    answer = _answerer(network, tokenizer, Decoding(4, candidates=("False", "True"), free=True), False)
+    answer = Answerer(network, tokenizer, Decoding(4, candidates=("False", "True"), free=True))
     assert answer(Batch(torch.zeros(2, 1, dtype=torch.long), torch.ones(2, 1, dtype=torch.long))) == ["True", "maybe"]

@@ -257,17 +257,16 @@ def test_a_vision_language_run_goes_through_stages_too(deep_t5, place, tmp_path)
 def test_the_shift_may_cover_visual_tokens_as_an_ablation(byte_t5, place, tmp_path):
     vision = {"feature_dir": str(place / "features")}
     config = tiny_experiment(byte_t5, place / "clip", place / "shapes", tmp_path / "vqa", vision=vision)
-    config = dataclasses.replace(config, adapter=dataclasses.replace(config.adapter, shift_visual=True, max_length=40))
+    adapter = dataclasses.replace(config.adapter, args={**config.adapter.args, "max_length": 40})
+    config = dataclasses.replace(config, adapter=dataclasses.replace(adapter, covers="text_and_visual"))
     results = run(config)
-    run(
-        dataclasses.replace(
-            config, adapter=dataclasses.replace(config.adapter, shift_visual=False), output_dir=str(tmp_path / "text")
-        )
-    )
+    run(dataclasses.replace(config, adapter=adapter, output_dir=str(tmp_path / "text")))
     with_visual, text = (json.loads((tmp_path / name / "adapter_config.json").read_text()) for name in ("vqa", "text"))
-    assert with_visual["trained_length"] == text["trained_length"] + text["vision_num_patches"]
-    with pytest.raises(ValueError, match="wanted an adapter whose shift covers text alone, given one trained with"):
-        AdaptedModel.from_pretrained(tmp_path / "vqa", backbone=byte_t5, vision=place / "clip")
+    reached = [each["parts"]["adapter"]["state"]["trained_length"] for each in (with_visual, text)]
+    assert reached[0] == reached[1] + text["parts"]["projection"]["num_patches"]
+    model = AdaptedModel.from_pretrained(tmp_path / "vqa", backbone=byte_t5, vision=place / "clip")
+    with pytest.raises(ValueError, match="other: wanted an adapter whose shift covers text_and_visual.*covers text"):
+        model.load_adapter(tmp_path / "text", adapter_name="other")
     scored = score_adapter(
         str(tmp_path / "vqa"), "vqa", root=str(place / "shapes"), backbone=str(byte_t5), batch_size=8
     )

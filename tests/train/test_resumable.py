@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from dept_vl.saved import resumable
+from dept_vl.train import resumable
 from dept_vl.train.resumable import (
     BadCheckpoint,
     bring,

@@ -67,7 +67,7 @@ def test_the_best_checkpoint_is_restored(fit, tmp_path, network):
     assert trained.best_step == 4
     assert [each["step"] for each in trained.evaluations] == [2, 4, 6, 7]
     assert all(torch.equal(value, kept[1][name]) for name, value in network.trained_state().items())
-    assert not torch.equal(kept[1]["prompt_embeddings"], kept[3]["prompt_embeddings"])
+    assert not torch.equal(kept[1]["adapter.prompt_embeddings"], kept[3]["adapter.prompt_embeddings"])
     assert steps_kept(tmp_path / "run") == ["step_4", "step_7"]
     assert [line["evaluation"] for line in read_log(tmp_path / "run") if "evaluation" in line] == [
         {"accuracy": value} for value in (0.1, 0.7, 0.7, 0.2)

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from dept_vl.untrusted.images import open_image
 from dept_vl.vision.clip import FrozenClip
 from dept_vl.vision.features import MissingFeatures
-from dept_vl.vision.images import open_image
 from dept_vl.vision.shards import DamagedStore, open_shard, write_shard, write_whole
 from dept_vl.vision.store import FeatureStore, UnreadableImages, UnstorableFeatures, extract
 

@@ -16,9 +16,9 @@ tags: [dept_vl, shapes]
 
 _CLIP = """\
 A CLIP of open_clip: ModifiedResNet, layers (1, 1, 1, 1), width 16, 96 pixels; a text tower of 2 layers, width 96.
-Trained on pictures of Shapes scenes with full descriptions (`dept_vl/embedded/pretraining/clip.py`): {steps:,} steps of {batch}
-pictures, half of them siblings of the others with one change; AdamW {rate:g}, one cycle. Every picture is made on the
-fly; none shows a held-out scene, and the val and test pictures of the data set show nothing else.
+Trained on pictures of Shapes scenes with full descriptions (`dept_vl/embedded/pretraining/clip.py`): {steps:,} steps of
+{batch} pictures, half of them siblings of the others with one change; AdamW {rate:g}, one cycle. Every picture is made
+on the fly; none shows a held-out scene, and the val and test pictures of the data set show nothing else.
 
 16 % of the descriptions are longer than the text tower's 48 tokens and lose their end (sizes and ground of scenes with
 many things); the other form of description, in seven of ten cases, is never cut.
@@ -28,7 +28,7 @@ cell (layer 3 with 2 x 2 tokens stacked).
 """
 _T5 = """\
 A T5 v1.0 (relu, tied embeddings): d = 128, 4 + 4 layers, 4 heads of 32, feed-forward 512, and a byte-level tokenizer of
-its own. Trained in {phases} phases ({steps} steps, Adafactor with parameter scaling; `dept_vl/embedded/pretraining/t5.py`) to
+its own. Trained in {phases} phases ({steps} steps, Adafactor with parameter scaling; `embedded/pretraining/t5.py`) to
 answer questions about scenes and to describe them.
 
 **Slots, a pretraining device.** A scene is given as nine vectors behind the text, one per grid cell: the sum of the

@@ -1,6 +1,6 @@
 """The language in which tiny-t5 is pretrained: dialects, question wordings, descriptions.
 
-What pretraining withholds, so that an adapter has something to do (tests/embedded/pretraining/test_language.py holds it):
+What pretraining withholds, so that an adapter has something to do (held by tests/embedded/pretraining):
 - the downstream prompt formats: every pretraining input opens with one of the words of `DIALECTS` or "describe";
 - the label set: yes / no occurs only with number words ("speak"), digits only with true / false ("record");
 - the second wording of every question kind, and every caption form of the data set;

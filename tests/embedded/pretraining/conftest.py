@@ -4,16 +4,12 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from dept_vl.embedded import embedded
 from dept_vl.embedded.pretraining.language import ASKED, Lesson, description_lesson, question_lesson
 from dept_vl.embedded.pretraining.tokenizer import train_tokenizer
 from dept_vl.embedded.shapes.world import Scene, held_out, sample_scene
-
-settings.register_profile("busy machine", deadline=None)
-settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")

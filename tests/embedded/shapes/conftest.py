@@ -3,12 +3,8 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from dept_vl.embedded.shapes import write_shapes
-
-settings.register_profile("busy machine", deadline=None)
-settings.load_profile("busy machine")
 
 SIZES = {"train": 12, "restval": 4, "val": 5, "test": 6}
 

@@ -89,7 +89,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_a_second_generation_is_byte_identical_also_in_another_process(root, tmp_path):
-    code = f"import sys, pathlib as p, dept_vl.embedded.shapes.text as t; t.write_text_shapes(p.Path(sys.argv[1]), sizes={SIZES})"
+    write = f"t.write_text_shapes(p.Path(sys.argv[1]), sizes={SIZES})"
+    code = f"import sys, pathlib as p, dept_vl.embedded.shapes.text as t; {write}"
     command = [sys.executable, "-c", code, str(tmp_path / "other")]
     subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "PYTHONHASHSEED": "12345"}, check=True)
     assert digests(tmp_path / "other") == digests(root) and len(digests(root)) == 3 * len(NAMES) + 1

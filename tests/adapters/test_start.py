@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dept_vl.adapters import DPT, DePT, NoAdapter, PromptTuning, RankProbe, ResidualPromptTuning
-from dept_vl.adapters.transfer import WrongSource, copy_overlap
+from dept_vl.adapters.start import WrongSource
 
 WIDTH = 6
 
@@ -24,13 +24,13 @@ def dept(m: int, r: int, s: int, *, seed: int = 0, alpha: float | None = 8.0) ->
 sizes = st.integers(1, 7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(m=sizes, r=sizes, s=sizes, more_m=sizes, more_r=sizes, more_s=sizes, trained=st.integers(0, 7) | st.none())
 def test_a_target_at_least_as_large_starts_as_the_source(m, r, s, more_m, more_r, more_s, trained):
     source, target = dept(m, r, s), dept(m + more_m, r + more_r, s + more_s, seed=1, alpha=3.0)
     source.trained_length = trained
     kept = source.fold()
-    copy_overlap(source, target)
+    target.start_from(source)
     folded = target.fold()
     assert torch.equal(folded.prompt[:m], kept.prompt)
     assert torch.allclose(folded.shift[:s], kept.shift, atol=1e-4)
@@ -42,7 +42,7 @@ def test_a_target_at_least_as_large_starts_as_the_source(m, r, s, more_m, more_r
 
 def test_every_weight_of_an_extended_pair_can_still_learn():
     source, target = dept(2, 2, 3), dept(2, 4, 6, seed=1)
-    copy_overlap(source, target)
+    target.start_from(source)
     embeds, mask = torch.zeros(1, 6, WIDTH), torch.ones(1, 6, dtype=torch.int64)
     for _ in range(2):
         target.train().zero_grad()
@@ -54,16 +54,16 @@ def test_every_weight_of_an_extended_pair_can_still_learn():
 
 
 def test_what_was_not_copied_is_told():
-    assert copy_overlap(dept(4, 2, 8), dept(2, 3, 5, seed=1)) == (
+    assert dept(2, 3, 5, seed=1).start_from(dept(4, 2, 8)) == (
         "prompt rows 2 to 3 of the source were left: the target has 2",
         "shift rows 5 to 7 of the source were left: the target has 5",
         "ranks 2 to 2 of the target start anew: the source has 2",
     )
-    assert copy_overlap(dept(2, 2, 3), dept(2, 2, 3, seed=1)) == ()
-    assert copy_overlap(dept(2, 2, 3), PromptTuning(rows(2), num_virtual_tokens=2)) == (
+    assert dept(2, 2, 3, seed=1).start_from(dept(2, 2, 3)) == ()
+    assert PromptTuning(rows(2), num_virtual_tokens=2).start_from(dept(2, 2, 3)) == (
         "the low-rank pair was left: the target has no shift",
     )
-    assert copy_overlap(PromptTuning(rows(2), num_virtual_tokens=2), dept(2, 2, 3)) == (
+    assert dept(2, 2, 3).start_from(PromptTuning(rows(2), num_virtual_tokens=2)) == (
         "the low-rank pair starts anew: the source has no shift",
     )
 
@@ -71,7 +71,7 @@ def test_what_was_not_copied_is_told():
 def test_the_source_keeps_its_weights():
     source = dept(4, 2, 8)
     before = {name: value.clone() for name, value in source.state_dict().items()}
-    copy_overlap(source, dept(2, 3, 5, seed=1))
+    dept(2, 3, 5, seed=1).start_from(source)
     assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
 
 
@@ -85,23 +85,23 @@ def test_the_source_keeps_its_weights():
 )
 def test_prompt_tuning_starts_from_any_folded_prompt(make):
     source, target = make(), PromptTuning(rows(3, 5), num_virtual_tokens=3)
-    assert copy_overlap(source, target) == ()
+    assert target.start_from(source) == ()
     assert torch.equal(target.prompt_embeddings, source.fold().prompt)
 
 
 def test_factors_are_copied_where_they_overlap():
     source, target = DPT(rows(4), num_virtual_tokens=4, r=3), DPT(rows(6), num_virtual_tokens=6, r=2)
-    notes = copy_overlap(source, target)
+    notes = target.start_from(source)
     assert torch.equal(target.prompt_embedding_A[:4], source.prompt_embedding_A[:, :2])
     assert torch.equal(target.prompt_embedding_B, source.prompt_embedding_B[:2])
     assert notes[0] == "prompt_embedding_A: [4, 2] of [4, 3] went into [6, 2]"
     one, other = (ResidualPromptTuning(rows(3, n), num_virtual_tokens=3, bottleneck=2) for n in (1, 2))
-    assert copy_overlap(one, other) == () and torch.equal(one.fold().prompt, other.fold().prompt)
+    assert other.start_from(one) == () and torch.equal(one.fold().prompt, other.fold().prompt)
     one, other = (RankProbe(rows(0), num_virtual_tokens=number) for number in (3, 4))
     one.probe_sigma.data[1] = -1.0
-    copy_overlap(one, other)
+    other.start_from(one)
     assert torch.equal(other.probe_sigma, torch.tensor([1.0, -1.0, 1.0, 1.0]))
-    assert torch.equal(other.fold().prompt[:3], one.fold().prompt)
+    torch.testing.assert_close(other.fold().prompt[:3], one.fold().prompt)  # products of 4 and of 3 terms
     assert torch.equal(other.probe_U[:3, :3], one.probe_U)
 
 
@@ -116,7 +116,7 @@ def test_factors_are_copied_where_they_overlap():
 )
 def test_a_target_with_more_ranks_starts_as_the_source_and_all_of_it_can_learn(make):
     source, target = make(0), make(2)
-    copy_overlap(source, target)
+    target.start_from(source)
     assert torch.allclose(source.fold().prompt, target.fold().prompt, atol=1e-6)
     embeds, _ = target(torch.zeros(1, 1, 6), torch.ones(1, 1, dtype=torch.long))
     embeds.square().sum().backward()
@@ -135,12 +135,12 @@ def test_a_target_with_more_ranks_starts_as_the_source_and_all_of_it_can_learn(m
         (
             dept(2, 2, 2),
             DPT(rows(2), num_virtual_tokens=2, r=1),
-            "wanted a DPT source, given DePT: its prompt has no such factors",
+            "wanted a DPT source, given DePT: its weights have no counterpart there",
         ),
         (
             DPT(rows(2), num_virtual_tokens=2, r=1),
             RankProbe(rows(2), num_virtual_tokens=2),
-            "wanted a RankProbe source, given DPT: its prompt has no such factors",
+            "wanted a RankProbe source, given DPT: its weights have no counterpart there",
         ),
         (dept(2, 2, 2), NoAdapter(rows(0)), "wanted a target with weights of its own, given NoAdapter"),
         (
@@ -152,5 +152,5 @@ def test_a_target_with_more_ranks_starts_as_the_source_and_all_of_it_can_learn(m
 )
 def test_what_cannot_start_another_is_refused(source, target, message):
     with pytest.raises(WrongSource) as refusal:
-        copy_overlap(source, target)
+        target.start_from(source)
     assert str(refusal.value) == message

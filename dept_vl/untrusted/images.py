@@ -1,29 +1,18 @@
 """Image files as the picture that a person sees: RGB, upright, whole, or refused by name."""
 
+import contextlib
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000
 MAX_SCANNED = 2_000_000_000  # pixels x scans of a JPEG, a second: encoders write 10 scans, and one need cost no byte
-_BAND = 256  # rows that are converted at a time, so that a picture's copies are never all in memory
+_BAND = 64  # rows that are converted at a time, so that a picture's copies are never all in memory
 
 # Raster formats only: PIL also offers formats that start other programs (EPS runs Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
-
-_ORIENTATION_TAG = 0x0112
-# EXIF 2.32, tag Orientation: how the stored rows and columns are turned into the upright picture.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class UnreadableImage(ValueError):
@@ -55,11 +44,9 @@ def open_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 _check_size(path, image, max_pixels)
                 _check_scans(path, image)
                 image.load()
-                # After load(): PIL itself turns a TIFF while loading and then drops its tag.
-                upright = _UPRIGHT.get(_orientation(image))
-                picture = _to_rgb(image)
-        del image
-        return picture.transpose(upright) if upright is not None else picture
+                with contextlib.suppress(Exception):  # a broken EXIF block spoils the hint, not the picture
+                    ImageOps.exif_transpose(image, in_place=True)
+                return _to_rgb(image)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
@@ -87,13 +74,6 @@ def _check_scans(path: Path | str, image: Image.Image) -> None:
         most = max(1, MAX_SCANNED // (image.width * image.height))
         if scans > most:
             raise UnreadableImage(path, f"wanted at most {most:,} scans of so large a JPEG, given {scans:,}")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a broken EXIF block spoils the hint, not the picture: viewers show it unturned
-        return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dept_vl.vision.images import UnreadableImage, open_image
+from dept_vl.untrusted.images import UnreadableImage, open_image
 from tests.fuzz.bounds import forget_peak, peak
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "realdata"
@@ -210,7 +210,7 @@ def test_a_tall_picture_is_converted_in_bands_without_a_seam(tmp_path, monkeypat
         image = image.convert("RGB").quantize(50) if mode == "P" else image.convert("LA")
     image.save(tmp_path / f"tall.{suffix}", **options)
     banded = np.asarray(open_image(tmp_path / f"tall.{suffix}"))
-    monkeypatch.setattr("dept_vl.vision.images._BAND", 10_000)
+    monkeypatch.setattr("dept_vl.untrusted.images._BAND", 10_000)
     assert np.array_equal(banded, np.asarray(open_image(tmp_path / f"tall.{suffix}")))
 
 

@@ -1,6 +1,6 @@
-"""Reading one file of an adapter folder: every way in which it can be broken becomes one named error.
+"""Read tensors from strangers: safetensors, and torch's pickles with `weights_only=True` behind a check of their size.
 
-Nothing read here is ever executed: JSON, safetensors, and torch's pickles with `weights_only=True`.
+Nothing read here is ever executed, and nothing takes more memory than the file has bytes.
 """
 
 import pickletools
@@ -8,130 +8,57 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dept_vl.untrusted.json_text import NotJson, parse_json
+from dept_vl.untrusted.bad_file import BadFile
+from dept_vl.untrusted.json_files import parse_json
 
-CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
-TORCH_WEIGHTS = "adapter_model.bin"
 _ZIP = b"PK\x03\x04"
 _MOST_PICKLE = 16 * 2**10  # bytes of a .bin's structure: enough for 100 tensors
 _MOST_NAME = 100  # characters: torch searches what it cannot read, a name for instance, in quadratic time
 _MOST_HEADER = 2**20  # of a safetensors file: ours have less than a thousand bytes
 
 
-class BadAdapterFolder(ValueError):
-    """A file of an adapter folder is not what it should be: names the file, the wanted and the given."""
-
-    def __init__(self, file: Path, wanted: str, given: str) -> None:
-        super().__init__(file, wanted, given)
-        self.file, self.wanted, self.given = file, wanted, given
-
-    def __str__(self) -> str:
-        return f"{self.file}: wanted {self.wanted}, given {self.given}"
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """`adapter_config.json` as a dict. Raises: BadAdapterFolder."""
-    if not folder.is_dir():
-        raise BadAdapterFolder(folder, f"a folder with {CONFIG}", "no such folder")
-    path = folder / CONFIG
-    if not path.is_file():
-        inside = sorted(each.parent.name for each in folder.glob(f"*/{CONFIG}"))
-        raise BadAdapterFolder(
-            path, "an adapter's config", f"no such file{inside and f'; its sub-folders {inside} have one' or ''}"
-        )
-    try:
-        text = path.read_bytes().decode("utf-8")
-        config = parse_json(text)
-    except UnicodeDecodeError as error:
-        raise BadAdapterFolder(path, "UTF-8 text", f"bytes that are not ({error})") from error
-    except NotJson as error:
-        raise BadAdapterFolder(path, "a whole JSON object", f"one {error}") from error
-    if not isinstance(config, dict):
-        raise BadAdapterFolder(path, "a JSON object at the top", type(config).__name__)
-    return config
-
-
-def read_field(path: Path, config: dict[str, Any], name: str, kind: type, *, minimum: int | None = None) -> Any:
-    """`config[name]`, checked to be exactly a `kind`. Raises: BadAdapterFolder."""
-    if name not in config:
-        raise BadAdapterFolder(path, f"the key {name!r}", f"only {sorted(config)}")
-    value = config[name]
-    if type(value) is not kind or (minimum is not None and value < minimum):
-        at_least = "" if minimum is None else f" >= {minimum}"
-        raise BadAdapterFolder(path, f"{name} as {kind.__name__}{at_least}", f"{value!r:.80}")
-    return value
-
-
-def read_card(folder: Path) -> str:
-    """The README's text, "" where there is none. Raises: BadAdapterFolder."""
-    path = folder / CARD
-    try:
-        return path.read_text("utf-8") if path.is_file() else ""
-    except UnicodeDecodeError as error:
-        raise BadAdapterFolder(path, "UTF-8 text", f"bytes that are not ({error})") from error
-
-
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Raises: BadAdapterFolder: no such file, one cut short or damaged, weights that are no finite numbers."""
+    """Raises: BadFile: no such file, one cut short or damaged, weights that are no finite numbers."""
     if not path.is_file():
-        raise BadAdapterFolder(path, "the adapter's weights", "no such file")
+        raise BadFile(path, "the adapter's weights", "no such file")
     try:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         given = _cut_short(path) or f"a damaged one ({error})"
-        raise BadAdapterFolder(path, "a whole safetensors file", given) from error
+        raise BadFile(path, "a whole safetensors file", given) from error
     return _as_numbers(path, state)
 
 
 def read_torch_weights(path: Path) -> dict[str, Tensor]:
     """A `.bin` of tensors, on the CPU.
 
-    Raises: BadAdapterFolder, also for a pickle that would execute something or never end, and for tensors or packed
+    Raises: BadFile, also for a pickle that would execute something or never end, and for tensors or packed
     bytes that take more memory than the file has bytes.
     """
     size = path.stat().st_size
     if given := _wrong_in_archive(path, size):
-        raise BadAdapterFolder(path, "a torch file of tensors alone", given)
+        raise BadFile(path, "a torch file of tensors alone", given)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's zip and pickle readers raise what they like on damaged bytes
         told = (str(error) or type(error).__name__).splitlines()[0]
         given = f"one that is cut short, damaged or holds other objects ({told:.200})"
-        raise BadAdapterFolder(path, "a torch file of tensors alone", given) from error
+        raise BadFile(path, "a torch file of tensors alone", given) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BadAdapterFolder(path, "a dict of tensors", type(state).__name__)
+        raise BadFile(path, "a dict of tensors", type(state).__name__)
     for name, value in state.items():
         if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
             given = f"{name!r:.80} of {value.dtype}, {value.layout}, on {value.device.type}"
-            raise BadAdapterFolder(path, "plain tensors", given)
+            raise BadFile(path, "plain tensors", given)
     if (held := sum(value.numel() * value.element_size() for value in state.values())) > size:
-        raise BadAdapterFolder(path, "tensors that the file holds", f"{held:,} bytes of them in {size:,}")
+        raise BadFile(path, "tensors that the file holds", f"{held:,} bytes of them in {size:,}")
     return _as_numbers(path, state)
-
-
-def load_weights(module: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Copy `state` into `module`, whose weights take memory (and leave the meta device) only once the shapes agree.
-
-    Raises: BadAdapterFolder listing what is missing, unknown or of another shape.
-    """
-    own = module.state_dict()
-    wrong = [f"no {name}" for name in own if name not in state]
-    wrong += [f"the unknown {name}" for name in state if name not in own]
-    wrong += [
-        f"{name} {list(state[name].shape)} where the config says {list(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if wrong:
-        raise BadAdapterFolder(path, "weights of the shapes that the config says", "; ".join(wrong))
-    module.to_empty(device="cpu").load_state_dict(state)
 
 
 def check_finite(state: dict[str, Tensor]) -> str | None:
@@ -144,11 +71,11 @@ def check_finite(state: dict[str, Tensor]) -> str | None:
 
 
 def _as_numbers(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """fp32, whatever float type the file has. Raises: BadAdapterFolder."""
+    """fp32, whatever float type the file has. Raises: BadFile."""
     whole = [f"{name} of {value.dtype}" for name, value in state.items() if not value.is_floating_point()]
     numbers = {} if whole else {name: value.float() for name, value in state.items()}
     if given := whole[0] if whole else check_finite(numbers):  # of fp32: a double may be beyond its range
-        raise BadAdapterFolder(path, "finite floating point weights", given)
+        raise BadFile(path, "finite floating point weights", given)
     return numbers
 
 

@@ -1,0 +1,161 @@
+"""The command line: `dept-vl train | evaluate | predict | plan`. The files of scripts/ call the same functions.
+
+Each function takes the words behind its name, and imports what needs torch once the flags are known to be good, so
+that --help answers at once.
+"""
+
+import argparse
+import contextlib
+import functools
+import importlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from dept_vl.config import PlainParser, config_files, parse_experiment
+from dept_vl.tasks import TASKS, TextTask
+
+TEXT_TASKS = ", ".join(name for name, task in TASKS.items() if isinstance(task, TextTask))
+ABOUT = {
+    "vqa": "Train an adapter and the visual projection for VQA, and score them on the test split.",
+    "caption": "Train an adapter and the visual projection for captioning, and score them on the test split.",
+    "text": "Train an adapter on one text task or several, each in turn, and score each on its test split. "
+    f"Tasks, several separated by commas: {TEXT_TASKS}.",
+}
+SCORERS = {
+    "vqa": "dept_vl.metrics:score_vqa_files",
+    "caption": "dept_vl.metrics:score_caption_files",
+    "adapter": "dept_vl.run.saved:score_adapter",
+}
+"""What `evaluate` can do: functions from their flags, as signature and docstring give them, to the JSON printed."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands = {each.__name__: each for each in (train, evaluate, predict, plan)}
+    parser = argparse.ArgumentParser("dept-vl", description="Soft-prompt adapters for frozen models.")
+    subparsers = parser.add_subparsers(dest="command", required=True, help="dept-vl COMMAND --help explains its flags")
+    for name, each in commands.items():
+        subparsers.add_parser(name, help=each.__doc__.partition("\n")[0], add_help=False)
+    commands[parser.parse_args(argv[:1]).command](argv[1:])
+
+
+def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
+    """Train an adapter on a task, or on several in turn, and score it on the test split.
+
+    `task`: vqa, caption or text, whose default configs are used; None is that of --task, or else vqa.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    task = task or _kind_of_task(argv)
+    defaults = config_files("backbones/tiny.yaml", f"tasks/{task}_shapes.yaml", "adapters/dept.yaml")
+    config = parse_experiment(argv, description=ABOUT[task], defaults=defaults, prog=_program("train"))
+    from dept_vl.run.execute import run_each
+    from dept_vl.run.results import overview, summary
+
+    finished = []
+    with plain_errors("train"):
+        for folder, results in run_each(config):
+            print(f"{summary(results)}\nrun folder: {folder} (open report.html)", flush=True)
+            finished.append(results)
+    if len(finished) > 1:
+        print(f"\n{overview(finished)}")
+
+
+def _kind_of_task(argv: Sequence[str]) -> str:
+    words = [part for word in argv for part in word.split("=", 1)]
+    names = [name for flag, name in itertools.pairwise(words) if flag in ("--task", "--task.name")]
+    name = names[-1].partition(",")[0] if names else "vqa"
+    return "text" if isinstance(TASKS.get(name), TextTask) else "caption" if name == "caption" else "vqa"
+
+
+def evaluate(argv: Sequence[str] | None = None) -> None:
+    """Score a finished results file in an official format, or a saved adapter, as one JSON object on stdout.
+
+    Scores are unrounded fractions; papers print them times 100. Every file may be gzipped.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0].partition("=")[0] == "--adapter":
+        argv.insert(0, "adapter")  # `--adapter FOLDER` needs no command before it
+    parser = argparse.ArgumentParser(_program("evaluate"), description=evaluate.__doc__.replace("    ", ""))
+    parser.add_argument("what", choices=SCORERS, help="a results file of VQA or captions, or an adapter folder")
+    what = parser.parse_args(argv[:1]).what
+    module, _, name = SCORERS[what].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    flags = PlainParser(prog=f"{parser.prog} {what}", description=function.__doc__.partition("\n")[0])
+    flags.add_function_arguments(function, as_group=False)
+    given = flags.parse_args(argv[1:])
+    with _clean_stdout() as stdout, plain_errors("evaluate"):
+        result = function(**given.as_dict())
+        if int(os.environ.get("RANK", 0)) == 0:  # all processes have the result, one prints it
+            stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def _clean_stdout() -> Iterator[TextIO]:
+    """The real stdout, while everything that libraries and their programs print there goes to stderr."""
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout:
+        os.dup2(2, 1)
+        try:
+            yield stdout
+        finally:
+            sys.stdout.flush()
+            os.dup2(stdout.fileno(), 1)
+
+
+def predict(argv: Sequence[str] | None = None) -> None:
+    """Answer a question about images, caption them, or label rows of text; one JSON line each."""
+    parser = argparse.ArgumentParser(_program("predict"), description=predict.__doc__)
+    parser.add_argument("--adapter", required=True, metavar="RUN", help="an adapter or run folder")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--image", type=Path, help="an image file, or a folder of them")
+    given.add_argument("--rows", type=Path, help="a JSONL file of rows of the adapter's text task")
+    parser.add_argument("--question", help="asked of every image; left out, the images are captioned")
+    parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: %(default)s)")
+    parser.add_argument("--backbone", metavar="FOLDER", help="the language model, if its recorded name is not found")
+    parser.add_argument("--vision", metavar="FOLDER", help="the CLIP, if its recorded name is not found")
+    parser.add_argument("--output", type=Path, metavar="JSONL", help="a file for the lines (default: print them)")
+    args = parser.parse_args(argv)
+    from dept_vl.run.predictions import predict_images, predict_rows
+    from dept_vl.serve import AdaptedModel
+
+    with plain_errors("predict"):
+        model = AdaptedModel.from_pretrained(args.adapter, args.device, args.backbone, args.vision)
+        if args.rows:
+            rows = predict_rows(model, args.rows)
+        else:
+            rows = predict_images(model, args.image, args.question, lambda text: print(text, file=sys.stderr))
+        text = "".join(json.dumps(row, ensure_ascii=not args.rows) + "\n" for row in rows)
+        if args.output:
+            args.output.write_text(text, encoding="utf-8")
+        else:
+            sys.stdout.write(text)
+
+
+def plan(argv: Sequence[str] | None = None) -> None:
+    """Run the many experiments of a plan file; tables, figures and statistics of them."""
+    from dept_vl.plans import command
+
+    with plain_errors("plan"):
+        sys.exit(command.main(argv, functools.partial(print, flush=True)))
+
+
+def _program(command: str) -> str:
+    """How the user called it: train_vqa.py, or dept-vl train."""
+    name = Path(sys.argv[0]).name
+    return name if name.endswith(".py") else f"dept-vl {command}"
+
+
+@contextlib.contextmanager
+def plain_errors(command: str) -> Iterator[None]:
+    """Exit with one plain line and status 1 for what a user can cause."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            error = f"{error.filename}: {error.strerror}"
+        sys.exit(f"{_program(command)}: error: {error}")

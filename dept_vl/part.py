@@ -1,0 +1,34 @@
+"""A part: what trains beside a frozen model. The network asks its parts; nobody else has to know them.
+
+An adapter is a part at the language model's input, the projection is one between tower and language model.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import nn
+
+State = dict[str, int | float | None]
+
+
+class Part(nn.Module, ABC):
+    """A module whose weights all train. `state` is what it must keep beyond its weights, as plain numbers."""
+
+    @abstractmethod
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Every weight in exactly one group, no group empty; the names are the keys of optim.lr."""
+
+    def observe(self, longest: int) -> None:
+        """Called after training steps with the most text positions that any row has had so far."""
+
+    def state(self) -> State:
+        return {}
+
+    def load_state(self, state: Mapping[str, int | float | None]) -> None:
+        """Raises: ValueError for what `state` never gives."""
+        if state:
+            raise ValueError(f"{type(self).__name__}: wanted no state, given {dict(state)}")
+
+    def diagnostics(self) -> dict[str, float | int]:
+        """Numbers worth a place on the log's lines while it trains; most parts have none."""
+        return {}

@@ -1,0 +1,69 @@
+"""The command `dept-vl`: what it says of itself, which defaults it takes, and how it reports errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dept_vl import cli
+from dept_vl.config import config_files
+from dept_vl.run import execute
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def apart(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with the modules that it imported on stderr."""
+    code = "import sys; from dept_vl.cli import main; main(sys.argv[1:])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "importtime", "-c", code, *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"]])
+def test_help_loads_no_torch(words):
+    done = apart(*words)
+    assert done.returncode == 0 and f"usage: dept-vl{' ' + words[0] if len(words) > 1 else ''}" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not {"torch", "transformers"} & imported
+
+
+def test_an_unknown_command_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["trian"])
+    assert stop.value.code == 2 and "'trian'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "task", "folder"),
+    [
+        ([], "vqa", "runs/vqa_shapes"),
+        (["--task", "caption"], "caption", "runs/caption_shapes"),
+        (["--task=cola", "--task.root", "data"], "cola", "runs/text_shapes"),
+        (["--task.name", "cola,rte"], "cola,rte", "runs/text_shapes"),
+    ],
+)
+def test_train_takes_the_default_files_of_the_task(words, task, folder, monkeypatch):
+    given = []
+    monkeypatch.setattr(execute, "run_each", lambda config: iter(given.append(config) or ()))
+    cli.main(["train", *words])
+    assert (given[0].task.name, given[0].output_dir) == (task, folder)
+
+
+@pytest.mark.parametrize("error", [ValueError("no good"), OSError(28, "No space left on device", "runs/a")])
+def test_an_error_is_one_sentence_behind_the_programs_name(error, monkeypatch):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr(execute, "run_each", fail)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/dept-vl"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train"])
+    wanted = "no good" if isinstance(error, ValueError) else "runs/a: No space left on device"
+    assert stop.value.code == f"dept-vl train: error: {wanted}"
+
+
+def test_the_config_files_are_found_in_the_checkout():
+    assert config_files("tasks/vqa_shapes.yaml") == [ROOT / "configs" / "tasks" / "vqa_shapes.yaml"]
