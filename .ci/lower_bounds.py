@@ -1,4 +1,4 @@
-"""Print the lower bound of each package that the pyproject.toml named on the command line asks for, as `name==version`."""
+"""Print the lower bound of each package that a pyproject.toml asks for, as `name==version`."""
 
 import re
 import sys

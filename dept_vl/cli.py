@@ -51,7 +51,8 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     task = task or _kind_of_task(argv)
-    defaults = config_files("backbones/tiny.yaml", f"tasks/{task}_shapes.yaml", "adapters/dept.yaml")
+    adapter = "dept_vqa" if task == "vqa" else "dept"
+    defaults = config_files("backbones/tiny.yaml", f"tasks/{task}_shapes.yaml", f"adapters/{adapter}.yaml")
     config = parse_experiment(argv, description=ABOUT[task], defaults=defaults, prog=_program("train"))
     from dept_vl.run.execute import run_each
     from dept_vl.run.results import overview, summary

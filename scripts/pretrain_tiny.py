@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from dept_vl.data.text import load_tokenizer
+from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.embedded.pretraining.card import write_cards
 from dept_vl.embedded.pretraining.clip import ClipRecipe, load_clip, save_clip, score_clip, tiny_clip, train_clip
 from dept_vl.embedded.pretraining.t5 import PHASES, load_t5, save_t5, score_t5, tiny_t5, train_t5

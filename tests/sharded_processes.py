@@ -39,7 +39,7 @@ def work(t5: Path, folder: Path, accelerator: Accelerator, checkpoint: Path | No
     said = {
         f"{free}": predict(
             accelerator, network, tokenizer, encoded, ToyFeatures(),
-            Decoding(max_new_tokens=6, candidates=("red", "green", "blue"), free=free, batch_size=2),
+            Decoding(max_new_tokens=6, candidates=("red", "green", "blue"), free=free), batch_size=2,
         )
         for free in (False, True)
     }  # fmt: skip
@@ -65,15 +65,18 @@ def kept_here(weight: torch.Tensor) -> int:
     return weight.to_local().numel() if hasattr(weight, "to_local") else weight.numel()
 
 
-if __name__ == "__main__":
-    t5, folder, *checkpoint = map(Path, sys.argv[1:])
+def main(t5: Path, folder: Path, checkpoint: Path | None = None) -> None:
     config = Experiment(
         output_dir=str(folder), per_device_train_batch_size=4, num_threads=1, backbone=BackboneConfig(str(t5))
     )
     accelerator = start(config)
     if plugin := accelerator.deepspeed_plugin:  # small weights are kept whole for speed, and here all are small
         plugin.deepspeed_config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
-    held = work(t5, folder, accelerator, *checkpoint)
+    held = work(t5, folder, accelerator, checkpoint)
     torch.save(held, folder / f"rank_{accelerator.process_index}.pt")
     accelerator.end_training()
     os._exit(0)  # DeepSpeed keeps gloo's threads; once in 40 times the interpreter aborts over them while it ends
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

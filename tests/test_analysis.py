@@ -39,7 +39,7 @@ def trained(name: str, **changes: int):
 @pytest.fixture
 def save(tmp_path):
     def save(adapter):
-        save_adapter(tmp_path / "saved", adapter, backbone_identity=BACKBONE, card=ModelFacts("a run"))
+        save_adapter(tmp_path / "saved", {"adapter": adapter}, backbone_identity=BACKBONE, card=ModelFacts("a run"))
         return tmp_path / "saved"
 
     return save
@@ -135,12 +135,12 @@ def test_only_rows_that_training_reached_count(save):
     adapter = trained("dept", r=1)
     with torch.no_grad():
         adapter.lora_embedding_A.fill_(1.0)
-    adapter.trained_length = 3
+    adapter.load_state({"trained_length": 3})
     found = analyse_rank(save(adapter)).shift
     assert (found.rows, len(found.row_norms)) == (3, 3) and found.common_share == pytest.approx(1.0)
-    adapter.trained_length = 0
+    adapter.load_state({"trained_length": 0})
     assert analyse_rank(save(adapter)).shift is None
-    adapter.trained_length = 99
+    adapter.load_state({"trained_length": 99})
     assert analyse_rank(save(adapter)).shift.rows == 7
 
 

@@ -57,10 +57,12 @@ def test_without_files_the_defaults_stand_in():
 
 
 def test_files_merge_from_left_to_right(write):
-    one = write("one.yaml", {"max_steps": 5, "seed": 1, "adapter": {"name": "pt", "num_virtual_tokens": 3}})
-    two = write("two.yaml", {"max_steps": 7, "adapter": {"num_virtual_tokens": 4}})
+    one = write("one.yaml", {"max_steps": 5, "seed": 1, "adapter": {"name": "pt", "args": {"num_virtual_tokens": 3}}})
+    two = write("two.yaml", {"max_steps": 7, "adapter": {"args": {"num_virtual_tokens": 4}}})
     config = parse("--config", one, f"--config={two}")
-    assert (config.max_steps, config.seed, config.adapter.name, config.adapter.num_virtual_tokens) == (7, 1, "pt", 4)
+    assert (config.max_steps, config.seed, config.adapter.name, config.adapter.args) == (
+        7, 1, "pt", {"num_virtual_tokens": 4},
+    )  # fmt: skip
     assert parse("--config", two, "--config", one).max_steps == 5
     assert parse("--config", two).task == Experiment().task, "the defaults do not stand in beside files"
 
@@ -94,7 +96,7 @@ def test_the_command_line_is_read_when_no_arguments_are_given(monkeypatch):
     ("content", "message"),
     [
         ("max_step: 3", "unknown key max_step, wanted one of output_dir, seed, .* Did you mean 'max_steps'?"),
-        ("adapter: {lora_alfa: 8}", "unknown key adapter.lora_alfa, wanted one of .* Did you mean 'lora_alpha'?"),
+        ("adapter: {arg: {r: 8}}", "unknown key adapter.arg, wanted one of .* Did you mean 'args'?"),
         ("task: {zzz: 8}", "unknown key task.zzz, wanted one of name, .*few_shot_val."),
         ("adapter: dept", "wanted adapter to hold keys and values, given 'dept'"),
         ("", "wanted the file to hold keys and values, given None"),
@@ -122,7 +124,7 @@ def test_an_unknown_flag_gets_a_suggestion(flag, meant, refused):
     assert f"unrecognized arguments: {flag} 3 Did you mean '{meant}'?" in refused(flag, 3)
 
 
-@pytest.mark.parametrize("flag", ["--max_step", "--out", "--optim.weight", "--adapter.num"])
+@pytest.mark.parametrize("flag", ["--max_step", "--out", "--optim.weight", "--adapter.na"])
 def test_abbreviated_flags_are_refused(flag, refused):
     assert f"unrecognized arguments: {flag}" in refused(flag, 3)
 
@@ -151,13 +153,6 @@ def test_sizes_below_the_least_are_refused(flag, least, refused):
 def test_a_learning_rate_below_0_is_refused(value, refused):
     shown = ".nan" if value == "nan" else value
     assert f"optim.lr.low_rank: wanted at least 0, given {value}" in refused("--optim.lr.low_rank", shown)
-
-
-@pytest.mark.parametrize("how", ["flag", "file"])
-def test_a_learning_rate_for_no_group_is_refused_with_a_suggestion(how, refused, write):
-    argv = {"flag": ["--optim.lr.promt", 3], "file": ["--config", write("lr.yaml", {"optim": {"lr": {"promt": 3}}})]}
-    message = "optim.lr: unknown group 'promt', wanted one of prompt, low_rank, projection. Did you mean 'prompt'?"
-    assert message in refused(*argv[how])
 
 
 @pytest.mark.parametrize(
@@ -242,17 +237,17 @@ def test_help_shows_the_defaults_of_what_would_run(capsys, write):
 
 
 def test_the_printed_config_is_the_same_experiment(capsys, write):
-    argv = ("--max_steps", 9, "--optim.lr.prompt", 0.5, "--adapter.lora_alpha", "null", "--task.num_beams", 2)
+    argv = ("--max_steps", 9, "--optim.lr.prompt", 0.5, "--adapter.args.lora_alpha", "null", "--task.num_beams", 2)
     with pytest.raises(SystemExit) as stop:
         parse(*argv, "--print_config")
     assert stop.value.code == 0
     printed = write("printed.yaml", capsys.readouterr().out)
     assert parse("--config", printed) == parse(*argv)
-    assert parse("--config", printed).adapter.lora_alpha is None
+    assert parse("--config", printed).adapter.args["lora_alpha"] is None
 
 
 def test_an_experiment_comes_back_from_a_run_folder(write):
-    config = parse("--optim.betas", "[0.5, 0.25]", "--adapter.lora_alpha", "null", "--optim.eps", "1e-8")
+    config = parse("--optim.betas", "[0.5, 0.25]", "--adapter.args.lora_alpha", "null", "--optim.eps", "1e-8")
     saved = write("config.yaml", json.loads(json.dumps(config.to_dict())))
     assert load_experiment(saved) == config == parse("--config", saved)
 

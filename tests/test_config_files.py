@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dept_vl.config import Experiment, parse_experiment
+from dept_vl.config import Experiment, config_files, parse_experiment
 from dept_vl.run import check
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")]
-TEXT_DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "adapters/dept.yaml", "tasks/text_shapes.yaml")]
+DEFAULTS, TEXT_DEFAULTS = (
+    config_files("backbones/tiny.yaml", f"tasks/{kind}_shapes.yaml", "adapters/dept.yaml") for kind in ("vqa", "text")
+)
 FOLDERS = ("tasks", "adapters", "backbones", "paper")
 FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob("*.yaml"))
 NAMES = [str(path.relative_to(CONFIGS)) for path in FILES]
@@ -29,7 +30,8 @@ def test_every_kind_of_config_is_there(folder):
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_each_config_parses_alone_and_fits_the_defaults(path):
-    first = TEXT_DEFAULTS if path.name.startswith("text") else DEFAULTS
+    text = path.name.startswith("text") or "kind: causal" in path.read_text()
+    first = TEXT_DEFAULTS if text else DEFAULTS
     alone, merged = parse("--config", path), parse(*(word for each in [*first, path] for word in ("--config", each)))
     for name in merged.task.name.split(","):
         check(dataclasses.replace(merged, task=dataclasses.replace(merged.task, name=name)))
@@ -50,10 +52,14 @@ def test_each_paper_config_is_a_whole_experiment(path):
     ("flags", "message"),
     [
         (["--adapter.name", "depts"], "unknown adapter 'depts': wanted one of .* Did you mean 'dept'"),
-        (["--adapter.r", 0], "DePT: wanted r to be an integer >= 1, given 0"),
-        (["--adapter.num_virtual_tokens", -1], "wanted num_virtual_tokens"),
-        (["--adapter.max_length", 0], "wanted max_length"),
-        (["--adapter.name", "pt", "--adapter.num_virtual_tokens", 0], "wanted num_virtual_tokens"),
+        (["--adapter.args.r", 0], "DePT: wanted r to be an integer >= 1, given 0"),
+        (["--adapter.args.num_virtual_tokens", -1], "wanted num_virtual_tokens"),
+        (["--adapter.args.max_length", 0], "wanted max_length"),
+        (
+            ["--adapter.name", "pt"],
+            "adapter .pt.: wanted the arguments num_virtual_tokens; given unknown r, max_length",
+        ),
+        (["--optim.lr.promt", 3], "optim.lr: unknown group 'promt', wanted prompt, low_rank, projection.*'prompt'"),
         (["--task.name", "vqqa"], "unknown task 'vqqa'.* Did you mean 'vqa'"),
         (["--task.protocol", "2021"], "protocol: wanted one of official-2021, .*given '2021'"),
         (["--task.template", "vqa:"], "template: wanted the field {question}"),
@@ -65,4 +71,4 @@ def test_impossible_adapters_and_tasks_are_told_before_a_weight_is_loaded(flags,
 
 
 def test_dept_without_a_prompt_is_possible():
-    check(parse("--adapter.num_virtual_tokens", 0))
+    check(parse("--adapter.args.num_virtual_tokens", 0))

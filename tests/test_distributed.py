@@ -1,47 +1,20 @@
 """Two gloo processes on the CPU are one process with the whole batch. Both start once for all tests here."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from accelerate import Accelerator
 
 from tests import two_processes
+from tests.forks import run_two
 from tests.tiny_runs import forget_accelerate, losses
 from tests.two_processes import EVALUATED, STEPS
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def start(rank: int, port: int, t5: Path, folder: Path) -> subprocess.Popen:
-    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    environment = {
-        **os.environ, **{name: str(value) for name, value in places.items()}, "MASTER_ADDR": "127.0.0.1",
-        "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
-    command = [sys.executable, two_processes.__file__, t5, folder]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.fixture(scope="module")
 def together(byte_t5, tmp_path_factory):
     """What each of the two processes held at the end."""
     folder = tmp_path_factory.mktemp("together")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [start(rank, port, byte_t5, folder) for rank in range(2)]
-    said = []
-    try:
-        said = [process.communicate(timeout=120)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    run_two(two_processes.main, byte_t5, folder, folder=folder)
     return folder, [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -66,7 +39,7 @@ def test_the_processes_hold_equal_weights_after_every_step(together):
     assert len(first) == len(second) == STEPS
     for one, other in zip(first, second, strict=True):
         assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-    assert not torch.equal(first[0]["prompt_embeddings"], first[-1]["prompt_embeddings"])
+    assert not torch.equal(first[0]["adapter.prompt_embeddings"], first[-1]["adapter.prompt_embeddings"])
 
 
 def test_gradients_are_equal_in_every_step_and_those_of_the_whole_batch(together, alone):

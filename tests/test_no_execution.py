@@ -51,7 +51,7 @@ def _called(node: ast.AST) -> set[str]:
 
 def test_the_source_executes_nothing_that_it_reads():
     files = [file for folder in ("dept_vl", "scripts", "benchmarks") for file in (REPOSITORY / folder).rglob("*.py")]
-    assert len(files) > 150
+    assert len(files) > 100
     found = [each for file in files for each in breaches(file.read_text(), str(file.relative_to(REPOSITORY)))]
     assert found == []
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from dept_vl import AdaptedModel
 from dept_vl.data.batches import EncodedExamples
 from dept_vl.data.sources import load_aokvqa
-from dept_vl.data.text import load_tokenizer
+from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.model import Network
 from dept_vl.run.execute import run
 from dept_vl.tasks import VqaTask

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.commands.launch import launch_command, launch_command_parser
 from safetensors.torch import load_file
 
 from tests import sharded_processes
+from tests.forks import run_two
 from tests.sharded_processes import EVALUATED, EVERY, STEPS
 from tests.tiny_runs import forget_accelerate, read_log, write_byte_t5
 
@@ -28,6 +30,7 @@ ENGINES = {  # the config, what accelerate calls it, and the greatest share of t
     "zero3": ("zero3", "DEEPSPEED", 0.51),
     "zero3 recomputing": ("zero3", "DEEPSPEED", 0.51),
 }
+REALLY_LAUNCHED = "zero2"
 SLOW = ("zero1", "zero3 recomputing")
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ENGINES]
 
@@ -40,16 +43,30 @@ def t5(tmp_path_factory):
 def launch(engine: str, t5: Path, folder: Path, *more: Path) -> list[dict]:
     """What the two processes held at the end."""
     folder.mkdir()
-    config = ROOT / "configs" / "accelerate" / f"{ENGINES[engine][0]}.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, "--num_processes", "2",
-               "--main_process_port", "0", sharded_processes.__file__, t5, folder, *more]  # fmt: skip
-    environment = os.environ | {
-        "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-        "RECOMPUTE": "yes" if "recomputing" in engine else "",
-    }  # fmt: skip
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    environment = {"DS_ACCELERATOR": "cpu", "RECOMPUTE": "yes" if "recomputing" in engine else ""}
+    words = ["--config_file", str(ROOT / "configs" / "accelerate" / f"{ENGINES[engine][0]}.yaml"), "--num_processes"]
+    words += ["2", "--main_process_port", "0", sharded_processes.__file__, *map(str, (t5, folder, *more))]
+    if engine == REALLY_LAUNCHED:
+        environment = os.environ | environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "accelerate.commands.launch", *words]
+        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    else:
+        told = launcher_environment(words) | {"ACCELERATE_USE_CPU": "false"}  # as the launcher leaves it
+        run_two(sharded_processes.main, t5, folder, *more, folder=folder, **environment, **told)
     return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def launcher_environment(words: list[str]) -> dict[str, str]:
+    """What `accelerate launch` tells its processes, taken where it would start them: importing torch, transformers and
+    DeepSpeed anew in three processes takes 20 s for each engine."""
+    told, before = {}, dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.distributed.run.run", lambda arguments: told.update(os.environ))
+        launch_command(launch_command_parser().parse_args(words))
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    return {name: value for name, value in told.items() if before.get(name) != value}
 
 
 def alone(t5: Path, folder: Path, checkpoint: Path | None = None) -> dict:

@@ -5,7 +5,7 @@ import torch
 
 from dept_vl.backbones import load_backbone
 from dept_vl.config import AdapterConfig, BackboneConfig, BadConfig, Experiment, OptimConfig, TaskConfig
-from dept_vl.data.text import load_tokenizer
+from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.run import check
 from dept_vl.run.components import start_adapter
 
@@ -16,7 +16,7 @@ def parts(byte_t5):
 
 
 def rows(parts, init: str, text: str | None = None, num: int = 4) -> torch.Tensor:
-    config = AdapterConfig("pt", num, prompt_tuning_init=init, prompt_tuning_init_text=text)
+    config = AdapterConfig("pt", {"num_virtual_tokens": num}, {"init": init, "text": text})
     return start_adapter(config, *parts, torch.Generator().manual_seed(3)).prompt_embeddings.detach()
 
 
@@ -47,24 +47,24 @@ def test_one_seed_gives_one_start(parts, init):
 
 @pytest.mark.parametrize("init", ["TEXT", "LABELS"])
 def test_a_text_that_is_wanted_is_asked_for_before_anything_loads(init):
-    with pytest.raises(BadConfig, match=f"prompt_tuning_init_text: wanted a text for {init}, given none"):
-        check(Experiment(adapter=AdapterConfig("pt", 4, prompt_tuning_init=init)))
+    with pytest.raises(BadConfig, match=f"adapter.start.text: wanted a text for {init}, given none"):
+        check(Experiment(adapter=AdapterConfig("pt", {"num_virtual_tokens": 4}, {"init": init})))
 
 
 def test_a_group_without_a_rate_is_refused_before_anything_loads():
     optim = OptimConfig(lr={"prompt": 1.0, "projection": 1.0})
-    config = Experiment(adapter=AdapterConfig("dept", 4, 2, 8), optim=optim)
+    config = Experiment(adapter=AdapterConfig("dept", {"num_virtual_tokens": 4, "r": 2, "max_length": 8}), optim=optim)
     with pytest.raises(BadConfig, match="wanted a rate for 'low_rank', which trains here"):
         check(config)
 
 
 def test_an_unknown_metric_is_refused_with_a_suggestion():
     with pytest.raises(BadConfig, match="wanted one of vqa_accuracy, given 'vqa_acuracy'. Did you"):
-        check(Experiment(adapter=AdapterConfig("pt", 4), metric_for_best_model="vqa_acuracy"))
+        check(Experiment(adapter=AdapterConfig("pt", {"num_virtual_tokens": 4}), metric_for_best_model="vqa_acuracy"))
 
 
 @pytest.mark.parametrize("name", ["vqa", "caption"])
 def test_images_with_a_decoder_only_model_are_refused_before_anything_loads(name):
     task, backbone = TaskConfig(name=name), BackboneConfig(kind="causal")
     with pytest.raises(BadConfig, match=f"backbone.kind: wanted seq2seq for {name}, given causal"):
-        check(Experiment(task=task, backbone=backbone, adapter=AdapterConfig("pt", 4)))
+        check(Experiment(task=task, backbone=backbone, adapter=AdapterConfig("pt", {"num_virtual_tokens": 4})))

@@ -41,7 +41,7 @@ def test_a_text_run_leaves_the_same_files_as_any_other(finished):
         "predictions.jsonl", "report.html", "results.json",
     ]  # fmt: skip
     assert 'model.classify([{"sentence": "..."}])' in (folder / "README.md").read_text()
-    assert "visual_projection" not in str(load_adapter(folder).state_dict().keys())
+    assert "projection" not in str(load_adapter(folder).state_dict().keys())
 
 
 def test_the_result_names_protocol_selection_labels_and_a_constant_predictor(finished):
@@ -130,14 +130,16 @@ def test_scoring_and_free_decoding_agree_wherever_the_free_answer_is_a_label(fin
 def test_an_adapter_goes_from_text_to_pictures_and_back(finished, data, byte_t5, place, tmp_path):
     vision = {"feature_dir": str(place / "features")}
     seeing = tiny_experiment(byte_t5, place / "clip", place / "shapes", tmp_path / "vqa", vision=vision)
-    adapter = dataclasses.replace(seeing.adapter, init_from=str(finished[0]))
+    adapter = dataclasses.replace(seeing.adapter, start={"from": str(finished[0])})
     seeing = dataclasses.replace(seeing, adapter=adapter, max_steps=1, eval_steps=0, optim=still(seeing.optim))
     results = run(seeing)
-    assert "the visual projection starts anew: the source read no images" in results["init_from"]["not_copied"]
+    assert "the visual projection starts anew: the source read no images" in results["started_from"]["not_copied"]
     assert_same_prompt(finished[0], tmp_path / "vqa")
-    back = text_experiment(byte_t5, data, tmp_path / "back", adapter={"init_from": str(tmp_path / "vqa")}, max_steps=1)
+    back = text_experiment(
+        byte_t5, data, tmp_path / "back", adapter={"start": {"from": str(tmp_path / "vqa")}}, max_steps=1
+    )
     results = run(dataclasses.replace(back, eval_steps=0, optim=still(back.optim)))
-    assert "the visual projection stays behind: this task reads no images" in results["init_from"]["not_copied"]
+    assert "the visual projection stays behind: this task reads no images" in results["started_from"]["not_copied"]
     scored = score_adapter(str(tmp_path / "vqa"), "cola", root=str(data), backbone=str(byte_t5))
     assert scored["not_used"] == ["the visual projection: this task reads no images"] and scored["bf16"] is False
     with pytest.raises(WrongTask, match="wanted an adapter that reads images for vqa, given one of text alone"):
@@ -238,6 +240,6 @@ def test_rows_longer_than_the_models_positions_are_refused_at_the_start(data, tm
     with pytest.raises(BadConfig, match=r"wanted at most 96 tokens a row.* \+ 94 \(target\)"):  # told before training
         task = {"decoding": "generate", "max_target_length": 94}
         run(text_experiment(folder, data, tmp_path / "free", backbone=causal, task=task))
-    adapter = {"name": "pt", "num_virtual_tokens": 4096, "r": None, "max_length": None, "prompt_tuning_init": "RANDOM"}
+    adapter = {"name": "pt", "args": {"num_virtual_tokens": 4096}, "start": {"init": "RANDOM"}}
     with pytest.raises(BadConfig, match=r"wanted at most \d+ tokens a row.* given 4096 \(prompt\) \+"):
         run(text_experiment(folder, data, tmp_path / "run", backbone=causal, adapter=adapter))

@@ -15,7 +15,7 @@ from dept_vl.adapters import build_adapter
 from dept_vl.backbones import load_backbone
 from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, OptimConfig, TaskConfig, VisionConfig
 from dept_vl.data.batches import EncodedExamples, TrainingBatches
-from dept_vl.data.text import Tokenizer, load_tokenizer
+from dept_vl.data.tokenizer import Tokenizer, load_tokenizer
 from dept_vl.model import Batch, Network
 from dept_vl.tasks.example import Example
 from dept_vl.train import Plan, Trained, train

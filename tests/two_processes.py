@@ -1,11 +1,7 @@
-"""One of the processes of tests/test_distributed.py: trains, evaluates, and writes what it holds afterwards.
-
-python tests/two_processes.py T5 FOLDER      with accelerate's RANK, WORLD_SIZE, ... in the environment
-"""
+"""One of the processes of tests/test_distributed.py: trains, evaluates, and writes what it holds afterwards."""
 
 import dataclasses
 import errno
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +36,7 @@ def work(t5: Path, folder: Path, accelerator: Accelerator) -> dict:
     noting = register_optimizer_step_pre_hook(note)
 
     def evaluate() -> dict[str, float]:
-        lengths.append(network.trained_length)
+        lengths.append(network.adapter.trained_length)
         weights.append({name: value.clone() for name, value in network.trained_state().items()})
         return {"accuracy": next(scores)}
 
@@ -65,7 +61,7 @@ def work(t5: Path, folder: Path, accelerator: Accelerator) -> dict:
         "weights": weights,
         "kept": {name: value.clone() for name, value in network.trained_state().items()},
         "gradients": gradients,
-        "kept_length": network.trained_length,
+        "kept_length": network.adapter.trained_length,
         "answers": answers,
     }
 
@@ -83,9 +79,8 @@ def full_disk(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "no space left")
 
 
-if __name__ == "__main__":
+def main(t5: Path, folder: Path) -> None:
     accelerator = Accelerator(cpu=True)
-    t5, folder = map(Path, sys.argv[1:])
     held = work(t5, folder, accelerator)
     second = accelerator.process_index == 1
     held["poisoned"] = fail(t5, folder / "poisoned", accelerator, gather=Poisoned() if second else None)

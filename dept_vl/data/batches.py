@@ -22,7 +22,7 @@ from dept_vl.tasks.example import Example
 
 _STRETCH = 400  # batches sorted together, times the tokens of a length step: finer steps need more of them to fill
 _NO_LABEL = -100
-FILLER = None  # the id of a row that nobody asked for
+FILLER = None  # the id of a row that only fills up a batch
 
 Gather = Callable[[Sequence[str]], Float[Tensor, "batch patch width"]]
 """Features of images by key: a store's `gather`, or a resident table's."""

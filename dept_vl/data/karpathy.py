@@ -53,16 +53,16 @@ def split_questions(
     """
     check_whole_images(karpathy, file)
     splits: dict[str, list[Mapping[str, Any]]] = {split: [] for split in SPLITS}
-    homeless: list[int] = []
+    unplaced: list[int] = []
     for row in rows:
         image = karpathy.get(row["image_id"])
         if image is None:
-            homeless.append(row["question_id"])
+            unplaced.append(row["question_id"])
         else:
             splits[image.split].append(row)
-    if homeless:
+    if unplaced:
         wanted = "the image of every question (or split 'all', which needs no split of the images)"
-        raise BadFile(file, wanted, f"none for the image of question_id {listed(homeless)}")
+        raise BadFile(file, wanted, f"none for the image of question_id {listed(unplaced)}")
     counts = Counter({split: len(members) for split, members in splits.items()})
     if counts.total() == sum(WHOLE_QUESTIONS.values()):
         _check_counts(counts, WHOLE_QUESTIONS, "questions", file)

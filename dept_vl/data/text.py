@@ -12,39 +12,9 @@ from collections.abc import Iterator, Sequence
 
 from tokenizers import Encoding
 
-from dept_vl.data.token_table import Rows, TokenTable
-from dept_vl.data.tokenizer import (
-    MissingPadToken,
-    MissingTokenizer,
-    SlowTokenizer,
-    Tokenizer,
-    WrongTokenizer,
-    check_tokenizer,
-    load_tokenizer,
-    pad_id,
-    require_fast,
-)
+from dept_vl.data.token_table import TokenTable
+from dept_vl.data.tokenizer import Tokenizer, WrongTokenizer, require_fast
 from dept_vl.registry import did_you_mean
-
-__all__ = [
-    "CUE",
-    "MissingPadToken",
-    "MissingTokenizer",
-    "NoRoom",
-    "Rows",
-    "SlowTokenizer",
-    "Span",
-    "TokenTable",
-    "Tokenizer",
-    "TooLongTarget",
-    "WrongTokenizer",
-    "check_tokenizer",
-    "encode_targets",
-    "load_tokenizer",
-    "pad_id",
-    "tokenise",
-    "tokenise_targets",
-]
 
 Span = tuple[int, int]  # characters [start, end) of a text
 

@@ -1,4 +1,4 @@
-"""One file of rows as dicts: tsv, csv, txt, JSON lines, one JSON document or parquet, each also as .gz.
+"""Read one file of rows as dicts: tsv, csv, txt, JSON lines, one JSON document or parquet, each also as .gz.
 
 Tab-separated files have no quoting, as GLUE's have none: a quotation mark is a character of the text. A .txt file is
 JSON lines where it starts with a brace (SciTail's are), tab-separated otherwise (MRPC's). Values stay as the file has
@@ -26,7 +26,7 @@ class FileRows:
     """rows: what the file holds. short: how many lines of a delimited file have fewer cells than columns. first_short:
     the first of them, as an error.
 
-    The caller decides about `short`: GLUE's own QQP file has such lines, in any other file they tell of a cut.
+    The caller decides about `short`: GLUE's own QQP file has such lines, in any other file they are a sign of a cut.
     """
 
     rows: list[dict[str, Any]]
@@ -150,8 +150,8 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> FileRows:
                 break
             rows.extend(batch.to_pylist())
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        told = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadFile(path, "a whole parquet file", f"{told:.200}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BadFile(path, "a whole parquet file", f"{reason:.200}") from error
     if held > most:
         given = f"one that unpacks to more than {most:,} bytes, {len(data):,} packed"
         raise BadFile(path, "a parquet file of a fair size", given)

@@ -37,7 +37,7 @@ class WrongSizes(ValueError):
 def load_text(
     root: Path | str, split: str, task: TextTask, limit: int | None = None, few_shot: FewShot | None = None
 ) -> Loaded:
-    """The examples of train, val or test. An id such as "validation-17" tells the published split and the row, from 0.
+    """The examples of train, val or test. An id such as "validation-17" names the published split and the row, from 0.
 
     root: a data root, or "hub". limit: stop after so many examples (None: all of them); a few-shot draw does not depend
     on it. counts: read (rows of the published split), in_split (examples of the split, the number a whole evaluation
@@ -54,7 +54,7 @@ def load_text(
         numbers = split_rows(task.splits, split, len(rows), [together(row) for row in rows] if together else None)
     except (KeyError, TypeError) as error:
         raise BadRow(
-            f"{where}: {task.name}: wanted rows that tell what stays together, given none ({error})"
+            f"{where}: {task.name}: wanted rows with the field that says what stays together, given none ({error})"
         ) from error
     try:
         keep = task.splits.trained if split == "train" else None
@@ -128,7 +128,7 @@ def _published_rows(root: Path | str, task: TextTask, published: str) -> tuple[s
         files = [read_rows(path, columns) for path in paths]
         records = [row for file in files for row in file.rows]
         short = sum(file.short for file in files)
-        # The official QQP file has short lines, and its published size is without them; elsewhere they tell of a cut.
+        # The official QQP file has short lines, and its published size is without them; elsewhere they mean a cut.
         if short and len(records) != source.whole.get(published):
             raise next(file.first_short for file in files if file.first_short)
         dropped = short
@@ -166,8 +166,8 @@ def _find(root: Path, task: TextTask, published: str) -> tuple[list[Path], tuple
         for pattern in (f"{published}-*.parquet", f"{published}.parquet", f"{published}/*.parquet"):
             if shards := sorted(folder.glob(pattern)):
                 return _all_shards(shards), ()
-    told = (" with ".join(name.removesuffix(".gz") for name in alternative.names) for alternative in alternatives)
-    names = [*dict.fromkeys(told), f"{published}-*.parquet"]
+    searched = (" with ".join(name.removesuffix(".gz") for name in alternative.names) for alternative in alternatives)
+    names = [*dict.fromkeys(searched), f"{published}-*.parquet"]
     folder = root / source.folders[0] if source.folders else root
     fetch = f", or --task.root {HUB} to fetch {source.hub}" if source.hub else ""
     raise MissingFile(
@@ -189,8 +189,8 @@ def _parquet_folders(bases: list[Path], source: Source) -> list[Path]:
 def _all_shards(shards: list[Path]) -> list[Path]:
     """Checked against the `-of-00003` in their names."""
     for shard in shards:
-        if (told := re.search(r"-of-(\d+)", shard.name)) and int(told[1]) != len(shards):
-            raise BadFile(shard, f"{int(told[1])} shards beside each other", f"{len(shards)}")
+        if (match := re.search(r"-of-(\d+)", shard.name)) and int(match[1]) != len(shards):
+            raise BadFile(shard, f"{int(match[1])} shards beside each other", f"{len(shards)}")
     return shards
 
 

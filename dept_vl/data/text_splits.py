@@ -11,7 +11,7 @@ never more than a tenth, so that a small part of a set keeps most of its rows to
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -80,12 +80,6 @@ def _grouped(permuted: Rows, groups: Sequence[Hashable], least: int) -> tuple[Ro
     if held_out == len(permuted):
         raise BadSplit(f"wanted at least 2 groups, one of them to hold out, given {len(members)} of {held_out} rows")
     return np.array([row for each in members.values() for row in each]), held_out
-
-
-def split_sizes(splits: Splits, published: Mapping[str, int]) -> tuple[int, int, int]:
-    """How many rows train, val and test get of published splits of these sizes. Raises: BadSplit."""
-    train, val, test = (len(split_rows(splits, role, published[published_split(splits, role)])) for role in ROLES)
-    return train, val, test
 
 
 def permutation(rows: int) -> Rows:

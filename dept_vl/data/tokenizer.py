@@ -17,7 +17,7 @@ class MissingTokenizer(ValueError):
 
 
 class SlowTokenizer(ValueError):
-    """A tokenizer in Python: it does not tell which characters a token stands for."""
+    """A tokenizer in Python: it does not say which characters a token stands for."""
 
 
 class MissingPadToken(ValueError):
@@ -121,5 +121,5 @@ def require_fast(tokenizer: Tokenizer) -> None:
     if not tokenizer.is_fast:
         raise SlowTokenizer(
             f"{tokenizer.name_or_path}: wanted a fast tokenizer (tokenizer.json), given {type(tokenizer).__name__}, "
-            "which does not tell which characters a token stands for"
+            "which does not say which characters a token stands for"
         )

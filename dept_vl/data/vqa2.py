@@ -1,4 +1,4 @@
-"""VQA v2, the official questions and annotations files.
+"""Read VQA v2: the official questions and annotations files.
 
     questions[i]    {"image_id": 71, "question": "Is this train headed ...?", "question_id": 71002}
     annotations[i]  {"question_type": "is this", "multiple_choice_answer": "from", "image_id": 71,

@@ -8,7 +8,7 @@ image alone always gets 0), and it counts length in bigrams.
 """
 
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +29,6 @@ SPICE_FILES = tuple(
 )
 
 Tokens = dict[ItemId, list[str]]
-Scored = dict[str, tuple[float, list[float]]]  # metric name -> corpus score, score per image
-
-
-class CaptionScores(dict[str, float]):
-    """Corpus scores by name (`Bleu_1` .. `Bleu_4`, `METEOR`, `ROUGE_L`, `CIDEr`) and what belongs to them.
-
-    per_image: metric name -> image id -> score. skipped: metric name -> why it is not here. tokenizer: "ptb",
-    or "python" where no java runs. warnings: sentences that belong beside the numbers.
-    """
-
-    def __init__(
-        self,
-        scores: Mapping[str, float],
-        *,
-        per_image: Mapping[str, Mapping[ItemId, float]],
-        skipped: Mapping[str, str],
-        tokenizer: str,
-        warnings: Sequence[str],
-    ) -> None:
-        super().__init__(scores)
-        self.per_image = {metric: dict(values) for metric, values in per_image.items()}
-        self.skipped = dict(skipped)
-        self.tokenizer = tokenizer
-        self.warnings = list(warnings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Scores, `tokenizer`, `skipped` and `warnings` in one flat dict, ready for JSON."""
-        return {**self, "tokenizer": self.tokenizer, "skipped": self.skipped, "warnings": self.warnings}
 
 
 def score_captions(
@@ -64,9 +36,11 @@ def score_captions(
     references: Mapping[ItemId, Sequence[str]],
     *,
     metrics: Sequence[str] = METRICS,
-) -> CaptionScores:
-    """Scores one caption per image against all its references.
+) -> dict[str, Any]:
+    """Score one caption per image against all its references.
 
+    Returns the corpus scores by name (`Bleu_1` .. `Bleu_4`, `METEOR`, `ROUGE_L`, `CIDEr`) and beside them `tokenizer`
+    ("ptb", or "python" where no java runs), `skipped` (metric to the reason why it is not here) and `warnings`.
     metrics: a choice from METRICS; ("CIDEr",) is the fast one, with one short start of java and no METEOR.
 
     Raises: MissingPrediction unless both mappings have the same ids; ValueError for an image without
@@ -84,7 +58,7 @@ def score_captions(
         warnings.append(f"tokenised in Python, not by the official PTB tokenizer: {why_not}")
     if "CIDEr" in metrics and len(ids) == 1:
         warnings.append("CIDEr of a single image is always 0: its word weights come from the scored images")
-    scored: Scored = {}
+    scores: dict[str, float] = {}
     skipped: dict[str, str] = {}
     for metric in METRICS:
         if metric not in metrics:
@@ -93,16 +67,11 @@ def score_captions(
             skipped[metric] = why_not
             continue
         try:
-            scored |= _score(metric, gts, res, java)
+            scores |= _score(metric, gts, res, java)
         except JavaFailed as error:
             skipped[metric] = str(error)
-    return CaptionScores(
-        {name: corpus for name, (corpus, _) in scored.items()},
-        per_image={name: dict(zip(ids, values, strict=True)) for name, (_, values) in scored.items()},
-        skipped=skipped,
-        tokenizer="python" if java is None else "ptb",
-        warnings=warnings,
-    )
+    tokenizer = "python" if java is None else "ptb"
+    return {**scores, "tokenizer": tokenizer, "skipped": skipped, "warnings": warnings}
 
 
 def constant_cider(captions: Sequence[str], references: Mapping[ItemId, Sequence[str]]) -> list[float]:
@@ -138,27 +107,21 @@ def _by_image(
     return gts, {key: [next(given)] for key in ids}
 
 
-def _score(metric: str, gts: Tokens, res: Tokens, java: str | None) -> Scored:
+def _score(metric: str, gts: Tokens, res: Tokens, java: str | None) -> dict[str, float]:
     if metric == "Bleu":
-        corpus, per_image = Bleu(4).compute_score(gts, res, verbose=0)
-        return {f"Bleu_{n + 1}": _plain(corpus[n], per_image[n]) for n in range(4)}
-    if metric == "ROUGE_L":
-        return {metric: _plain(*Rouge().compute_score(gts, res))}
-    if metric == "CIDEr":
-        return {metric: _plain(*Cider().compute_score(gts, res))}
+        corpus, _ = Bleu(4).compute_score(gts, res, verbose=0)
+        return {f"Bleu_{n + 1}": float(score) for n, score in enumerate(corpus)}
+    if metric in ("ROUGE_L", "CIDEr"):
+        corpus, _ = (Rouge if metric == "ROUGE_L" else Cider)().compute_score(gts, res)
+        return {metric: float(corpus)}
     assert java is not None
     if metric == "METEOR":
         with Meteor(java) as meteor:
-            return {metric: meteor.score(gts, res)}
+            return {metric: meteor.score(gts, res)[0]}
     return {metric: _spice(gts, res, java)}
 
 
-def _plain(corpus: float, per_image: Iterable[float]) -> tuple[float, list[float]]:
-    """The scores without numpy."""
-    return float(corpus), [float(score) for score in per_image]
-
-
-def _spice(gts: Tokens, res: Tokens, java: str) -> tuple[float, list[float]]:
+def _spice(gts: Tokens, res: Tokens, java: str) -> float:
     """SPICE where its models lie; pycocoevalcap would otherwise start to download them."""
     absent = [file.name for file in SPICE_FILES if not file.is_file()]
     if absent:
@@ -168,10 +131,10 @@ def _spice(gts: Tokens, res: Tokens, java: str) -> tuple[float, list[float]]:
     try:
         with first_on_path(java):
             numbered = [dict(enumerate(tokens.values())) for tokens in (gts, res)]  # it sorts the ids
-            corpus, parts = Spice().compute_score(*numbered)
+            corpus, _ = Spice().compute_score(*numbered)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         raise JavaFailed(f"SPICE did not finish: {error}") from error
-    return _plain(corpus, [part["All"]["f"] for part in parts])
+    return float(corpus)
 
 
 def _check_metrics(metrics: Sequence[str]) -> None:

@@ -122,7 +122,7 @@ def score_caption_files(results: Path, annotations: Path) -> dict[str, Any]:
     given = read_json(results, list[CaptionPrediction])
     _check_once(results, "image_id", [each.image_id for each in given])
     predictions = {each.image_id: each.caption for each in given}
-    return score_captions(predictions, read_references(annotations)).as_dict()
+    return score_captions(predictions, read_references(annotations))
 
 
 def read_references(file: Path) -> dict[ItemId, list[str]]:

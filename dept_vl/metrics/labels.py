@@ -41,8 +41,8 @@ def label_scores(*metrics: str) -> Callable[[Any, Sequence[str], Sequence[Any]],
 def numbered(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> tuple[list[int], list[int]]:
     """Gold and predicted class numbers; an output that is no label becomes a wrong one. Raises: ValueError."""
     place = {label: number for number, label in enumerate(labels)}
-    if strangers := sorted(set(golds) - set(place)):
-        raise ValueError(f"wanted gold labels of {', '.join(labels)}, given {', '.join(map(repr, strangers))}")
+    if unknown := sorted(set(golds) - set(place)):
+        raise ValueError(f"wanted gold labels of {', '.join(labels)}, given {', '.join(map(repr, unknown))}")
     truth = [place[gold] for gold in golds]
     wrong = [1 - number if len(labels) == 2 else len(labels) for number in truth]
     return truth, [place.get(text, other) for text, other in zip(predictions, wrong, strict=True)]

@@ -93,8 +93,8 @@ class Meteor:
         self._process.kill()
         status = self._process.wait()
         self._stderr.seek(0)
-        said = self._stderr.read().decode("utf-8", errors="replace").strip()[-300:]
-        return JavaFailed(f"METEOR answered {line!r}, wanted numbers (exit status {status}): {said}")
+        output = self._stderr.read().decode("utf-8", errors="replace").strip()[-300:]
+        return JavaFailed(f"METEOR answered {line!r}, wanted numbers (exit status {status}): {output}")
 
 
 def _unbarred(text: str) -> str:

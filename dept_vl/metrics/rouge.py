@@ -5,7 +5,7 @@
 with LCS the length of the longest common subsequence: F, the harmonic mean of precision and recall. ROUGE-1 and
 ROUGE-2 count shared single words and pairs instead. Words are runs of a-z and 0-9 after lower-casing; those of more
 than three letters are stemmed (Porter), as most summarisation scripts ask of the package; `evaluate`, which wraps the
-same package, leaves stemming off unless told.
+same package, leaves stemming off by default.
 """
 
 from collections.abc import Sequence

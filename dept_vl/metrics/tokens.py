@@ -65,10 +65,10 @@ def ptb_tokens(captions: Sequence[str], java: str) -> list[str]:
         raise JavaFailed(f"the PTB tokenizer did not start with {java}: {error}") from error
     lines = done.stdout.decode("utf-8").split("\n")[:-1]
     if done.returncode != 0 or len(lines) != len(captions):
-        said = done.stderr.decode("utf-8", errors="replace").strip()[-300:]
+        output = done.stderr.decode("utf-8", errors="replace").strip()[-300:]
         raise JavaFailed(
             f"the PTB tokenizer gave {len(lines)} lines, wanted {len(captions)} "
-            f"(exit status {done.returncode} of {java}): {said}"
+            f"(exit status {done.returncode} of {java}): {output}"
         )
     return [_kept(line.rstrip().split(" ")) for line in lines]
 

@@ -1,7 +1,7 @@
 """From the config to each component: the only place where settings become plain arguments."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,7 @@ def check(config: Experiment) -> None:
     if task.visual:
         refuse_read_only(Path(config.vision.feature_dir))
     adapter = build_adapter(config.adapter.name, torch.zeros(_rows(config.adapter), 1), config.adapter.args)
-    for group in (*adapter.param_groups(), *(["projection"] if task.visual else [])):
-        if group not in config.optim.lr:
-            hint = did_you_mean(group, config.optim.lr)
-            raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {config.optim.lr}.{hint}")
+    _check_rates([*adapter.param_groups(), *(["projection"] if task.visual else [])], config.optim.lr)
     start = config.adapter.start
     if start.get("init") in ("TEXT", "LABELS") and not start.get("text"):
         raise BadConfig(f"adapter.start.text: wanted a text for {start['init']}, given none")
@@ -59,6 +56,19 @@ def check(config: Experiment) -> None:
     if metric is not None and metric not in task.selecting:
         hint = did_you_mean(metric, task.selecting)
         raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
+
+
+def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
+    """One config may serve several adapters, so a rate may name a group that does not train here, but no misspelt one.
+
+    Raises: BadConfig.
+    """
+    for group in groups:
+        if group not in rates:
+            raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {dict(rates)}")
+    for name in rates:
+        if name not in groups and (hint := did_you_mean(name, groups)):
+            raise BadConfig(f"optim.lr: unknown group {name!r}, wanted {', '.join(groups)}.{hint}")
 
 
 def resume_point(config: Experiment) -> Path | None:

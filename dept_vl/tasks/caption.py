@@ -70,7 +70,7 @@ class CaptionTask:
         split_size: how many images the whole split holds (`Loaded.counts["in_split"]`), if known.
         """
         references = {example.id: example.references for example in examples}
-        result = score_captions(predictions, references, metrics=self.metrics).as_dict()
+        result = score_captions(predictions, references, metrics=self.metrics)
         part = part_warnings("images", len(examples), split_size)
         return {**result, "warnings": [*result["warnings"], *part]}
 

@@ -10,14 +10,14 @@ official validation set. Fields and words of the templates, and the digits as la
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
-from dept_vl.metrics.labels import label_scores
-from dept_vl.tasks.source import Files, Row, Source, Splits
+from dept_vl.tasks.source import Files, Row, Source, Splits, either
 from dept_vl.tasks.text_task import Answer, BadRow, TextTask
 
-_TSV = {"train": (Files(("train.tsv",)),), "validation": (Files(("dev.tsv",)),)}
+_TSV = {"train": either("train.tsv"), "validation": either("dev.tsv")}
 _COLA = ("source", "label", "star", "sentence")
 _SST2 = ("sentence", "label")
 _STSB = ("sentence1", "sentence2", "score")
@@ -35,48 +35,35 @@ def _renamed(names: Mapping[str, str]) -> Callable[[Row], Iterable[Row]]:
     return unfold
 
 
-def _source(
-    subset: str,
+def _task(
+    name: str,
     folder: str,
     whole: Mapping[str, int],
-    files: Mapping[str, tuple[Files, ...]] = _TSV,
-    columns: Mapping[str, str] | None = None,
-) -> Source:
-    return Source(
-        hub="nyu-mll/glue",
-        subset=subset,
-        folders=(folder,),
-        files=files,
-        home="the GLUE project's site, gluebenchmark.com, or the hub's nyu-mll/glue",
-        whole=whole,
-        unfold=None if columns is None else _renamed(columns),
-    )
-
-
-def _task(
-    source: Source,
     splits: Splits,
     template: str,
     context: str,
-    metrics: tuple[str, ...],
     *,
-    label_names: tuple[str, ...] = (),
-    choices: tuple[str, ...] = (),
-    answers: Callable[[TextTask, Row], Answer] | None = None,
+    files: Mapping[str, tuple[Files, ...]] = _TSV,
+    columns: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> TextTask:
+    """columns: the official files' names for the hub's columns, where they differ."""
     return TextTask(
-        name=source.subset,
-        source=source,
+        name=name,
+        source=Source(
+            hub="nyu-mll/glue",
+            subset=name,
+            folders=(folder,),
+            files=files,
+            home="the GLUE project's site, gluebenchmark.com, or the hub's nyu-mll/glue",
+            whole=whole,
+            unfold=None if columns is None else _renamed(columns),
+        ),
         splits=splits,
         template=template,
         context=context,
-        scores=label_scores(*metrics),
-        headline=metrics[0],
-        selecting=metrics,
         protocols={"as_published": {}, "official_dev": {"splits": Splits("from_train", test=splits.test)}},
-        label_names=label_names,
-        choices=choices,
-        answers=answers,
+        **more,
     )
 
 
@@ -100,116 +87,85 @@ def _similarity(task: TextTask, row: Row) -> Answer:
 
 GLUE = (
     _task(
-        _source(
-            "cola",
-            "CoLA",
-            {"train": 8551, "validation": 1043},
-            {
-                "train": (Files(("train.tsv",), _COLA), Files(("in_domain_train.tsv",), _COLA)),
-                "validation": (
-                    Files(("dev.tsv",), _COLA),
-                    Files(("in_domain_dev.tsv", "out_of_domain_dev.tsv"), _COLA),
-                ),
-            },
-        ),
+        "cola", "CoLA", {"train": 8551, "validation": 1043},
         Splits("halve", sizes=(8551, 521, 522)),
-        "sentence: {sentence}",
-        "sentence",
-        ("matthews_correlation", "accuracy"),
+        "sentence: {sentence}", "sentence",
+        selecting=("matthews_correlation", "accuracy"),
         label_names=("unacceptable", "acceptable"),
+        files={
+            "train": either("train.tsv", "in_domain_train.tsv", columns=_COLA),
+            "validation": (
+                *either("dev.tsv", columns=_COLA),
+                Files(("in_domain_dev.tsv", "out_of_domain_dev.tsv"), _COLA),
+            ),
+        },
     ),
     _task(
-        _source(
-            "sst2",
-            "SST-2",
-            {"train": 67_349, "validation": 872},
-            {"train": (Files(("train.tsv",), _SST2),), "validation": (Files(("dev.tsv",), _SST2),)},
-        ),
+        "sst2", "SST-2", {"train": 67_349, "validation": 872},
         Splits("from_train", sizes=(66_349, 1000, 872)),
-        "sentence: {sentence}",
-        "sentence",
-        ("accuracy",),
+        "sentence: {sentence}", "sentence",
         label_names=("negative", "positive"),
+        files={"train": either("train.tsv", columns=_SST2), "validation": either("dev.tsv", columns=_SST2)},
     ),
     _task(
-        _source(
-            "mrpc",
-            "MRPC",
-            {"train": 3668, "validation": 408},
-            {
-                # GLUE's dev.tsv is part of the corpus's own training file; its test file is other text.
-                "train": (Files(("train.tsv",)), Files(("msr_paraphrase_train.txt",))),
-                "validation": (Files(("dev.tsv",)), Files(("msr_paraphrase_test.txt",))),
-            },
-            {"Quality": "label", "#1 String": "sentence1", "#2 String": "sentence2"},
-        ),
+        "mrpc", "MRPC", {"train": 3668, "validation": 408},
         Splits("halve", sizes=(3668, 204, 204)),
-        "sentence1: {sentence1} sentence2: {sentence2}",
-        "sentence1",
-        ("accuracy", "f1"),
+        "sentence1: {sentence1} sentence2: {sentence2}", "sentence1",
+        selecting=("accuracy", "f1"),
         label_names=("not_equivalent", "equivalent"),
+        # GLUE's dev.tsv is part of the corpus's own training file; its test file is other text.
+        files={
+            "train": either("train.tsv", "msr_paraphrase_train.txt"),
+            "validation": either("dev.tsv", "msr_paraphrase_test.txt"),
+        },
+        columns={"Quality": "label", "#1 String": "sentence1", "#2 String": "sentence2"},
     ),
     _task(
-        _source("qqp", "QQP", {"train": 363_846, "validation": 40_430}, columns={"is_duplicate": "label"}),
+        "qqp", "QQP", {"train": 363_846, "validation": 40_430},
         # Table 9 prints 40,431 for the test set: 40,430 rows and the header line of dev.tsv. Its 362,846 training rows
         # are 363,846 less 1,000, so without the lines of train.tsv that are cut by a line break within a question.
         Splits("from_train", sizes=(362_846, 1000, 40_430)),
-        "question1: {question1} question2: {question2}",
-        "question1",
-        ("accuracy", "f1"),
+        "question1: {question1} question2: {question2}", "question1",
+        selecting=("accuracy", "f1"),
         label_names=("not_duplicate", "duplicate"),
+        columns={"is_duplicate": "label"},
     ),
     _task(
-        _source(
-            "stsb",
-            "STS-B",
-            {"train": 5749, "validation": 1500},
-            {
-                "train": (*_TSV["train"], Files(("stsb-en-train.csv",), _STSB)),
-                "validation": (*_TSV["validation"], Files(("stsb-en-dev.csv",), _STSB)),
-            },
-            {"score": "label"},
-        ),
+        "stsb", "STS-B", {"train": 5749, "validation": 1500},
         Splits("halve", sizes=(5749, 750, 750)),
-        "sentence1: {sentence1} sentence2: {sentence2}",
-        "sentence1",
-        ("pearson", "spearmanr"),
+        "sentence1: {sentence1} sentence2: {sentence2}", "sentence1",
+        selecting=("pearson", "spearmanr"),
         choices=tuple(f"{tenths / 10:.1f}" for tenths in range(51)),
         answers=_similarity,
+        files={
+            "train": (*_TSV["train"], *either("stsb-en-train.csv", columns=_STSB)),
+            "validation": (*_TSV["validation"], *either("stsb-en-dev.csv", columns=_STSB)),
+        },
+        columns={"score": "label"},
     ),
     _task(
-        _source(
-            "mnli",
-            "MNLI",
-            {"train": 392_702, "validation_matched": 9815, "validation_mismatched": 9832},
-            {
-                "train": (Files(("train.tsv",)),),
-                "validation_matched": (Files(("dev_matched.tsv",)),),
-                "validation_mismatched": (Files(("dev_mismatched.tsv",)),),
-            },
-            {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
-        ),
+        "mnli", "MNLI", {"train": 392_702, "validation_matched": 9815, "validation_mismatched": 9832},
         Splits("own", val="validation_mismatched", test="validation_matched", sizes=(392_702, 9832, 9815)),
-        "premise: {premise} hypothesis: {hypothesis}",
-        "premise",
-        ("accuracy",),
+        "premise: {premise} hypothesis: {hypothesis}", "premise",
         label_names=("entailment", "neutral", "contradiction"),
+        files={
+            "train": either("train.tsv"),
+            "validation_matched": either("dev_matched.tsv"),
+            "validation_mismatched": either("dev_mismatched.tsv"),
+        },
+        columns={"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
     ),
     _task(
-        _source("qnli", "QNLI", {"train": 104_743, "validation": 5463}),
+        "qnli", "QNLI", {"train": 104_743, "validation": 5463},
         Splits("from_train", sizes=(103_743, 1000, 5463)),
-        "question: {question} sentence: {sentence}",
-        "sentence",
-        ("accuracy",),
+        "question: {question} sentence: {sentence}", "sentence",
         label_names=_ENTAILMENT,
     ),
     _task(
-        _source("rte", "RTE", {"train": 2490, "validation": 277}),
+        "rte", "RTE", {"train": 2490, "validation": 277},
         Splits("halve", sizes=(2490, 138, 139)),
-        "sentence1: {sentence1} sentence2: {sentence2}",
-        "sentence1",
-        ("accuracy",),
+        "sentence1: {sentence1} sentence2: {sentence2}", "sentence1",
         label_names=_ENTAILMENT,
     ),
-)
+)  # fmt: skip
 """The eight tasks of GLUE that the papers report; WNLI is not among them."""

@@ -9,14 +9,14 @@ An official file is JSON lines, a header first and then a line per passage; the 
 SearchQA (943 words on average) and NewsQA (616) do not fit into 512 pieces, so some lose their answer.
 
 as_published: padded punctuation, the first gold answer only (see `reading`). Published runs chose their checkpoint by
-exact match and reported F1; here F1 chooses unless told. official_dev: the text as it stands, all gold answers.
+exact match and reported F1; here F1 chooses by default. official_dev: the text as it stands, all gold answers.
 """
 
 from collections.abc import Iterable, Sequence
 
 from dept_vl.metrics.squad import answer_scores
 from dept_vl.tasks.reading import TEMPLATE, all_plain, first_padded, padded_fields
-from dept_vl.tasks.source import Files, Row, Source, Splits
+from dept_vl.tasks.source import Row, Source, Splits, either
 from dept_vl.tasks.text_task import BadRow, TextTask
 
 # The shared task's own folders (train/NewsQA.jsonl), or a folder for each set (NewsQA/train.jsonl).
@@ -49,14 +49,13 @@ def _golds(row: Row) -> Sequence[str]:
 
 def _task(name: str, official: str, hub: str, train: int, validation: int) -> TextTask:
     files = {
-        split: tuple(Files((layout.format(split=given, name=official),)) for layout in _LAYOUTS)
+        split: either(*(layout.format(split=given, name=official) for layout in _LAYOUTS))
         for split, given in _OFFICIAL_SPLIT.items()
     }
     return TextTask(
         name=name,
         source=Source(
             hub=f"lucadiliello/{hub}",
-            subset=None,
             folders=("mrqa", "MRQA"),
             files=files,
             home=f"the MRQA 2019 shared task, github.com/mrqa/MRQA-Shared-Task-2019, or the hub's lucadiliello/{hub}",
@@ -67,7 +66,6 @@ def _task(name: str, official: str, hub: str, train: int, validation: int) -> Te
         template=TEMPLATE,
         context="context",
         scores=answer_scores,
-        headline="f1",
         selecting=("f1", "exact_match"),
         protocols={"as_published": {}, "official_dev": {"fields": None, "answers": all_plain(_golds)}},
         fields=padded_fields,

@@ -17,8 +17,7 @@ both.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dept_vl.metrics.labels import label_scores
-from dept_vl.tasks.source import Files, Row, Source, Splits
+from dept_vl.tasks.source import Files, Row, Source, Splits, either
 from dept_vl.tasks.text_task import Answer, BadRow, TextTask
 
 
@@ -49,16 +48,13 @@ _WINOGRANDE = TextTask(
         hub="allenai/winogrande",
         subset="winogrande_xl",
         folders=("winogrande_1.1", "winogrande"),
-        files={"train": (Files(("train_xl.jsonl",)),), "validation": (Files(("dev.jsonl",)),)},
+        files={"train": either("train_xl.jsonl"), "validation": either("dev.jsonl")},
         home="the WinoGrande project's site, winogrande.allenai.org, or the hub's allenai/winogrande",
         whole={"train": 40_398, "validation": 1_267},
     ),
     splits=Splits("from_train", sizes=(39_398, 1_000, 1_267)),
     template="sentence: {sentence} option0: {option0} option1: {option1}",
     context="sentence",
-    scores=label_scores("accuracy"),
-    headline="accuracy",
-    selecting=("accuracy",),
     protocols={"as_published": {}, "official_dev": {"fields": _both_options}},
     label_names=("option0", "option1"),
     label_field="answer",
@@ -67,7 +63,6 @@ _WINOGRANDE = TextTask(
 )
 
 _YELP_CLASSES = ("negative", "positive")
-_YELP_COLUMNS = ("class", "text")
 
 
 def _review(row: Row) -> Iterable[Row]:
@@ -82,9 +77,8 @@ _YELP_POLARITY = TextTask(
     name="yelp_polarity",
     source=Source(
         hub="fancyzhx/yelp_polarity",
-        subset=None,
         folders=("yelp_review_polarity_csv", "yelp_polarity"),
-        files={"train": (Files(("train.csv",), _YELP_COLUMNS),), "test": (Files(("test.csv",), _YELP_COLUMNS),)},
+        files={split: either(f"{split}.csv", columns=("class", "text")) for split in ("train", "test")},
         home="yelp_review_polarity_csv.tgz of Zhang et al.'s character-level sets, or the hub's fancyzhx/yelp_polarity",
         whole={"train": 560_000, "test": 38_000},
         unfold=_review,
@@ -92,18 +86,15 @@ _YELP_POLARITY = TextTask(
     splits=Splits("from_train", test="test", most_train=100_000, sizes=(100_000, 1_000, 38_000)),
     template="sentence: {text}",
     context="text",
-    scores=label_scores("accuracy"),
-    headline="accuracy",
-    selecting=("accuracy",),
-    protocols={"as_published": {}, "official_dev": {}},
     label_names=_YELP_CLASSES,
 )
 
 
 def _scitail_files(split: str) -> tuple[Files, ...]:
+    columns = ("sentence1", "sentence2", "gold_label")
     return (
-        Files((f"snli_format/scitail_1.0_{split}.txt",)),
-        Files((f"tsv_format/scitail_1.0_{split}.tsv",), ("sentence1", "sentence2", "gold_label")),
+        *either(f"snli_format/scitail_1.0_{split}.txt"),
+        *either(f"tsv_format/scitail_1.0_{split}.tsv", columns=columns),
     )
 
 
@@ -120,9 +111,6 @@ _SCITAIL = TextTask(
     splits=Splits("halve", sizes=(23_596, 652, 652)),
     template="premise: {sentence1} hypothesis: {sentence2}",
     context="sentence1",
-    scores=label_scores("accuracy"),
-    headline="accuracy",
-    selecting=("accuracy",),
     protocols={
         "as_published": {},
         "official_dev": {"splits": Splits("own", test="test", sizes=(23_596, 1_304, 2_126))},
@@ -137,21 +125,13 @@ _PAWS = TextTask(
         hub="google-research-datasets/paws",
         subset="labeled_final",
         folders=("final", "paws_wiki_labeled_final"),
-        files={
-            "train": (Files(("train.tsv",)),),
-            "validation": (Files(("dev.tsv",)),),
-            "test": (Files(("test.tsv",)),),
-        },
+        files={"train": either("train.tsv"), "validation": either("dev.tsv"), "test": either("test.tsv")},
         home="paws_wiki_labeled_final.tar.gz of the PAWS project, or the hub's google-research-datasets/paws",
         whole={"train": 49_401, "validation": 8_000, "test": 8_000},
     ),
     splits=Splits("own", test="test", sizes=(49_401, 8_000, 8_000)),
     template="sentence1: {sentence1} sentence2: {sentence2}",
     context="sentence1",
-    scores=label_scores("accuracy"),
-    headline="accuracy",
-    selecting=("accuracy",),
-    protocols={"as_published": {}, "official_dev": {}},
     label_names=("different", "paraphrase"),
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from dept_vl.embedded.shapes.text import TEXT_SETS, TEXT_SIZES
 from dept_vl.tasks.glue import GLUE
-from dept_vl.tasks.source import Files, Source, Splits
+from dept_vl.tasks.source import Source, Splits, either
 from dept_vl.tasks.squad import SQUAD
 from dept_vl.tasks.superglue import SUPERGLUE
 from dept_vl.tasks.text_task import TextTask
@@ -30,10 +30,8 @@ def _shapes(name: str, official: TextTask, columns: tuple[str, ...] = (), **chan
         official,
         name=f"shapes-{name}",
         source=Source(
-            hub=None,
-            subset=None,
             folders=(made.folder,),
-            files={_PUBLISHED[split]: (Files((file,), columns),) for split, file in made.files.items()},
+            files={_PUBLISHED[split]: either(file, columns=columns) for split, file in made.files.items()},
             home="scripts/prepare_data.py, which writes it",
             whole={_PUBLISHED[split]: rows for split, rows in TEXT_SIZES.items()},
             unfold=official.source.unfold,

@@ -21,22 +21,27 @@ class Files:
     columns: tuple[str, ...] = ()
 
 
+def either(*names: str, columns: tuple[str, ...] = ()) -> tuple[Files, ...]:
+    """Alternatives of one file each."""
+    return tuple(Files((name,), columns) for name in names)
+
+
 @dataclass(frozen=True)
 class Source:
     """A published set.
 
-    hub: the hub's data set, as parquet files, no loading script. subset: its configuration. folders: below the data
-    root, where the official files may lie. files: split (named as on the hub) to alternatives, the first that is there
-    is read. unfold: an official record to rows with the hub's fields; a row that has them already passes as it is.
-    whole: rows of each published split, by which a whole set is known. home: where a person gets the official files.
+    folders: below the data root, where the official files may lie. files: split (named as on the hub) to alternatives,
+    the first that is there is read. whole: rows of each published split, by which a whole set is known. home: where a
+    person gets the official files. hub: the hub's data set, as parquet files, no loading script. subset: its
+    configuration. unfold: an official record to rows with the hub's fields; a row that has them passes as it is.
     """
 
-    hub: str | None
-    subset: str | None
     folders: tuple[str, ...]
     files: Mapping[str, tuple[Files, ...]]
     home: str
     whole: Mapping[str, int] = field(default_factory=dict)
+    hub: str | None = None
+    subset: str | None = None
     unfold: Callable[[Row], Iterable[Row]] | None = None
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from dept_vl.metrics.squad import answer_scores, mean_scores, normalise
 from dept_vl.tasks.example import Example
 from dept_vl.tasks.reading import TEMPLATE, all_plain, first_padded, padded_fields
-from dept_vl.tasks.source import Files, Row, Source, Splits
+from dept_vl.tasks.source import Row, Source, Splits, either
 from dept_vl.tasks.text_task import Answer, BadRow, TextTask
 
 NO_ANSWER = "no answer"
@@ -78,12 +78,8 @@ def _blanked(answer: str) -> str:
 def _source(name: str, version: str, train: int, validation: int) -> Source:
     return Source(
         hub=f"rajpurkar/{name}",
-        subset=None,
         folders=(name, "squad", "SQuAD"),
-        files={
-            "train": (Files((f"train-{version}.json",)),),
-            "validation": (Files((f"dev-{version}.json",)),),
-        },
+        files={"train": either(f"train-{version}.json"), "validation": either(f"dev-{version}.json")},
         home=f"the SQuAD project's site, rajpurkar.github.io/SQuAD-explorer, or the hub's rajpurkar/{name}",
         whole={"train": train, "validation": validation},
         unfold=_questions,
@@ -97,7 +93,6 @@ _SQUAD = TextTask(
     template=TEMPLATE,
     context="context",
     scores=answer_scores,
-    headline="f1",
     selecting=("f1", "exact_match"),
     protocols={"as_published": {}, "official_dev": {"fields": None, "answers": all_plain(_golds)}},
     fields=padded_fields,
@@ -113,8 +108,7 @@ _SQUAD_V2 = TextTask(
     template=TEMPLATE,
     context="context",
     scores=_scores_with_none,
-    headline="exact_match",  # what FPT's table reports
-    selecting=("exact_match", "f1"),
+    selecting=("exact_match", "f1"),  # FPT's table reports the first
     protocols={"as_published": {}, "official_dev": {"splits": Splits("from_train")}},
     answers=_answers_or_none,
     max_source_length=512,

@@ -14,12 +14,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dept_vl.metrics.labels import label_scores
 from dept_vl.metrics.multirc import multirc_scores
 from dept_vl.metrics.referent import referent_scores
 from dept_vl.metrics.squad import answer_scores
 from dept_vl.tasks import record, wsc
-from dept_vl.tasks.source import Files, Row, Source, Splits
+from dept_vl.tasks.source import Row, Source, Splits, either
 from dept_vl.tasks.text_task import TextTask
 
 _FALSE_TRUE = ("False", "True")
@@ -32,10 +31,8 @@ def _task(
     splits: Splits,
     template: str,
     context: str,
-    metrics: tuple[str, ...] = ("accuracy",),
     *,
     label_names: tuple[str, ...] = _FALSE_TRUE,
-    scores: Callable[..., dict[str, float]] | None = None,
     unfold: Callable[[Row], Iterable[Row]] | None = None,
     official: Mapping[str, Any] | None = None,
     dpt: Mapping[str, Any] | None = None,
@@ -49,7 +46,7 @@ def _task(
             hub="aps/super_glue",
             subset=name,
             folders=(folder,),
-            files={"train": (Files(("train.jsonl",)),), "validation": (Files(("val.jsonl",)),)},
+            files={"train": either("train.jsonl"), "validation": either("val.jsonl")},
             home="the SuperGLUE project's site, super.gluebenchmark.com, or the hub's aps/super_glue",
             whole={"train": train, "validation": validation},
             unfold=unfold,
@@ -57,8 +54,6 @@ def _task(
         splits=splits,
         template=template,
         context=context,
-        headline=metrics[0],
-        selecting=metrics,
         protocols={
             "as_published": {},
             "official_dev": {"splits": Splits("from_train"), **(official or {})},
@@ -69,7 +64,6 @@ def _task(
             },
         },
         label_names=label_names,
-        scores=scores or label_scores(*metrics),
         **more,
     )
 
@@ -106,41 +100,29 @@ def _passage(row: Row) -> str:
 
 SUPERGLUE = (
     _task(
-        "boolq",
-        "BoolQ",
-        (9427, 3270),
+        "boolq", "BoolQ", (9427, 3270),
         Splits("halve", sizes=(9427, 1635, 1635)),
-        "question: {question} passage: {passage}",
-        "passage",
+        "question: {question} passage: {passage}", "passage",
     ),
     _task(
-        "cb",
-        "CB",
-        (250, 56),
+        "cb", "CB", (250, 56),
         Splits("halve", sizes=(250, 28, 28)),
-        "premise: {premise} hypothesis: {hypothesis}",
-        "premise",
-        ("accuracy", "f1_macro"),  # DePT reports the first and selects by the second
+        "premise: {premise} hypothesis: {hypothesis}", "premise",
+        selecting=("accuracy", "f1_macro"),  # DePT reports the first and selects by the second
         label_names=("entailment", "contradiction", "neutral"),
     ),
     _task(
-        "copa",
-        "COPA",
-        (400, 100),
+        "copa", "COPA", (400, 100),
         Splits("halve", sizes=(400, 50, 50)),  # not in Table 9: the halves that DePT's code makes
-        "premise: {premise} choice1: {choice1} choice2: {choice2}",
-        "premise",
+        "premise: {premise} choice1: {choice1} choice2: {choice2}", "premise",
         label_names=("choice1", "choice2"),
         official={"template": "premise: {premise} choice1: {choice1} choice2: {choice2} question: {question}"},
     ),
     _task(
-        "multirc",
-        "MultiRC",
-        (27_243, 4848),
+        "multirc", "MultiRC", (27_243, 4848),
         Splits("halve", sizes=(27_243, 2424, 2424)),
-        "question: {question} answer: {answer} paragraph: {paragraph}",
-        "paragraph",
-        ("f1", "accuracy"),
+        "question: {question} answer: {answer} paragraph: {paragraph}", "paragraph",
+        selecting=("f1", "accuracy"),
         unfold=_unfold_multirc,
         official={
             "scores": multirc_scores,
@@ -152,14 +134,11 @@ SUPERGLUE = (
         max_source_length=348,
     ),
     _task(
-        "record",
-        "ReCoRD",
-        (100_730, 10_000),
+        "record", "ReCoRD", (100_730, 10_000),
         # One example for each answer, also at test: 138,854 of train, of them 1,370 of the 1,000 queries held out.
         Splits("from_train", sizes=(137_484, 1370, 15_176)),
-        "record query: {query} entities: {entities} passage: {passage}",
-        "passage",
-        ("f1", "exact_match"),
+        "record query: {query} entities: {entities} passage: {passage}", "passage",
+        selecting=("f1", "exact_match"),
         label_names=(),
         unfold=record.unfold,
         official={"expand": None},
@@ -174,29 +153,20 @@ SUPERGLUE = (
         max_target_length=32,  # names of people and places; published runs generate up to 20
     ),
     _task(
-        "rte",
-        "RTE",
-        (2490, 277),
+        "rte", "RTE", (2490, 277),
         Splits("halve", sizes=(2490, 138, 139)),
-        "premise: {premise} hypothesis: {hypothesis}",
-        "premise",
+        "premise: {premise} hypothesis: {hypothesis}", "premise",
         label_names=("entailment", "not_entailment"),
     ),
     _task(
-        "wic",
-        "WiC",
-        (5428, 638),
+        "wic", "WiC", (5428, 638),
         Splits("halve", sizes=(5428, 319, 319)),
-        "sentence1: {sentence1} sentence2: {sentence2} word: {word}",
-        "sentence1",
+        "sentence1: {sentence1} sentence2: {sentence2} word: {word}", "sentence1",
     ),
     _task(
-        "wsc.fixed",
-        "WSC",
-        (554, 104),
+        "wsc.fixed", "WSC", (554, 104),
         Splits("halve", sizes=(554, 52, 52)),
-        "text: {text}",
-        "text",
+        "text: {text}", "text",
         unfold=wsc.unfold,
         fields=wsc.marked_spans,
         dpt={
@@ -208,4 +178,4 @@ SUPERGLUE = (
             "max_target_length": 32,  # nouns with all that describes them
         },
     ),
-)
+)  # fmt: skip

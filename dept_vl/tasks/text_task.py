@@ -1,6 +1,6 @@
 """A text task: data plus a few functions. The family files (`glue`, `superglue`, ...) fill it in.
 
-A row has the hub's fields; its class may be told by number, by name or as a truth value. What a protocol changes
+A row has the hub's fields; its class may be given by number, by name or as a truth value. What a protocol changes
 stands in the task as data: `protocols["official_dev"]` holds the fields that differ, `task.under(...)` puts them in.
 """
 
@@ -15,6 +15,7 @@ from string import Formatter
 from typing import Any, ClassVar, Literal
 
 from dept_vl.metrics.ids import check_ids
+from dept_vl.metrics.labels import label_scores
 from dept_vl.registry import did_you_mean
 from dept_vl.tasks.example import Example, part_warnings, template_fields
 from dept_vl.tasks.source import Row, Source, Splits
@@ -45,8 +46,8 @@ class TextTask:
     choices: the strings scored where the answer is neither a class nor free (STS-B's numbers).
     fields: the template's values of a row; None takes the row's own. answers: targets and references of a row; None
     reads its class. expand: the rows that the protocol makes of one; None keeps it. group: what scores count together.
-    scores: predictions and examples, in one order, to numbers, `headline` (the reported one) among them.
-    selecting: the names of the numbers that may choose a checkpoint. protocols: name to the fields that it changes.
+    selecting: the names of the numbers that may choose a checkpoint; the first one is reported. scores: predictions and
+    examples, in one order, to those numbers; None for `label_scores` of them. protocols: name to the fields it changes.
     """
 
     name: str
@@ -54,10 +55,9 @@ class TextTask:
     splits: Splits
     template: str
     context: str
-    scores: Callable[[TextTask, Sequence[str], Sequence[Example]], dict[str, float]]
-    headline: str
-    selecting: tuple[str, ...]
-    protocols: Mapping[str, Mapping[str, Any]]
+    selecting: tuple[str, ...] = ("accuracy",)
+    scores: Callable[[TextTask, Sequence[str], Sequence[Example]], dict[str, float]] | None = None
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"as_published": {}, "official_dev": {}})
     label_names: tuple[str, ...] = ()
     label_field: str = "label"
     label_form: Literal["digits", "words"] = "digits"
@@ -84,6 +84,11 @@ class TextTask:
         """The task as its family file has it, under another protocol. Raises: UnknownProtocol."""
         base = self.base or self
         return dataclasses.replace(base, protocol=protocol, base=base, **self.protocols.get(protocol, {}))
+
+    @property
+    def headline(self) -> str:
+        """The name of the reported number."""
+        return self.selecting[0]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -162,8 +167,9 @@ class TextTask:
         if self.candidates and len(ordered) > 1 and len(set(ordered)) == 1:
             warnings.append(f"a constant predictor: all {len(ordered):,} predictions are {ordered[0]!r}")
         valid = set(self.candidates)
+        scores = self.scores or label_scores(*self.selecting)
         return {
-            **self.scores(self, ordered, examples),
+            **scores(self, ordered, examples),
             "protocol": self.protocol,
             "invalid_outputs": sum(each not in valid for each in ordered) if valid else 0,
             "warnings": warnings,

@@ -11,7 +11,7 @@ split. Both: summaries are cut at 64 pieces (FPT generates up to 512; a summary 
 """
 
 from dept_vl.metrics.rouge import rouge_scores
-from dept_vl.tasks.source import Files, Row, Source, Splits
+from dept_vl.tasks.source import Files, Row, Source, Splits, either
 from dept_vl.tasks.text_task import Answer, TextTask
 
 
@@ -21,14 +21,13 @@ def _summary(task: TextTask, row: Row) -> Answer:
 
 
 def _files(*names: str) -> tuple[Files, ...]:
-    return tuple(Files((f"{name}.{ending}",)) for name in names for ending in ("jsonl", "json", "csv"))
+    return either(*(f"{name}.{ending}" for name in names for ending in ("jsonl", "json", "csv")))
 
 
 _XSUM = TextTask(
     name="xsum",
     source=Source(
         hub="EdinburghNLP/xsum",
-        subset=None,
         folders=("xsum", "XSum"),
         files={"train": _files("train"), "validation": _files("validation", "dev"), "test": _files("test")},
         home="the hub's EdinburghNLP/xsum; its authors' github.com/EdinburghNLP/XSum has addresses, not texts",
@@ -38,7 +37,6 @@ _XSUM = TextTask(
     template="document: {document}",
     context="document",
     scores=rouge_scores,
-    headline="rougeL",
     selecting=("rougeL",),
     protocols={"as_published": {}, "official_dev": {"splits": Splits("own", test="test")}},
     answers=_summary,

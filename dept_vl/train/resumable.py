@@ -19,8 +19,9 @@ import random
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -31,7 +32,7 @@ from dept_vl.untrusted.json_files import parse_json
 from dept_vl.untrusted.tensor_files import check_finite
 
 _WEIGHTS, _OPTIMIZER, _PROGRESS = "adapter_model.safetensors", "optimizer.pt", "progress.json"
-_FILE = re.compile(r"adapter_model\.safetensors|optimizer\.pt|rng_\d+\.pt")  # those that progress.json lists
+FileName = Annotated[str, msgspec.Meta(pattern=r"^(adapter_model\.safetensors|optimizer\.pt|rng_\d+\.pt)$")]
 
 
 class BadCheckpoint(ValueError):
@@ -49,7 +50,7 @@ def save_checkpoint(
     rng_states: list[dict[str, Any]],
     stages: dict[str, Any] | None = None,
 ) -> Path:
-    """Writes `folder/step_<step>`, whole or not at all. `progress` is plain JSON data, `stages` tensors and numbers.
+    """Write `folder/step_<step>`, whole or not at all. `progress` is plain JSON data, `stages` tensors and numbers.
 
     Raises:
         OSError: the disk is full or read-only; earlier checkpoints are untouched and no half one stays.
@@ -74,7 +75,7 @@ def save_checkpoint(
     except OSError as error:
         shutil.rmtree(half, ignore_errors=True)
         raise OSError(error.errno, f"could not save the checkpoint {final}: {error.strerror or error}") from error
-    except (RuntimeError, SafetensorError) as error:  # torch and safetensors tell a full disk so
+    except (RuntimeError, SafetensorError) as error:  # how torch and safetensors report a full disk
         free = shutil.disk_usage(folder).free
         shutil.rmtree(half, ignore_errors=True)
         raise OSError(f"could not save the checkpoint {final}: {error} ({free:,} bytes are left there)") from error
@@ -107,8 +108,8 @@ def load_checkpoint(
     except Exception as error:  # pickle and zip readers raise what they like on damaged bytes
         raise BadCheckpoint(f"{folder}: wanted a whole checkpoint, its files do not read ({error})") from error
     for name in progress["files"]:  # all of them, so that every process comes to the same answer
-        wanted, given = progress.get("sha256", {}).get(name), _sha256(folder / name)  # none in older checkpoints
-        if wanted not in (None, given):
+        wanted, given = progress["sha256"].get(name), _sha256(folder / name)
+        if wanted != given:
             raise BadCheckpoint(
                 f"{folder / name}: wanted sha256 {wanted!s:.12}, given {given:.12}: the file is damaged"
             )
@@ -137,7 +138,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 
 def remove_older(folder: Path, keep: int, spare: set[Path]) -> None:
-    """Keeps the newest `keep` checkpoints, the best ones that these name, and those of `spare`."""
+    """Keep the newest `keep` checkpoints, the best ones that these name, and those of `spare`."""
     found = find_checkpoints(folder)
     named = set()
     for path in found[-keep:]:
@@ -149,8 +150,8 @@ def remove_older(folder: Path, keep: int, spare: set[Path]) -> None:
 
 
 def remove(checkpoint: Path) -> None:
-    """It loses its name first: a kill in the middle of removing leaves no half checkpoint that looks whole. What such
-    kills left of others goes too."""
+    """Remove a checkpoint and what kills left of others. It is renamed first, so that a kill in the middle of removing
+    leaves no half checkpoint that looks whole."""
     gone = checkpoint.with_name(f".{checkpoint.name}.gone")
     shutil.rmtree(gone, ignore_errors=True)
     os.replace(checkpoint, gone)
@@ -158,8 +159,8 @@ def remove(checkpoint: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def bring(checkpoint: Path, folder: Path) -> None:
-    """A copy of another run's checkpoint, whole under its name or not there."""
+def copy_checkpoint(checkpoint: Path, folder: Path) -> None:
+    """Copy another run's checkpoint into `folder`, whole under its name or not at all."""
     half = folder / f".{checkpoint.name}.half"
     shutil.rmtree(half, ignore_errors=True)
     shutil.copytree(checkpoint, half)
@@ -188,30 +189,31 @@ def set_rng_states(states: dict[str, Any]) -> None:
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
 
 
+class _Best(msgspec.Struct):
+    step: int
+
+
+class _Progress(msgspec.Struct):
+    """What a checkpoint's record must hold; the loop carries more in it. files: the bytes of each."""
+
+    step: Annotated[int, msgspec.Meta(ge=0)]
+    files: dict[FileName, int]
+    sha256: dict[FileName, str]
+    best: _Best | None = None
+
+
 def _read_progress(folder: Path) -> dict[str, Any]:
     path = folder / _PROGRESS
     try:
         progress = parse_json(path.read_bytes())
-        if not isinstance(progress, dict) or not isinstance(progress.get("files"), dict):
-            raise ValueError("no step or no list of files in it")
-        if type(progress.get("step")) is not int or progress["step"] < 0:
-            raise ValueError(f"no step or no list of files in it, step is {progress.get('step')!r:.80}")
-        if others := [name for name in progress["files"] if not _FILE.fullmatch(name)]:
-            raise ValueError(f"a file that no checkpoint has: {others[0]!r:.80}")
-        if others := [size for size in progress["files"].values() if type(size) is not int]:
-            raise ValueError(f"the size of a file: {others[0]!r:.80}")
-        if not isinstance(progress.get("sha256", {}), dict):
-            raise ValueError(f"the hashes of the files: {progress['sha256']!r:.80}")
-        best = progress.get("best")
-        if best is not None and not (isinstance(best, dict) and type(best.get("step")) is int):
-            raise ValueError(f"the best step: {best!r:.80}")
+        msgspec.convert(progress, _Progress)
         return progress
     except FileNotFoundError as error:
         raise BadCheckpoint(f"{folder}: wanted a checkpoint with {_PROGRESS}, given no such file") from error
     except OSError as error:
         raise BadCheckpoint(f"{path}: wanted a file that reads, given {error.strerror}") from error
-    except ValueError as error:
-        raise BadCheckpoint(f"{path}: wanted a whole JSON object, given something else ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise BadCheckpoint(f"{path}: wanted a checkpoint's record, given another ({error})") from error
 
 
 def _best_beside(folder: Path, progress: dict[str, Any]) -> Path | None:

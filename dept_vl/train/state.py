@@ -17,8 +17,8 @@ from dept_vl.train.log import RunLog
 from dept_vl.train.progressive import Progressive
 from dept_vl.train.resumable import (
     BadCheckpoint,
-    bring,
     check_checkpoint,
+    copy_checkpoint,
     find_checkpoints,
     load_checkpoint,
     remove,
@@ -156,7 +156,7 @@ class RunState:
             warnings.warn(
                 f"step {step}: {self.plan.metric} has been {recent[0]:.4f} in {_PATIENCE} evaluations in a row; "
                 "it runs but does not learn. Prompts often stay at the majority answer for thousands of steps: "
-                "compare learning rates (optim.lr) and starts (adapter.prompt_tuning_init) before waiting longer",
+                "compare learning rates (optim.lr) and starts (adapter.start) before waiting longer",
                 LearningWarning,
                 stacklevel=3,
             )
@@ -253,7 +253,7 @@ class RunState:
             source = checkpoint.parent / best.name
             if not source.is_dir():
                 raise BadCheckpoint(f"{checkpoint}: wanted the run's best checkpoint {best.name} beside it, given none")
-            bring(source, self.folder)
+            copy_checkpoint(source, self.folder)
 
     def load_best(self, step: int) -> None:
         try:

@@ -1,1 +1,1 @@
-"""Every guard against a stranger's file: bounded JSON, YAML and gzip, tensors without pickles, whole-file writes."""
+"""Guards for untrusted files: JSON, YAML, gzip, tensors, images, names and paths; whole-file writes and locks."""

@@ -1,6 +1,6 @@
-"""One run at a time in a run folder; the system frees the folder of a process that dies.
+"""Lock a run folder for one process at a time; the system frees it when the process dies.
 
-Hides where the lock lies and how it is taken; `run` alone imports it. It is a POSIX lock, so a worker that was forked
+It is a POSIX lock, so a worker that was forked
 from a killed process does not keep it. It holds between processes of one machine on its own disks, and between machines
 where the filesystem passes such locks on (NFS 4, NFS 3 with lockd, Lustre mounted with flock). Where it has none, a
 warning says so; object stores mounted as folders may say nothing and keep none.

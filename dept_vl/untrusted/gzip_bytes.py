@@ -1,7 +1,4 @@
-"""Packed files from strangers: what they unpack to is bounded, and every way in which gzip can be broken is one error.
-
-It hides gzip from the readers of annotations and of results, and says for parquet too how much is fair.
-"""
+"""Unpack untrusted gzip within a bound; one error. The bound holds for parquet too."""
 
 import gzip
 import io

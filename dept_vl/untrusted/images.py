@@ -1,4 +1,4 @@
-"""Image files as the picture that a person sees: RGB, upright, whole, or refused by name."""
+"""Open untrusted images as a person sees them: RGB, upright, whole; refuse others by name."""
 
 import contextlib
 import warnings

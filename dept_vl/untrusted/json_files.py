@@ -82,7 +82,7 @@ def _decode(path: Path, data: bytes | msgspec.Raw, schema: Any, place: str = "th
         return _decoder(schema).decode(data)
     except msgspec.ValidationError as error:
         raise BadFile(path, "the JSON of its format", f"other JSON below {place}: {error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         given = f"one cut or broken, of {memoryview(data).nbytes:,} bytes ({error})"
         raise BadFile(path, "a whole JSON file", given) from error
     except RecursionError as error:

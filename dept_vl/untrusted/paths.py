@@ -1,4 +1,4 @@
-"""Names and folders that a stranger's file gives: none may point out of the folder that it is meant for."""
+"""Check names and folders that an untrusted file gives: none may point out of its root."""
 
 from pathlib import Path, PurePosixPath
 

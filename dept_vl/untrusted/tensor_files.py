@@ -1,4 +1,4 @@
-"""Read tensors from strangers: safetensors, and torch's pickles with `weights_only=True` behind a check of their size.
+"""Read untrusted tensors: safetensors, and torch's `.bin` with `weights_only=True` once its size is checked.
 
 Nothing read here is ever executed, and nothing takes more memory than the file has bytes.
 """
@@ -24,9 +24,9 @@ _MOST_HEADER = 2**20  # of a safetensors file: ours have less than a thousand by
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Raises: BadFile: no such file, one cut short or damaged, weights that are no finite numbers."""
+    """Read a safetensors file as fp32. Raises: BadFile: absent, cut short, damaged, or not finite."""
     if not path.is_file():
-        raise BadFile(path, "the adapter's weights", "no such file")
+        raise BadFile(path, "a safetensors file", "no such file")
     try:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -36,7 +36,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch_weights(path: Path) -> dict[str, Tensor]:
-    """A `.bin` of tensors, on the CPU.
+    """Read a `.bin` of tensors as fp32, on the CPU.
 
     Raises: BadFile, also for a pickle that would execute something or never end, and for tensors or packed
     bytes that take more memory than the file has bytes.
@@ -47,8 +47,8 @@ def read_torch_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's zip and pickle readers raise what they like on damaged bytes
-        told = (str(error) or type(error).__name__).splitlines()[0]
-        given = f"one that is cut short, damaged or holds other objects ({told:.200})"
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        given = f"one that is cut short, damaged or holds other objects ({reason:.200})"
         raise BadFile(path, "a torch file of tensors alone", given) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadFile(path, "a dict of tensors", type(state).__name__)
@@ -62,7 +62,7 @@ def read_torch_weights(path: Path) -> dict[str, Tensor]:
 
 
 def check_finite(state: dict[str, Tensor]) -> str | None:
-    """What is wrong with the first tensor that holds a NaN or an infinity, or None."""
+    """Describe the first tensor that holds a NaN or an infinity; None where there is none."""
     for name, value in state.items():
         wrong = value.numel() - int(value.isfinite().sum())
         if wrong:
@@ -80,11 +80,11 @@ def _as_numbers(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _wrong_in_archive(path: Path, size: int) -> str | None:
-    """Why torch should not open this file, or None: it allocates what a zip claims, and its reader of pickles, though
-    it executes nothing, can be made to take hours."""
+    """Why torch must not open this file, or None: it allocates what a zip claims, and its reader of pickles, though it
+    executes nothing, can be made to take hours."""
     with path.open("rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
-            return "one of other bytes (or of torch before 1.6: load it and save it anew)"
+            return "one of other bytes"
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -1,10 +1,16 @@
-"""Several small files written together: all of them, or what was there before."""
+"""Small files written whole: all of them together, or what was there before."""
 
 import contextlib
+import fcntl
 import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write one file whole; see `write_files_whole`."""
+    write_files_whole(path.parent, {path.name: data})
 
 
 def write_files_whole(folder: Path, files: Mapping[str, bytes], *, key: str | None = None) -> None:
@@ -21,15 +27,18 @@ def write_files_whole(folder: Path, files: Mapping[str, bytes], *, key: str | No
     whole = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            with temporaries[name].open("wb") as file:
+        with contextlib.ExitStack() as opened:
+            for name, data in files.items():
+                file = opened.enter_context(temporaries[name].open("wb"))
+                with contextlib.suppress(OSError):  # no locks on this filesystem: then nothing is ever abandoned
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())  # a full disk may only show here
-        if key is not None:
-            (folder / key).unlink(missing_ok=True)
-        for name in sorted(files, key=lambda name: name == key):
-            os.replace(temporaries[name], folder / name)
+            if key is not None:
+                (folder / key).unlink(missing_ok=True)
+            for name in sorted(files, key=lambda name: name == key):
+                os.replace(temporaries[name], folder / name)
         whole = True
     except OSError as error:
         wanted = f"{', '.join(files)} ({sum(map(len, files.values())):,} bytes)"
@@ -42,3 +51,14 @@ def write_files_whole(folder: Path, files: Mapping[str, bytes], *, key: str | No
                     temporary.unlink()
             if is_new and not whole and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete temporary files that a killed writer left: those with bytes in them that nobody has locked. Their age says
+    nothing, for a clock may jump."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):  # its writer is at work or has just renamed it
+            with path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(file.fileno()).st_size:  # an empty one may be about to be locked
+                    path.unlink()

@@ -1,4 +1,4 @@
-"""YAML from strangers: plain data alone, of a bounded size, and every way in which its reader fails as one error."""
+"""Parse untrusted YAML: plain data of a bounded size; one error."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def parse_yaml(text: str | bytes) -> Any:
             raise NotYaml(f"aliases that stand for more than {MOST_NODES:,} values")
         return loader.construct_document(node)
     except RecursionError as error:
-        raise NotYaml("something nested deeper than any that we write") from error
+        raise NotYaml("something nested too deeply") from error
     except yaml.YAMLError as error:
         raise NotYaml(f"something else ({' '.join(str(error).split())})") from error
     except NotYaml:

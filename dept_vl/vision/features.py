@@ -1,21 +1,43 @@
 """Stored features, read lazily: rows of memory-mapped shards by image key."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dept_vl.registry import did_you_mean
-from dept_vl.untrusted.json_files import parse_json
 from dept_vl.vision.shards import DamagedStore, open_shard
 
 STORED_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 MANIFEST = "manifest.json"
+
+
+Size = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class ShardEntry(msgspec.Struct):
+    """A shard in the manifest. file: beside the manifest, never elsewhere."""
+
+    file: Annotated[str, msgspec.Meta(pattern=r"^\d+-\d+\.safetensors$")]
+    bytes: int
+    keys: list[str]
+
+
+class Manifest(msgspec.Struct):
+    """What a store's manifest says, beside the identity of the CLIP that made it."""
+
+    address: str
+    dtype: Literal["float16", "bfloat16"]
+    patch: Size
+    width: Size
+    identity: dict[str, Any]
+    unreadable: dict[str, str]
+    shards: list[ShardEntry]
 
 
 class MissingFeatures(ValueError):
@@ -28,16 +50,14 @@ class FeatureStore:
     A value to hand to worker processes: each opens the shards for itself when it first reads one.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.shape: tuple[int, int] = (manifest["patch"], manifest["width"])
-        self.dtype: torch.dtype = STORED_DTYPES[manifest["dtype"]]
-        self.unreadable: dict[str, str] = manifest["unreadable"]
+        self.shape: tuple[int, int] = (manifest.patch, manifest.width)
+        self.dtype: torch.dtype = STORED_DTYPES[manifest.dtype]
+        self.unreadable: dict[str, str] = manifest.unreadable
         self._places = {
-            key: (number, row)
-            for number, shard in enumerate(manifest["shards"])
-            for row, key in enumerate(shard["keys"])
+            key: (number, row) for number, shard in enumerate(manifest.shards) for row, key in enumerate(shard.keys)
         }
         self.keys: tuple[str, ...] = tuple(self._places)
         self._open_shards: dict[int, Any] = {}
@@ -52,27 +72,28 @@ class FeatureStore:
         """
         folder = Path(folder)
         try:
-            store = cls(folder, _checked(parse_json((folder / MANIFEST).read_bytes())))
+            manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+            _check_sizes(manifest)
         except FileNotFoundError as error:
             raise DamagedStore(
                 f"{folder}: wanted a feature store with its {MANIFEST}, given none: the extraction did not "
                 "finish; run it again, it goes on where it stopped"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedStore(
-                f"{folder / MANIFEST} is no manifest of a feature store ({error!r}): delete it and extract "
+                f"{folder / MANIFEST} is no manifest of a feature store ({error}): delete it and extract "
                 "again, finished shards are kept"
             ) from error
-        for shard in store.manifest["shards"]:
-            path = folder / shard["file"]
+        for shard in manifest.shards:
+            path = folder / shard.file
             given = path.stat().st_size if path.exists() else None
-            if given != shard["bytes"]:
+            if given != shard.bytes:
                 size = "no such file" if given is None else f"{given:,}"
                 raise DamagedStore(
-                    f"shard {path}: wanted {shard['bytes']:,} bytes, given {size}: delete it and extract "
+                    f"shard {path}: wanted {shard.bytes:,} bytes, given {size}: delete it and extract "
                     "again, only missing shards are made anew"
                 )
-        return store
+        return cls(folder, manifest)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -108,8 +129,8 @@ class FeatureStore:
         """
         table = torch.empty(len(self), *self.shape, dtype=self.dtype)
         start = 0
-        for number, shard in enumerate(self.manifest["shards"]):
-            stop = start + len(shard["keys"])
+        for number, shard in enumerate(self.manifest.shards):
+            stop = start + len(shard.keys)
             if stop > start:
                 table[start:stop] = self._shard(number)[:]
             start = stop
@@ -119,10 +140,10 @@ class FeatureStore:
         if self._process != os.getpid():  # forked: the parent's handles are not ours
             self._open_shards, self._process = {}, os.getpid()
         if number not in self._open_shards:
-            shard = self.manifest["shards"][number]
-            path = self.folder / shard["file"]
-            rows, header = open_shard(path, self.manifest["address"], self.shape)
-            if list(header.keys) != shard["keys"]:
+            shard = self.manifest.shards[number]
+            path = self.folder / shard.file
+            rows, header = open_shard(path, self.manifest.address, self.shape)
+            if list(header.keys) != shard.keys:
                 raise DamagedStore(f"shard {path}: its keys are not the manifest's: delete both, extract again")
             self._open_shards[number] = rows
         return self._open_shards[number]
@@ -140,26 +161,15 @@ class FeatureStore:
         )
 
 
-def _checked(manifest: Any) -> dict[str, Any]:
-    """The manifest, seen to be one: it names nothing outside its folder, and no shard is smaller than its rows.
-
-    Raises: KeyError, TypeError, ValueError.
-    """
-    patch, width, row = manifest["patch"], manifest["width"], STORED_DTYPES[manifest["dtype"]].itemsize
-    if not all(type(size) is int and size >= 1 for size in (patch, width)):
-        raise ValueError(f"wanted patch and width of at least 1, given {patch!r:.80} and {width!r:.80}")
-    if not isinstance(manifest["unreadable"], dict) or not isinstance(manifest["address"], str):
-        raise ValueError("wanted an address and the reasons of what is unreadable by image")
-    for shard in manifest["shards"]:
-        name, size, keys = shard["file"], shard["bytes"], shard["keys"]
-        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-            raise ValueError(f"wanted the keys of shard {name!r:.80} as strings")
-        if not (isinstance(name, str) and re.fullmatch(r"\d+-\d+\.safetensors", name)):
-            raise ValueError(f"wanted shards beside the manifest, given {name!r:.80}")
-        if type(size) is not int or size < len(keys) * patch * width * row:
-            raise ValueError(f"shard {name}: wanted the bytes of {len(keys):,} x {patch} x {width}, given {size!r:.80}")
-    all_names = [shard["file"] for shard in manifest["shards"]]
-    all_keys = [key for shard in manifest["shards"] for key in shard["keys"]]
+def _check_sizes(manifest: Manifest) -> None:
+    """Raises: ValueError for a shard smaller than its rows, or a shard or key that stands there twice."""
+    row = manifest.patch * manifest.width * STORED_DTYPES[manifest.dtype].itemsize
+    for shard in manifest.shards:
+        if shard.bytes < len(shard.keys) * row:
+            raise ValueError(
+                f"shard {shard.file}: wanted {len(shard.keys):,} rows of {row:,} bytes, given {shard.bytes:,}"
+            )
+    all_names = [shard.file for shard in manifest.shards]
+    all_keys = [key for shard in manifest.shards for key in shard.keys]
     if len(set(all_names)) < len(all_names) or len(set(all_keys)) < len(all_keys):
         raise ValueError("wanted each shard and each key once, given one twice")
-    return manifest

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dept_vl.untrusted.json_files import parse_json
-from dept_vl.vision.shards import write_whole
+from dept_vl.untrusted.whole_files import write_whole
 
 # A file changed twice within a clock tick can keep its time stamp: what is this young is not remembered.
 _SETTLED_NS = 2_000_000_000
@@ -52,8 +52,8 @@ def hash_files(
     unread = [key for key, digest in hashes.items() if digest is None]
     with ThreadPoolExecutor(max(1, num_threads)) as pool:  # hashing and reading both release the GIL
         found = pool.map(read, [files[key] for key in unread])
-        told = tqdm(found, total=len(unread), desc="hashing images", unit="img", disable=not (progress and unread))
-        hashes |= zip(unread, told, strict=True)
+        hashed = tqdm(found, total=len(unread), desc="hashing images", unit="img", disable=not (progress and unread))
+        hashes |= zip(unread, hashed, strict=True)
     if fresh and os.access(cache.parent, os.W_OK):
         write_whole(cache, json.dumps({**known, **fresh}).encode())
     return hashes

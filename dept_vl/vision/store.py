@@ -1,4 +1,4 @@
-"""CLIP runs once per image: its features in a folder that is named by what they are made of.
+"""Run CLIP once per image and store its features in a folder named by their content.
 
     folder/hashes.json                      remembered hashes of image files
     folder/<address>/0-1024.safetensors     the images 0 to 1023 of the sorted list, and so on
@@ -21,18 +21,12 @@ import torch
 from tqdm import tqdm
 
 from dept_vl.registry import DeptVLWarning
+from dept_vl.untrusted.whole_files import remove_abandoned, write_whole
 from dept_vl.vision.batches import Reasons, UnstorableFeatures, run_clip
 from dept_vl.vision.clip import FrozenClip
 from dept_vl.vision.features import MANIFEST, STORED_DTYPES, FeatureStore
 from dept_vl.vision.hashes import hash_files
-from dept_vl.vision.shards import (
-    DamagedStore,
-    ShardFile,
-    open_shard,
-    remove_abandoned,
-    write_shard,
-    write_whole,
-)
+from dept_vl.vision.shards import DamagedStore, ShardFile, open_shard, write_shard
 
 __all__ = ["FeatureStore", "UnreadableImages", "UnstorableFeatures", "extract"]
 
@@ -73,7 +67,7 @@ def extract(
 
     What a killed extraction finished, shard by shard, is kept and used. The processes of one run, on one machine or on
     several that share the folder, make every `world`-th shard each; the first one (`rank` 0) looks for the store,
-    writes its manifest and tells of unreadable images. Several runs may extract the same list at once: each does
+    writes its manifest and reports unreadable images. Several runs may extract the same list at once: each does
     the whole work and no file is ever half-written.
 
     Args:
@@ -206,7 +200,7 @@ def _make_shards(
                 bar.update(len(batch_keys) + len(reasons))
             path = place / _shard_name((start, stop))
             write_shard(path, features[: len(keys)], tuple(keys), unreadable, address)
-            finished[start, stop] = ShardFile(tuple(keys), unreadable, path.stat().st_size)
+            finished[start, stop] = ShardFile(address, tuple(keys), unreadable, path.stat().st_size)
     return {span: header for span, header in finished.items() if header is not None}
 
 

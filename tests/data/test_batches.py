@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from dept_vl.data.batches import FILLER, EncodedExamples, TooFewExamples, TrainingBatches, evaluation_batches
-from dept_vl.data.text import MissingPadToken, TooLongTarget, encode_targets, load_tokenizer
+from dept_vl.data.text import TooLongTarget, encode_targets
+from dept_vl.data.tokenizer import MissingPadToken, load_tokenizer
 from tests.data.tiny_tokenizers import write_llama
 from tests.tiny_runs import PATCHES, WIDTH, ToyFeatures, encode, toy_examples
 

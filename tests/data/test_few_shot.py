@@ -17,7 +17,6 @@ TASK = TextTask(
     template="{text}",
     context="text",
     scores=lambda task, predictions, examples: {"accuracy": 0.0},
-    headline="accuracy",
     selecting=("accuracy",),
     protocols={"as_published": {}},
     label_names=("cold", "warm", "hot"),

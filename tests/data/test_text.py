@@ -3,17 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dept_vl.data.text import (
-    CUE,
-    NoRoom,
-    SlowTokenizer,
-    TooLongTarget,
-    WrongTokenizer,
-    encode_targets,
-    load_tokenizer,
-    tokenise,
-    tokenise_targets,
-)
+from dept_vl.data.text import CUE, NoRoom, TooLongTarget, encode_targets, tokenise, tokenise_targets
+from dept_vl.data.tokenizer import SlowTokenizer, WrongTokenizer, load_tokenizer
 from tests.data.tiny_tokenizers import write_gpt2, write_llama
 
 TEXTS = ["red", "what color is the circle", "how many squares are there", ""]

@@ -34,7 +34,6 @@ TASK = TextTask(
     template="text: {text}",
     context="text",
     scores=lambda task, predictions, examples: {"accuracy": 0.0},
-    headline="accuracy",
     selecting=("accuracy",),
     protocols={"as_published": {}},
     label_names=("cold", "hot"),

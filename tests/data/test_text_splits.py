@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dept_vl.tasks
-from dept_vl.data.text_splits import BadSplit, permutation, published_split, split_rows, split_sizes
+from dept_vl.data.text_splits import BadSplit, permutation, published_split, split_rows
 from dept_vl.tasks.source import Splits
 from dept_vl.tasks.text_task import TextTask
+from tests.tasks.text_rows import split_sizes
 
 
 def text_tasks():

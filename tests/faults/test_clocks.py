@@ -9,7 +9,7 @@ import time
 import pytest
 
 from dept_vl.run.execute import run
-from dept_vl.vision.shards import remove_abandoned
+from dept_vl.untrusted.whole_files import remove_abandoned
 from tests.tiny_runs import forget_accelerate, text_experiment, write_cola
 
 DAY = 86_400

@@ -13,16 +13,10 @@ from dept_vl.run.execute import write_config
 from dept_vl.train.resumable import find_checkpoints, load_checkpoint
 from tests.faults.launches import Launched, wait_for_steps
 from tests.faults.victims import train_together
-from tests.forks import FORKS
+from tests.forks import FORKS, free_port
 from tests.tiny_runs import text_experiment, write_cola
 
 ADAPTER = "adapter_model.safetensors"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from dept_vl.run.execute import run, run_each
 from dept_vl.untrusted import folder_lock
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from tests.faults.victims import occupy, train_rank, try_to_train
-from tests.forks import FORKS
+from tests.forks import FORKS, free_port
 from tests.tiny_runs import text_experiment, write_cola
 
 pytestmark = pytest.mark.usefixtures("afresh")
@@ -95,9 +95,7 @@ def test_several_tasks_hold_the_folder_above_theirs(config, holder, tmp_path):
 
 def test_the_processes_of_one_run_are_one_and_all_learn_of_a_refusal(config, holder, tmp_path):
     def both(name: str) -> list[str]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         told = [tmp_path / f"{name}_{rank}" for rank in range(2)]
         started = [FORKS.Process(target=train_rank, args=(config, rank, port, told[rank])) for rank in range(2)]
         for process in started:

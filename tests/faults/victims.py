@@ -23,6 +23,7 @@ from dept_vl.train.resumable import find_checkpoints, remove_older, rng_states, 
 from dept_vl.untrusted.folder_lock import only_run
 from dept_vl.vision import FrozenClip
 from dept_vl.vision.store import extract
+from tests.forks import become
 
 BACKBONE = {"base_model_name_or_path": "t5", "revision": "main", "backbone_sha256": "a" * 64}
 
@@ -41,13 +42,6 @@ def train(config: Experiment) -> None:
         config = dataclasses.replace(config, resume_from_checkpoint="last")
     with alone_and_silent():
         run(config)
-
-
-def become(rank: int, port: int) -> None:
-    """One of two processes of a run on the CPU."""
-    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in places.items()} | {"MASTER_ADDR": "127.0.0.1"}
-    os.environ |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 
 def train_together(config: Experiment, rank: int, port: int, told: Path) -> None:
@@ -95,7 +89,7 @@ def write_numbered_adapter(folder: Path, number: int) -> None:
         for weight in adapter.parameters():
             weight.fill_(number)
     identity = {**BACKBONE, "revision": str(number)}
-    save_adapter(folder, adapter, backbone_identity=identity, card=ModelFacts(f"number {number}"))
+    save_adapter(folder, {"adapter": adapter}, backbone_identity=identity, card=ModelFacts(f"number {number}"))
 
 
 def write_numbered_checkpoint(folder: Path, number: int) -> None:

@@ -70,10 +70,8 @@ def make_targets(folder: Path, place: Path) -> dict[str, Target]:
 def adapters(folder: Path) -> dict[str, Target]:
     facts = ModelFacts("dept", dataset="VQA v2", split="test", metrics={"vqa_accuracy": 0.5}, protocol="p", training={})
     built = build_adapter("dept", torch.zeros(3, D_MODEL), ARGUMENTS["dept"], torch.Generator())
-    projection = VisualProjection(WIDTH, D_MODEL, PATCHES, torch.Generator())
-    save_adapter(
-        folder / "own", built, projection, backbone_identity=BACKBONE, vision_identity=VISION, task=TASK, card=facts
-    )  # fmt: skip
+    parts = {"adapter": built, "projection": VisualProjection(WIDTH, D_MODEL, PATCHES, torch.Generator())}
+    save_adapter(folder / "own", parts, backbone_identity=BACKBONE, vision_identity=VISION, task=TASK, card=facts)
     released = folder / "released"
     released.mkdir()
     (released / "adapter_config.json").write_text(json.dumps({
@@ -169,7 +167,7 @@ def yaml_files(folder: Path) -> dict[str, Target]:
         "means: [{name: all, tasks: [cola], published: 63.8}]}\n"
     )
     sweep, run, config = (configs / f"{name}.yaml" for name in ("sweep", "run", "config"))
-    sweep.write_text("grid:\n  adapter.r: [2, 4]\ncells:\n  - {max_steps: 10}\nseeds: [1, 2]\n")
+    sweep.write_text("grid:\n  adapter.args.r: [2, 4]\ncells:\n  - {max_steps: 10}\nseeds: [1, 2]\n")
     run.write_text(yaml.safe_dump(json.loads(json.dumps(Experiment(output_dir="runs/x").to_dict()))))
     config.write_text(CONFIG)
     return {

@@ -164,4 +164,4 @@ def _sparse_shard(path: Path, keys: tuple[str, ...], address: str, shape: tuple[
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with path.open("r+b") as file:
         file.truncate(8 + len(header) + size)
-    return ShardFile(keys, {}, path.stat().st_size)
+    return ShardFile(address, keys, {}, path.stat().st_size)

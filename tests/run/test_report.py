@@ -59,7 +59,7 @@ def results_of(task: str, scores: dict[str, Any], baselines: dict[str, float]) -
         "seconds": {"read_data": 2.1, "load_models": 1.4, "features": 21.0, "train": 158.2, "evaluate": 9.81},
         "labels": {},
         "selection": {"metric": scores_headline(task), "reported": scores_headline(task), "split": "val"},
-        "init_from": {"folder": None, "not_copied": []},
+        "started_from": {"folder": None, "not_copied": []},
         "answers": {"yes": 301, "no": 288, "red": 97, "2": 90, "": 1},
         "best_step": 900,
         "run_info": {

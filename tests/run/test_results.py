@@ -59,7 +59,7 @@ def test_what_was_dropped_or_cut_is_printed():
             "task": "vqa", "adapter": "dept", "protocol": "always",
             "baselines": {"blind": 0.25, "projection_only": 0.5},
             "recorded": ["projection_only"], "metrics": {"test": {"vqa_accuracy": 0.75}},
-            "selection": {"reported": "vqa_accuracy"}, "init_from": {"folder": None, "not_copied": []},
+            "selection": {"reported": "vqa_accuracy"}, "started_from": {"folder": None, "not_copied": []},
             "counts": {"train": {"examples": 9, "dropped_no_answer": 3, "sources_cut": 0}},
             "weights": {"trained": 1000, "total": 2000, "share": 0.5}, "train_info": {"train_time": 2.2},
         }

@@ -54,10 +54,15 @@ def test_an_empty_folder_is_used_and_a_resumed_one_stays(tmp_path):
     assert (tmp_path / "run.1" / "config.yaml").exists() and not any(folder.iterdir())
 
 
+ARGUMENTS = {"num_virtual_tokens": 3, "r": 2, "max_length": 16}
 BROKEN = {
-    "rank 0": ({"adapter": {"r": 0}}, ValueError, "wanted r to be an integer >= 1, given 0"),
-    "negative tokens": ({"adapter": {"num_virtual_tokens": -3}}, ValueError, "num_virtual_tokens.*given -3"),
-    "a lacking size": ({"adapter": {"r": None}}, ValueError, "given no r"),
+    "rank 0": ({"adapter": {"args": ARGUMENTS | {"r": 0}}}, ValueError, "wanted r to be an integer >= 1, given 0"),
+    "negative tokens": (
+        {"adapter": {"args": ARGUMENTS | {"num_virtual_tokens": -3}}},
+        ValueError,
+        "num_virtual_tokens.*given -3",
+    ),
+    "a lacking size": ({"adapter": {"args": {"r": 2}}}, ValueError, "given no num_virtual_tokens, max_length"),
     "another adapter": ({"adapter": {"name": "dep"}}, ValueError, "unknown adapter 'dep'.*Did you mean 'dept'"),
     "another task": ({"task": {"name": "vqe"}}, ValueError, "unknown task 'vqe'.*Did you mean 'vqa'"),
     "a template": ({"task": {"template": "vqa"}}, ValueError, "wanted the field {question} and no other"),

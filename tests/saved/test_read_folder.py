@@ -70,7 +70,7 @@ def test_a_config_that_is_no_object_or_no_text(folder):
 
 def test_no_weights(folder):
     (folder / WEIGHTS).unlink()
-    _refused(folder, WEIGHTS, "wanted the adapter's weights, given no such file")
+    _refused(folder, WEIGHTS, "given no such file")
 
 
 @pytest.mark.parametrize("keep", [0, 5, 40, 0.5, -1], ids=str)

@@ -11,7 +11,7 @@ from dept_vl.run.execute import run
 from tests.tiny_runs import forget_accelerate, text_experiment, write_cola
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "analyse.py"
-PROBE = {"name": "rank_probe", "num_virtual_tokens": 12, "r": None, "max_length": None}
+PROBE = {"name": "rank_probe", "args": {"num_virtual_tokens": 12}}
 
 
 @pytest.fixture(scope="module")

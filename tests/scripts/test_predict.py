@@ -28,8 +28,7 @@ def runs(tmp_path_factory):
         adapter = build_adapter("pt", torch.randn(3, 32, generator=generator), {"num_virtual_tokens": 3}, generator)
         save_adapter(
             folder / name,
-            adapter,
-            VisualProjection(clip.width, 32, clip.num_patches, generator),
+            {"adapter": adapter, "projection": VisualProjection(clip.width, 32, clip.num_patches, generator)},
             backbone_identity=backbone.identity(),
             vision_identity=clip.identity(),
             task={

@@ -4,9 +4,9 @@ import json
 import pytest
 
 from dept_vl.data.text_sources import load_text
-from dept_vl.data.text_splits import split_sizes
 from dept_vl.tasks.mrqa import MRQA
 from dept_vl.tasks.text_task import BadRow
+from tests.tasks.text_rows import split_sizes
 
 TASKS = {task.name: task for task in MRQA}
 NEWSQA = TASKS["newsqa"]

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from dept_vl.data.text_sources import load_text
-from dept_vl.data.text_splits import split_sizes
 from dept_vl.tasks.other import OTHER
 from dept_vl.tasks.text_task import BadRow
 from dept_vl.untrusted.bad_file import BadFile
+from tests.tasks.text_rows import split_sizes
 
 TASKS = {task.name: task for task in OTHER}
 WINOGRANDE, YELP, SCITAIL, PAWS = OTHER

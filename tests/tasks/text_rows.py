@@ -1,4 +1,12 @@
-"""Made-up rows of GLUE and SuperGLUE with the hub's fields: two of each task, of different classes."""
+"""Made-up rows of GLUE and SuperGLUE with the hub's fields: two of each task, of different classes; and split sizes."""
+
+from dept_vl.data.text_splits import ROLES, published_split, split_rows
+
+
+def split_sizes(splits, published):
+    """How many rows train, val and test get of published splits of these sizes."""
+    return tuple(len(split_rows(splits, role, published[published_split(splits, role)])) for role in ROLES)
+
 
 ROWS = {
     "cola": [{"sentence": "The boat sails.", "label": 1, "idx": 0}, {"sentence": "The sails boat the.", "label": 0}],

@@ -24,7 +24,7 @@ def test_a_document_is_read_as_yaml_reads_it():
         (MERGES, "aliases that stand for more than 100,000 values"),
         ("&a [*a]", "aliases that stand for more than 100,000 values"),
         ("x" * (MOST_BYTES + 1), "131,073 bytes of it, more than 131,072"),
-        ("[" * 5000, "something nested deeper than any that we write"),
+        ("[" * 5000, "something nested too deeply"),
         ("{a: [", "something else .while parsing a flow "),
         ("2026-13-45", "something else .month must be in 1..12"),
         ("1" * 5000, "something else .Exceeds the limit"),

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from dept_vl.embedded.pretraining.language import descriptions, tell
+from dept_vl.embedded.pretraining.language import descriptions
 from dept_vl.embedded.shapes.render import SIDE, render_array
+from dept_vl.embedded.shapes.text_rows import tell
 from dept_vl.embedded.shapes.world import CELLS, COLORS, SHAPES, SIZES, Scene, held_out, sample_scene, sibling
 
 CONTEXT_LENGTH = 48

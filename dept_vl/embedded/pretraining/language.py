@@ -12,6 +12,7 @@ import random
 
 from dept_vl.embedded.shapes import language
 from dept_vl.embedded.shapes.questions import KINDS, Question, ask
+from dept_vl.embedded.shapes.text_rows import tell
 from dept_vl.embedded.shapes.world import Scene
 
 ASKED = (*(kind for kind in KINDS if kind != "ground"), "side")
@@ -94,13 +95,6 @@ def word_answer(question: Question, dialect: Dialect) -> str:
     if isinstance(question.answer, int):
         return dialect.numbers[question.answer]
     return dialect.sizes[question.answer] if question.kind == "size" else question.answer
-
-
-def tell(scene: Scene, rng: random.Random) -> str:
-    """The scene in words, things in any order."""
-    things = [f"{thing.size} {thing.color} {thing.shape} at the {thing.place}" for thing in scene.things]
-    rng.shuffle(things)
-    return f"{'; '.join(things)}; {scene.ground} background."
 
 
 def descriptions(scene: Scene) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The text sets on disk: scenes told in words, in the official files of BoolQ, RTE, QNLI, CoLA and SQuAD.
+"""The text sets on disk: scenes described in words, in the official files of BoolQ, RTE, QNLI, CoLA and SQuAD.
 
     {"question": "Is there a red cross?", "passage": "small red cross at the top left; dark background.", ...}  # BoolQ
     {"premise": "small red cross at the top left; ...", "hypothesis": "a picture of a blue cross.", ...}        # RTE

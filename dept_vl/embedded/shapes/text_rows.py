@@ -1,4 +1,4 @@
-"""Rows of the text sets: what is said of a scene told in words, and whether it is true.
+"""Rows of the text sets: statements and questions about a scene in words, true or not.
 
 A maker takes a scene of at least two things, a kind, whether the statement shall hold, and chance. It gives a row with
 the fields of the official set, or None where the scene gives no ground for one. A false statement is a true one with a
@@ -46,15 +46,17 @@ def boolq(scene: Scene, kind: str, holds: bool, rng: random.Random) -> Row | Non
 def rte(scene: Scene, kind: str, holds: bool, rng: random.Random) -> Row | None:
     """A statement that "one" thing is there, or "two"; where it does not follow, one of them is not there."""
     number = {"one": 1, "two": 2}[kind]
-    said: list[Description | None] = []
+    described: list[Description | None] = []
     for thing in rng.sample(scene.things, number):
-        said.append(_describe(thing, rng.choice((("color", "shape"), ("size", "shape"), ("size", "color", "shape")))))
+        described.append(
+            _describe(thing, rng.choice((("color", "shape"), ("size", "shape"), ("size", "color", "shape"))))
+        )
     if not holds:
         place = rng.randrange(number)
-        said[place] = _absent(scene, said[place], rng)
-    if None in said or len(set(said)) < number:
+        described[place] = _absent(scene, described[place], rng)
+    if None in described or len(set(described)) < number:
         return None
-    hypothesis = rng.choice(STATEMENTS).format(join([indefinite(each) for each in said]))
+    hypothesis = rng.choice(STATEMENTS).format(join([indefinite(each) for each in described]))
     return {"premise": tell(scene, rng), "hypothesis": hypothesis, "label": _entailment(holds)}
 
 
@@ -72,7 +74,7 @@ def qnli(scene: Scene, kind: str, holds: bool, rng: random.Random) -> Row | None
 
 
 def cola(scene: Scene, kind: str, holds: bool, rng: random.Random) -> Row | None:
-    """The scene told, or told with a fault of that kind in what is said of one thing."""
+    """The scene in words, correct or with a fault of that kind in the description of one thing."""
     things = [_phrase(thing) for thing in scene.things]
     rng.shuffle(things)
     if not holds:
@@ -109,13 +111,13 @@ def _describe(thing: Thing, names: tuple[str, ...]) -> Description:
     return Description(**{name: getattr(thing, name) for name in names})
 
 
-def _absent(scene: Scene, said: Description, rng: random.Random) -> Description | None:
+def _absent(scene: Scene, description: Description, rng: random.Random) -> Description | None:
     """The description with one attribute changed so that nothing in the scene fits it, if chance finds one."""
-    names = [name for name in _VALUES if getattr(said, name)]
+    names = [name for name in _VALUES if getattr(description, name)]
     for _ in range(_TRIES):
         name = rng.choice(names)
-        other = rng.choice([value for value in _VALUES[name] if value != getattr(said, name)])
-        changed = dataclasses.replace(said, **{name: other})
+        other = rng.choice([value for value in _VALUES[name] if value != getattr(description, name)])
+        changed = dataclasses.replace(description, **{name: other})
         if not any(map(changed.fits, scene.things)):
             return changed
     return None
@@ -131,7 +133,7 @@ FAULTS = ("order", "place", "missing", "doubled")
 
 
 def _spoilt(words: list[str], fault: str, rng: random.Random) -> list[str]:
-    """The seven words said of a thing: the noun not last, "at the" not in front of the place, a word that cannot be
+    """The seven words for a thing: the noun not last, "at the" not in front of the place, a word that cannot be
     spared missing, or a word doubled."""
     size, color, shape, at, the, row, column = words
     match fault:

@@ -21,8 +21,8 @@ from dept_vl.embedded.pretraining.clip import (
     to_pixels,
     train_clip,
 )
-from dept_vl.embedded.pretraining.language import tell
 from dept_vl.embedded.shapes.render import render
+from dept_vl.embedded.shapes.text_rows import tell
 from dept_vl.embedded.shapes.world import CELLS, COLORS, SHAPES, SIZES, held_out, sample_scene
 from dept_vl.vision import FrozenClip
 from tests.scene_reading import place, told

@@ -7,9 +7,10 @@ from collections import defaultdict
 import pytest
 
 from dept_vl.embedded.pretraining import language
-from dept_vl.embedded.pretraining.language import ASKED, DIALECTS, descriptions, tell
+from dept_vl.embedded.pretraining.language import ASKED, DIALECTS, descriptions
 from dept_vl.embedded.shapes.language import WORDINGS, captions, word_answer, word_question
 from dept_vl.embedded.shapes.questions import KINDS, ask
+from dept_vl.embedded.shapes.text_rows import tell
 from dept_vl.embedded.shapes.world import sample_scene
 from dept_vl.tasks import CaptionTask, VqaTask
 from tests.scene_reading import pattern, place, told, truth
