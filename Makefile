@@ -52,20 +52,8 @@ caption: $(INSTALLED) ## the same for captions
 text: $(INSTALLED) ## the same for the generated text tasks
 	$(LAUNCH) scripts/train_text.py
 
-# Each few-shot target starts from each source run and from none; validation picks, the test score is of the pick.
-SOURCES := shapes-qnli,shapes-boolq
-TARGETS := shapes-rte
-K := 16
-transfer: $(INSTALLED) ## train SOURCES, pick one by validation for each of TARGETS at K shots, score it
-	set -e; for source in $(subst $(COMMA), ,$(SOURCES)); do \
-	  test -f runs/transfer/sources/$$source/results.json || \
-	    $(LAUNCH) scripts/train_text.py --task $$source --output_dir runs/transfer/sources/$$source; \
-	done
-	set -e; for target in $(subst $(COMMA), ,$(TARGETS)); do \
-	  $(BIN)/python scripts/sweep.py --task $$target --k_shot $(K) --max_steps 100 --eval_steps 50 \
-	    --output_dir runs/transfer/$$target --study runs/transfer/$$target \
-	    --grid adapter.init_from=null,$(subst $(COMMA),$(COMMA)runs/transfer/sources/,runs/transfer/sources/$(SOURCES)); \
-	done
+transfer: $(INSTALLED) ## train sources, pick one by validation for a few-shot target, score it
+	$(BIN)/python scripts/plan.py configs/plans/transfer.yaml
 
 reproduce: $(INSTALLED) ## re-do the papers' studies on the embedded default, over an hour, and write docs/reproduction.md
 	$(BIN)/python scripts/reproduce.py --all

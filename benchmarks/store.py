@@ -27,8 +27,7 @@ from dept_vl.model import Network
 from dept_vl.run.images import Resident
 from dept_vl.untrusted.images import open_image
 from dept_vl.vision import FeatureStore, FrozenClip, VisualProjection
-from dept_vl.vision.features import MANIFEST
-from dept_vl.vision.shards import write_shard
+from dept_vl.vision.features import MANIFEST, write_shard
 
 ROWS, IMAGES, TURNS = 8, 256, 8  # rows of a batch, images of the store, batches before they come again
 PICTURE = (640, 480)  # COCO's commonest size

@@ -19,11 +19,11 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from dept_vl.adapters import Adapter, Folded
-from dept_vl.backbones import Backbone, CandidateTree, choose, pads_last
-from dept_vl.part import Part
+from dept_vl.backbones import Backbone, CandidateTree, Embeds, Mask, choose, pads_last
+from dept_vl.part import Part, misfits
 from dept_vl.vision.projection import VisualProjection
 
-Embedded = tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"]]
+Embedded = tuple[Embeds, Mask]
 """What the frozen model reads: embeddings, and a mask that is 1 at a real token."""
 
 TOKEN_ORDER = ("prompt", "text", "visual")
@@ -55,7 +55,7 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class BankEntry:
     """An adapter of the bank, folded where it can be, and the projection of its images (None: it reads text alone)."""
 
     adapter: Adapter | Folded
@@ -90,7 +90,7 @@ class Network(nn.Module):
                 )
         self.backbone, self.parts = backbone, nn.ModuleDict(parts)
         self.backbone_dropout, self.covers = backbone_dropout, covers
-        self.bank: dict[str, Entry] = {BASE: Entry(Folded(torch.zeros(0, backbone.d_model), None))}
+        self.bank: dict[str, BankEntry] = {BASE: BankEntry(Folded(torch.zeros(0, backbone.d_model), None))}
         self._read_through: tuple[Backbone, ...] = ()  # in a tuple, so that it is no part of this module
 
     @property
@@ -137,12 +137,12 @@ class Network(nn.Module):
 
     def embed(self, batch: Batch, *, blind: bool = False) -> Embedded:
         """What the frozen model reads: prompt, text, visual, and the pads behind them. `blind` zeroes the visual
-        tokens: they stand where they stood and say nothing."""
+        tokens: they keep their places and carry nothing."""
         embeds = self.backbone.embed(batch.input_ids)
         if batch.adapters is None:
             if batch.features is not None and self.projection is None:
                 raise MismatchedParts("given a batch with visual features, but the network has no projection")
-            return self._read(Entry(self.adapter, self.projection), embeds, batch, blind)
+            return self._read(BankEntry(self.adapter, self.projection), embeds, batch, blind)
         places: dict[str, list[int]] = {name: [] for name in batch.adapters}
         for row, name in enumerate(batch.adapters):
             places[name].append(row)
@@ -150,7 +150,7 @@ class Network(nn.Module):
         read = [self._read(self.bank[name], embeds[own], _rows(batch, own), blind) for name, own in rows.items()]
         return _together(read, torch.cat(list(rows.values())).argsort())
 
-    def _read(self, entry: Entry, embeds: Float[Tensor, "batch seq d_model"], batch: Batch, blind: bool) -> Embedded:
+    def _read(self, entry: BankEntry, embeds: Embeds, batch: Batch, blind: bool) -> Embedded:
         """Prompt, text and visual tokens of rows that share an adapter, in `TOKEN_ORDER`."""
         visual = None
         if batch.features is not None and entry.projection is not None:
@@ -168,12 +168,9 @@ class Network(nn.Module):
     ) -> Integer[Tensor, "batch target"]:
         with torch.no_grad():
             embeds, mask = self.embed(batch, blind=blind)
+        prompt = self._shared_prompt(batch)
         return self.backbone.generate(
-            embeds,
-            mask,
-            max_new_tokens=max_new_tokens,
-            num_beams=num_beams,
-            prompt_length=self._shared_prompt(batch),
+            embeds, mask, max_new_tokens=max_new_tokens, num_beams=num_beams, prompt_length=prompt
         )
 
     @torch.no_grad()
@@ -229,14 +226,7 @@ class Network(nn.Module):
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
         """Raises: MismatchedParts naming the weights that are missing, unknown or of another shape."""
         own = self.trained_state()
-        wrong = [f"no {name}" for name in own if name not in state]
-        wrong += [f"unknown {name}" for name in state if name not in own]
-        wrong += [
-            f"{name}: wanted {list(own[name].shape)}, given {list(state[name].shape)}"
-            for name in own
-            if name in state and own[name].shape != state[name].shape
-        ]
-        if wrong:
+        if wrong := misfits(own, state):
             raise MismatchedParts(f"weights that do not fit this network: {'; '.join(wrong)}")
         with torch.no_grad():
             for name, value in own.items():
@@ -244,16 +234,12 @@ class Network(nn.Module):
 
 
 def _append(
-    embeds: Float[Tensor, "batch out d_model"],
-    mask: Integer[Tensor, "batch out"],
-    visual: Float[Tensor, "batch patch d_model"] | None,
+    embeds: Embeds, mask: Mask, visual: Float[Tensor, "batch patch d_model"] | None
 ) -> tuple[Float[Tensor, "batch longer d_model"], Integer[Tensor, "batch longer"]]:
     if visual is None:
         return embeds, mask
-    return (
-        torch.cat([embeds, visual.to(embeds.dtype)], dim=1),
-        torch.cat([mask, mask.new_ones(visual.shape[:2])], dim=1),
-    )
+    mask = torch.cat([mask, mask.new_ones(visual.shape[:2])], dim=1)
+    return torch.cat([embeds, visual.to(embeds.dtype)], dim=1), mask
 
 
 def _rows(batch: Batch, rows: Integer[Tensor, " own"]) -> Batch:

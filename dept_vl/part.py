@@ -6,7 +6,7 @@ An adapter is a part at the language model's input, the projection is one betwee
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 State = dict[str, int | float | None]
 
@@ -32,3 +32,14 @@ class Part(nn.Module, ABC):
     def diagnostics(self) -> dict[str, float | int]:
         """Numbers worth a place on the log's lines while it trains; most parts have none."""
         return {}
+
+
+def misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """The weights of `given` that are missing, unknown, or of another shape than in `own`, in words."""
+    wrong = [f"no {name}" for name in own if name not in given]
+    wrong += [f"unknown {name}" for name in given if name not in own]
+    return wrong + [
+        f"{name}: wanted {list(weight.shape)}, given {list(given[name].shape)}"
+        for name, weight in own.items()
+        if name in given and given[name].shape != weight.shape
+    ]

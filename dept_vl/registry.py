@@ -22,6 +22,12 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def wanted_one_of(known: Iterable[str], given: str) -> str:
+    """ "wanted one of dpt, dept, given 'det'. Did you mean 'dept'?": what an error says of a name that is not known."""
+    known = list(known)
+    return f"wanted one of {', '.join(known)}, given {given!r}.{did_you_mean(given, known)}"
+
+
 class Registry(Mapping[str, T]):
     """A mapping from a name to a thing of one `kind`; `kind` is the word that its errors use. Of the installed packages
     that have `entry_points` of that group, the modules are imported before a name counts as unknown.

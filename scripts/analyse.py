@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dept_vl.analysis import MatrixFacts, RankAnalysis, analyse_rank
+from dept_vl.plans.analysis import MatrixFacts, RankAnalysis, analyse_rank
 
 SHOWN = 10  # lines of a table; --json has them all
 
@@ -36,7 +36,7 @@ def _summary(parts: dict[str, MatrixFacts]) -> str:
         "common to all rows": lambda part: "-" if part.common_share is None else f"{100 * part.common_share:.1f} %",
     }
     lines = [f"{'':<20}{''.join(f'{name:>14}' for name in parts)}"]
-    lines += [f"{name:<20}{''.join(f'{tell(part):>14}' for part in parts.values())}" for name, tell in facts.items()]
+    lines += [f"{name:<20}{''.join(f'{show(part):>14}' for part in parts.values())}" for name, show in facts.items()]
     return "\n".join(lines)
 
 

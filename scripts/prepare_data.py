@@ -48,7 +48,7 @@ if __name__ == "__main__":
             counts = load(args.root, split, task).counts
             print(f"{split}: " + ", ".join(f"{name} {value:,}" for name, value in counts.items()))
     except (MissingFile, MissingImages) as error:
-        if args.set in TEXT:  # says where it comes from by itself
+        if args.set in TEXT:  # its message names the source
             sys.exit(f"prepare_data.py: {error}")
         sys.exit(f"{error}\n\n{SOURCES.format(root=args.root)}")
     except (ValueError, OSError) as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.faults.victims", "tests.sweep.fake_runs"])
+FORKS.set_forkserver_preload(["tests.faults.victims", "tests.plans.fake_runs"])
 
 
 def free_port() -> int:

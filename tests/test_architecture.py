@@ -13,17 +13,14 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = (
-    {"registry", "untrusted", "embedded"},
+    {"registry", "part", "untrusted", "embedded"},
     {"config", "metrics", "adapters", "tuning", "backbones", "vision"},
     {"tasks", "model"},
     {"data", "saved"},
     {"train"},
     {"serve"},
     {"run"},
-    {"statistics"},
-    {"reproduction"},
-    {"sweep", "analysis"},
-    {"studies", "plans"},
+    {"plans"},
     {"cli"},
 )
 FLOOR = {part: floor for floor, parts in enumerate(PARTS, start=1) for part in parts}

@@ -141,11 +141,12 @@ def test_abbreviated_flags_are_refused(flag, refused):
         *((f"task.{name}", 1) for name in ("k_shot", "k_shot_total")),
         ("task.draw", 0),
         *((f"vision.{name}", 1) for name in ("batch_size", "pool_size")),
+        ("vision.num_workers", 0),
     ],
 )  # fmt: skip
 def test_sizes_below_the_least_are_refused(flag, least, refused):
     for value in (least - 1, -7):
-        assert f"{flag.rpartition('.')[2]}: wanted at least {least}, given {value}" in refused(f"--{flag}", value)
+        assert f"{flag}: wanted at least {least}, given {value}" in refused(f"--{flag}", value)
     parse(f"--{flag}", least)
 
 
@@ -162,7 +163,7 @@ def test_a_learning_rate_below_0_is_refused(value, refused):
         ("eps", "0", "more than 0"),
         ("betas", "[0.9, 1.0]", "from 0 to below 1"),
         ("max_grad_norm", "-1", "more than 0, or null"),
-        ("warmup_steps", "99999", "fewer than max_steps=2200"),
+        ("warmup_steps", "99999", "fewer than max_steps="),
     ],
 )
 def test_an_impossible_optimizer_is_refused(flag, value, wanted, refused):
@@ -195,9 +196,9 @@ def test_a_switch_needs_no_value(argv):
     assert parse("--bf16", "false").bf16 is False and parse("--backbone.dropout").backbone.dropout is True
 
 
-def test_fp16_is_refused_with_the_reason(refused):
-    said = refused("--fp16", "true")
-    assert "fp16: T5's feed-forward activations pass 65,504" in said and "wanted bf16 or neither" in said
+def test_fp16_is_unknown_and_bf16_suggested(refused):
+    message = refused("--fp16", "true")
+    assert "--fp16" in message and "Did you mean 'bf16'" in message
 
 
 @pytest.mark.parametrize(

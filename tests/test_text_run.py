@@ -215,7 +215,7 @@ def test_few_shot_runs_count_what_they_drew(data, byte_t5, tmp_path):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ({"protocol": "as_publish"}, r"cola: wanted a protocol of .*as_publish'\. Did you mean 'as_published'\?"),
+        ({"protocol": "as_publish"}, r"cola: protocol: wanted one of .*as_publish'\. Did you mean 'as_published'\?"),
         ({"name": "caption", "protocol": "always"}, "captions have only coco-caption, given 'always'"),
         ({"name": "vqa", "k_shot": 4}, "task.k_shot: only text tasks have it, given 4 for vqa"),
         ({"name": "vqa", "label_form": "words"}, "task.label_form: only text tasks have it"),

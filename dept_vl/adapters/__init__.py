@@ -1,8 +1,8 @@
 """Soft-prompt adapters, one method per file; `contract` says what they have in common."""
 
-from dept_vl.adapters.budget import budget, budget_tokens, dept_size
+from dept_vl.adapters.budget import budget, dept_size
 from dept_vl.adapters.build import build_adapter, from_config, name_of
-from dept_vl.adapters.contract import ADAPTERS, Adapter, Folded, Pair, Text, arguments_of
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Folded, Pair, Rows, Text, arguments_of
 from dept_vl.adapters.dept import DePT
 from dept_vl.adapters.dpt import DPT
 from dept_vl.adapters.none import NoAdapter
@@ -21,10 +21,10 @@ __all__ = [
     "PromptTuning",
     "RankProbe",
     "ResidualPromptTuning",
+    "Rows",
     "Text",
     "arguments_of",
     "budget",
-    "budget_tokens",
     "build_adapter",
     "dept_size",
     "from_config",

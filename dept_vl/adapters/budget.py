@@ -28,17 +28,3 @@ def budget(l: int = 100, *, d_model: int, max_length: int, num_virtual_tokens: i
             f"{num_virtual_tokens}, d_model={d_model}, max_length={max_length}; lower one of the two lengths"
         )
     return r
-
-
-def budget_tokens(l: int = 100, *, d_model: int, max_length: int, r: int) -> int:  # noqa: E741 (the paper's l)
-    """The largest num_virtual_tokens that keeps DePT with rank r within the budget of l tokens; may be 0.
-
-    Raises: NoBudgetLeft when the low-rank pair alone is larger than the budget.
-    """
-    num = (l * d_model - (max_length + d_model) * r) // d_model
-    if num < 0 or r < 1:
-        raise NoBudgetLeft(
-            f"budget_tokens: wanted 1 <= r <= {l * d_model // (max_length + d_model)} for l={l}, "
-            f"d_model={d_model}, max_length={max_length}, given r={r}"
-        )
-    return num

@@ -23,9 +23,14 @@ from dept_vl.adapters.start import WrongSource, copy_weights
 from dept_vl.part import Part
 from dept_vl.registry import Registry
 
+TextEmbeds = Float[Tensor, "batch seq d_model"]
+TokenIds = Integer[Tensor, "batch seq"]
 TextMask = Integer[Tensor, "batch seq"] | Bool[Tensor, "batch seq"]  # not 0 = a real token
 OutMask = Integer[Tensor, "batch out"] | Bool[Tensor, "batch out"]
 OutEmbeds = Float[Tensor, "batch out d_model"]
+Rows = Float[Tensor, "rows d_model"]
+Prompt = Float[Tensor, "prompt d_model"] | Float[Tensor, "batch prompt d_model"]  # for all rows, or for each
+Shift = Rows | Float[Tensor, "batch seq d_model"]  # by content position, or for each token
 
 
 class BadAdapterSize(ValueError):
@@ -44,17 +49,17 @@ class WrongInputs(ValueError):
 class Text:
     """What an adapter may read. ids: of the tokens. tasks: each row's task, where a batch mixes them."""
 
-    embeds: Float[Tensor, "batch seq d_model"]
+    embeds: TextEmbeds
     mask: TextMask
-    ids: Integer[Tensor, "batch seq"] | None = None
+    ids: TokenIds | None = None
     tasks: tuple[str, ...] | None = None
 
 
 class Pair(NamedTuple):
-    """A prompt for all rows or for each, and a shift by content position, for each token, or none."""
+    """What is put in front of the text, and what is added to it."""
 
-    prompt: Float[Tensor, "prompt d_model"] | Float[Tensor, "batch prompt d_model"]
-    shift: Float[Tensor, "rows d_model"] | Float[Tensor, "batch seq d_model"] | None = None
+    prompt: Prompt
+    shift: Shift | None = None
 
 
 def check_size(method: str, name: str, value: object, *, minimum: int, why: str = "") -> None:
@@ -76,7 +81,7 @@ def check_inputs(embeds: Tensor, mask: Tensor, token_dim: int) -> None:
         raise WrongInputs(f"wanted a mask {list(embeds.shape[:2])} as the embeds have it, given {list(mask.shape)}")
 
 
-def first_rows(method: str, init: Float[Tensor, "rows d_model"], num: int) -> Float[Tensor, "prompt d_model"]:
+def first_rows(method: str, init: Rows, num: int) -> Float[Tensor, "prompt d_model"]:
     """The first `num` rows of `init` as an fp32 copy, so that training never writes to an embedding table.
 
     Raises: TooFewInitRows.
@@ -106,11 +111,7 @@ def content_rows(mask: TextMask, num_rows: int) -> Integer[Tensor, "batch seq"]:
     return torch.where(real & (position < num_rows), position, num_rows)
 
 
-def add_shift(
-    embeds: Float[Tensor, "batch seq d_model"],
-    mask: TextMask,
-    shift: Float[Tensor, "rows d_model"] | Float[Tensor, "batch seq d_model"],
-) -> Float[Tensor, "batch seq d_model"]:
+def add_shift(embeds: TextEmbeds, mask: TextMask, shift: Shift) -> TextEmbeds:
     """Embeds plus the shift of each real token, in the wider of the two dtypes."""
     if shift.ndim == 3:
         return embeds + shift * (mask != 0).unsqueeze(-1)
@@ -120,12 +121,7 @@ def add_shift(
     return embeds + F.embedding(rows, table, padding_idx=shift.shape[0])  # padding_idx: no gradient is gathered there
 
 
-def prepend(
-    prompt: Float[Tensor, "prompt d_model"] | Float[Tensor, "batch prompt d_model"],
-    text: Float[Tensor, "batch seq d_model"],
-    mask: TextMask,
-    dtype: torch.dtype,
-) -> tuple[OutEmbeds, OutMask]:
+def prepend(prompt: Prompt, text: TextEmbeds, mask: TextMask, dtype: torch.dtype) -> tuple[OutEmbeds, OutMask]:
     """The prompt in front of every row, and ones in front of the mask. The one cast, to `dtype`, is here."""
     batch, num = text.shape[0], prompt.shape[-2]
     prompt = prompt.to(text.device, dtype).expand(batch, -1, -1)  # [batch, prompt, d_model]
@@ -143,7 +139,7 @@ class Folded:
     """A pair that does not depend on the text, as constants: fp32, detached from the adapter's weights."""
 
     prompt: Float[Tensor, "prompt d_model"]
-    shift: Float[Tensor, "rows d_model"] | None  # None: the text is read as it is
+    shift: Rows | None  # None: the text is read as it is
 
     @property
     def num_virtual_tokens(self) -> int:
@@ -153,9 +149,7 @@ class Folded:
     def token_dim(self) -> int:
         return self.prompt.shape[1]
 
-    def __call__(
-        self, embeds: Float[Tensor, "batch seq d_model"], mask: TextMask, ids: Tensor | None = None
-    ) -> tuple[OutEmbeds, OutMask]:
+    def __call__(self, embeds: TextEmbeds, mask: TextMask, ids: Tensor | None = None) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.token_dim)
         return apply_pair(Pair(self.prompt, self.shift), Text(embeds, mask))
 
@@ -176,11 +170,7 @@ class Adapter(Part):
         """The prompt and the shift for `text`, which is None where the adapter does not read it. No autocast acts."""
 
     def forward(
-        self,
-        embeds: Float[Tensor, "batch seq d_model"],
-        mask: TextMask,
-        ids: Integer[Tensor, "batch seq"] | None = None,
-        tasks: Sequence[str] | None = None,
+        self, embeds: TextEmbeds, mask: TextMask, ids: TokenIds | None = None, tasks: Sequence[str] | None = None
     ) -> tuple[OutEmbeds, OutMask]:
         """Writes to no argument. Differentiable in evaluation mode too. Raises: WrongInputs."""
         check_inputs(embeds, mask, self.token_dim)

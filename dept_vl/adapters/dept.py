@@ -12,14 +12,14 @@ import math
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, nn
 
 from dept_vl.adapters.contract import (
     ADAPTERS,
     Adapter,
     BadAdapterSize,
     Pair,
+    Rows,
     Text,
     check_size,
     first_rows,
@@ -43,13 +43,13 @@ class DePT(Adapter):
 
     def __init__(
         self,
-        init: Float[Tensor, "rows d_model"],
+        init: Rows,
         *,
         num_virtual_tokens: int,
         r: int,
         max_length: int,
         lora_alpha: float | int | None = 8.0,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> None:
         super().__init__()
         check_size("DePT", "num_virtual_tokens", num_virtual_tokens, minimum=0)

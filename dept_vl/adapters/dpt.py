@@ -7,10 +7,9 @@ There is no scale, and both factors train at the prompt's learning rate (0.3 in 
 """
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, nn
 
-from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Text, check_size
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Rows, Text, check_size
 from dept_vl.adapters.initialise import uniform
 
 BOUND = 0.5
@@ -20,17 +19,10 @@ BOUND = 0.5
 class DPT(Adapter):
     """Takes only d_model (and the device) from `init`. Raises: BadAdapterSize."""
 
-    def __init__(
-        self,
-        init: Float[Tensor, "rows d_model"],
-        *,
-        num_virtual_tokens: int,
-        r: int,
-        generator: torch.Generator | None = None,
-    ) -> None:
+    def __init__(self, init: Rows, *, num_virtual_tokens: int, r: int, generator: Generator | None = None) -> None:
         super().__init__()
-        check_size("DPT", "num_virtual_tokens", num_virtual_tokens, minimum=1, why="nothing to train without")
-        check_size("DPT", "r", r, minimum=1, why="nothing to train without")
+        check_size("DPT", "num_virtual_tokens", num_virtual_tokens, minimum=1)
+        check_size("DPT", "r", r, minimum=1)
         self.num_virtual_tokens, self.r, self.token_dim = num_virtual_tokens, r, init.shape[1]
         self.prompt_embedding_A = nn.Parameter(uniform(num_virtual_tokens, r, BOUND, generator).to(init.device))
         self.prompt_embedding_B = nn.Parameter(uniform(r, self.token_dim, BOUND, generator).to(init.device))

@@ -3,17 +3,16 @@
 X' = X
 """
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Text
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Rows, Text
 
 
 @ADAPTERS.register("none")
 class NoAdapter(Adapter):
     """Takes only d_model (and the device) from `init`, which may have no rows."""
 
-    def __init__(self, init: Float[Tensor, "rows d_model"]) -> None:
+    def __init__(self, init: Rows) -> None:
         super().__init__()
         self.num_virtual_tokens, self.token_dim = 0, init.shape[1]
         self.register_buffer("_prompt", init.new_zeros(0, self.token_dim).float(), persistent=False)

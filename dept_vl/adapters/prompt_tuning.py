@@ -5,10 +5,9 @@
 with P [prompt, d_model].
 """
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Text, check_size, first_rows, folded_source
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Rows, Text, check_size, first_rows, folded_source
 from dept_vl.adapters.start import copy_prompt
 
 
@@ -16,9 +15,9 @@ from dept_vl.adapters.start import copy_prompt
 class PromptTuning(Adapter):
     """P is the first `num_virtual_tokens` rows of `init`. Raises: BadAdapterSize, TooFewInitRows."""
 
-    def __init__(self, init: Float[Tensor, "rows d_model"], *, num_virtual_tokens: int) -> None:
+    def __init__(self, init: Rows, *, num_virtual_tokens: int) -> None:
         super().__init__()
-        check_size("PromptTuning", "num_virtual_tokens", num_virtual_tokens, minimum=1, why="nothing to train without")
+        check_size("PromptTuning", "num_virtual_tokens", num_virtual_tokens, minimum=1)
         self.num_virtual_tokens, self.token_dim = num_virtual_tokens, init.shape[1]
         self.prompt_embeddings = nn.Parameter(first_rows("PromptTuning", init, num_virtual_tokens))
 

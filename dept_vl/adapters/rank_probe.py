@@ -15,10 +15,9 @@ normal(0, k^-1/4): equal factors whose product starts with entries of variance 1
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, nn
 
-from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Text, check_size
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Rows, Text, check_size
 from dept_vl.adapters.initialise import random_rows
 
 
@@ -30,19 +29,13 @@ class RankProbe(Adapter):
     """
 
     def __init__(
-        self,
-        init: Float[Tensor, "rows d_model"],
-        *,
-        num_virtual_tokens: int,
-        r: int | None = None,
-        generator: torch.Generator | None = None,
+        self, init: Rows, *, num_virtual_tokens: int, r: int | None = None, generator: Generator | None = None
     ) -> None:
         super().__init__()
-        why = "nothing to train without"
-        check_size("RankProbe", "num_virtual_tokens", num_virtual_tokens, minimum=1, why=why)
+        check_size("RankProbe", "num_virtual_tokens", num_virtual_tokens, minimum=1)
         self.token_dim = init.shape[1]
         r = min(num_virtual_tokens, self.token_dim) if r is None else r
-        check_size("RankProbe", "r", r, minimum=1, why=why)
+        check_size("RankProbe", "r", r, minimum=1)
         self.num_virtual_tokens = num_virtual_tokens
         self.r = r
         std = r**-0.25

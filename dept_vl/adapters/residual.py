@@ -7,10 +7,9 @@ After training it is not needed: `fold` drops it.
 """
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, nn
 
-from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Text, check_size, first_rows
+from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Rows, Text, check_size, first_rows
 from dept_vl.adapters.initialise import device_of, uniform
 
 
@@ -22,16 +21,11 @@ class ResidualPromptTuning(Adapter):
     """
 
     def __init__(
-        self,
-        init: Float[Tensor, "rows d_model"],
-        *,
-        num_virtual_tokens: int,
-        bottleneck: int,
-        generator: torch.Generator | None = None,
+        self, init: Rows, *, num_virtual_tokens: int, bottleneck: int, generator: Generator | None = None
     ) -> None:
         super().__init__()
-        method, why = "ResidualPromptTuning", "nothing to train without"
-        check_size(method, "num_virtual_tokens", num_virtual_tokens, minimum=1, why=why)
+        method = "ResidualPromptTuning"
+        check_size(method, "num_virtual_tokens", num_virtual_tokens, minimum=1)
         check_size(method, "bottleneck", bottleneck, minimum=1, why="use PromptTuning for no MLP")
         self.num_virtual_tokens, self.bottleneck, self.token_dim = num_virtual_tokens, bottleneck, init.shape[1]
         self.prompt_embeddings = nn.Parameter(first_rows(method, init, num_virtual_tokens))

@@ -1,22 +1,11 @@
 """Frozen language models behind one small interface; only embeddings enter them."""
 
-from dept_vl.backbones.build import load_backbone
 from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose
-from dept_vl.backbones.causal import CausalBackbone, NothingToContinue, TooManyPositions
+from dept_vl.backbones.causal import CausalBackbone
 from dept_vl.backbones.columns import pads_last
-from dept_vl.backbones.frozen import Backbone, TokenFacts
-from dept_vl.backbones.loading import MissingBackbone, UnsupportedPrecision, WrongKind
-from dept_vl.backbones.partial import (
-    NoPartialModel,
-    Part,
-    evenly,
-    invert,
-    neuron_scores,
-    partial,
-    sort_neurons,
-    whole,
-)
-from dept_vl.backbones.prompt_cache import MixedPrompts
+from dept_vl.backbones.frozen import Backbone, Embeds, Mask
+from dept_vl.backbones.loading import MissingBackbone, load_backbone
+from dept_vl.backbones.partial import Submodel, evenly, invert, neuron_scores, partial, sort_neurons, whole
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
 
 __all__ = [
@@ -24,16 +13,11 @@ __all__ = [
     "BadCandidates",
     "CandidateTree",
     "CausalBackbone",
+    "Embeds",
+    "Mask",
     "MissingBackbone",
-    "MixedPrompts",
-    "NoPartialModel",
-    "NothingToContinue",
-    "Part",
     "Seq2SeqBackbone",
-    "TokenFacts",
-    "TooManyPositions",
-    "UnsupportedPrecision",
-    "WrongKind",
+    "Submodel",
     "choose",
     "evenly",
     "invert",

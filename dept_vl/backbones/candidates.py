@@ -1,4 +1,4 @@
-"""Choosing among label strings: what greedy decoding would say if it could say nothing else.
+"""Choose among label strings as greedy decoding restricted to them would.
 
 The candidates' tokens form a tree. Where a node has one child the token is forced; only where it has several must the
 model be asked, and there the child with the greatest logit is taken. All these places are read off one forward pass:
@@ -6,22 +6,22 @@ the beginnings that lead to them are the tree's `prefixes`, and places on one pa
 differ in their first token need no beginning at all: one position of the decoder.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 from torch import Tensor
 
-from dept_vl.backbones.frozen import Backbone
+from dept_vl.backbones.frozen import Backbone, Embeds, Mask, NextLogits
 
-MAX_LOGITS = (
-    1 << 26
-)  # values that one forward pass may return: 0.25 GiB as fp32, and as much again while it stacks them
+MAX_LOGITS = 1 << 26
+"""Values that one forward pass may return: 0.25 GiB as fp32, and as much again while it stacks them."""
 
 
 class BadCandidates(ValueError):
-    """Label strings among which there is nothing to choose, or that no choice can tell apart."""
+    """Label strings that are empty, equal, or one the beginning of another."""
 
 
 class _Fork(NamedTuple):
@@ -56,8 +56,8 @@ class CandidateTree:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, logits: Float[Tensor, "batch path prefix_and_next vocabulary"]) -> Integer[Tensor, " batch"]:
-        """The candidate of each row, from what `Backbone.next_token_logits` says after `prefixes`."""
+    def read(self, logits: NextLogits) -> Integer[Tensor, " batch"]:
+        """The candidate of each row, from `Backbone.next_token_logits` after `prefixes`."""
         goal = torch.full(logits.shape[:1], self._start, device=logits.device)  # [batch], a fork or ~candidate
         # in the order of growth a fork stands behind the one that leads to it, so one pass goes down every path
         for number, (fork, path) in enumerate(zip(self._forks, self._path_of, strict=True)):
@@ -83,12 +83,7 @@ class CandidateTree:
 
 @torch.no_grad()
 def choose(
-    backbone: Backbone,
-    embeds: Float[Tensor, "batch out d_model"],
-    mask: Integer[Tensor, "batch out"],
-    tree: CandidateTree,
-    *,
-    prompt_length: int = 0,
+    backbone: Backbone, embeds: Embeds, mask: Mask, tree: CandidateTree, *, prompt_length: int = 0
 ) -> Integer[Tensor, " batch"]:
     """The index of the candidate that greedy decoding restricted to the tree gives each row.
 
@@ -99,12 +94,8 @@ def choose(
     paths, length = tree.prefixes.shape
     rows = max(1, MAX_LOGITS // (paths * (length + 1) * backbone.vocabulary))
     parts = zip(embeds.split(rows), mask.split(rows), strict=True)
-    return torch.cat(
-        [
-            tree.read(backbone.next_token_logits(part, own, tree.prefixes, prompt_length=prompt_length))
-            for part, own in parts
-        ]
-    )
+    ask = functools.partial(backbone.next_token_logits, prefixes=tree.prefixes, prompt_length=prompt_length)
+    return torch.cat([tree.read(ask(part, own)) for part, own in parts])
 
 
 def _goes_on(longer: tuple[int, ...], prefix: tuple[int, ...]) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones.columns import pads_behind_prompt
-from dept_vl.backbones.frozen import Backbone
+from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes
 from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache, cache_name
 
 
@@ -26,7 +26,7 @@ class TooManyPositions(ValueError):
 
 
 class NothingToContinue(ValueError):
-    """A row without any real token: nothing from which a next token could be told."""
+    """A row without any real token: nothing to continue."""
 
 
 class CausalBackbone(Backbone):
@@ -54,13 +54,8 @@ class CausalBackbone(Backbone):
         self.prompt_cache.drop()  # `to`, `half`, `cuda`: the weights are other ones now
         return super()._apply(fn, recurse)
 
-    def logits(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        labels: Integer[Tensor, "batch target"],
-    ) -> Float[Tensor, "batch target vocabulary"]:
-        """What the model says at each target position, given the text and the true tokens before it.
+    def logits(self, embeds: Embeds, mask: Mask, labels: Labels) -> Logits:
+        """The logits at each target position, given the text and the true tokens before it.
 
         The first target follows the row's last text token. Only target positions pass the vocabulary projection.
         """
@@ -68,42 +63,24 @@ class CausalBackbone(Backbone):
         embeds, mask = pads_behind_prompt(embeds, mask)
         given = labels[:, :-1]  # [batch, target - 1]; right behind every row's text, pads behind them
         embeds = torch.cat([embeds, self.embed(given.clamp(min=0)).to(embeds.dtype)], dim=1)
-        mask = F.pad(mask, (0, given.shape[1]), value=1)  # no target is told from the pads behind a row's own
+        mask = F.pad(mask, (0, given.shape[1]), value=1)  # nothing reads the pads behind a target
         return self._read(embeds, mask, keep=labels.shape[1], use_cache=False).logits
 
     @torch.no_grad()
     def generate(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        *,
-        max_new_tokens: int,
-        num_beams: int = 1,
-        prompt_length: int = 0,
-    ) -> Integer[Tensor, "batch target"]:
+        self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int = 1, prompt_length: int = 0
+    ) -> Labels:
         self._check(mask, max_new_tokens)
         shared = self._shared(mask, prompt_length)
         embeds, mask = pads_behind_prompt(embeds, mask, shared)
         past = self.prompt_cache.expanded(self.model, embeds[:, :shared], repeats=num_beams) if shared else None
-        return self.model.generate(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            **{self._cache_name: past},
-            max_new_tokens=max_new_tokens,
-            num_beams=num_beams,
-            do_sample=False,
-            synced_gpus=self.synced,
-        )
+        sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
+        return self._greedy(inputs_embeds=embeds, attention_mask=mask, **{self._cache_name: past}, **sizes)
 
     @torch.no_grad()
     def next_token_logits(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        prefixes: Integer[Tensor, "path prefix"],
-        *,
-        prompt_length: int = 0,
-    ) -> Float[Tensor, "batch path prefix_and_next vocabulary"]:
+        self, embeds: Embeds, mask: Mask, prefixes: Prefixes, *, prompt_length: int = 0
+    ) -> NextLogits:
         paths, length = prefixes.shape
         self._check(mask, length + 1)
         shared = self._shared(mask, prompt_length)
@@ -141,7 +118,7 @@ class CausalBackbone(Backbone):
             logits_to_keep=keep,
         )
 
-    def _shared(self, mask: Integer[Tensor, "batch out"], prompt_length: int) -> int:
+    def _shared(self, mask: Mask, prompt_length: int) -> int:
         """How many columns the prompt's cache may stand for: 0 in training mode, where dropout acts, and where a row
         has nothing behind its prompt, so that its last real token is the prompt's own.
 
@@ -154,7 +131,7 @@ class CausalBackbone(Backbone):
         alone = bool((mask.sum(1) <= prompt_length).any())
         return 0 if self.model.training or alone else prompt_length
 
-    def _check(self, mask: Integer[Tensor, "batch out"], new: int) -> None:
+    def _check(self, mask: Mask, new: int) -> None:
         """The last new token is never read, so it takes no position. Raises: NothingToContinue, TooManyPositions."""
         if not mask.any(1).all():
             raise NothingToContinue("wanted at least one real token in every row, given a row of pads alone")

@@ -1,9 +1,9 @@
-"""What a frozen backbone is, and how its identity is told."""
+"""The interface of a frozen language model, its identity and its loss."""
 
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +12,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from dept_vl.backbones.sharded import read_whole
-
 _SAMPLE = 1 << 18  # values of each tensor that enter the hash: 0.5 MiB as bf16
 
-
+Embeds = Float[Tensor, "batch out d_model"]  # a prompt, then text and visual tokens
+Mask = Integer[Tensor, "batch out"]  # 1 = a real token
+Labels = Integer[Tensor, "batch target"]  # -100 = no token
+Logits = Float[Tensor, "batch target vocabulary"]
+Prefixes = Integer[Tensor, "path prefix"]  # beginnings of an answer
+NextLogits = Float[Tensor, "batch path prefix_and_next vocabulary"]
 TokenFacts = dict[str, int | list[int] | None]
 
 
 class Backbone(nn.Module, ABC):
     """A frozen language model. Its weights never train; `training` only switches its dropout.
 
-    What it reads are `embeds` and their mask: a prompt, then text and visual tokens. `prompt_length` says that the
-    first so many columns are one and the same prompt in every row, so a causal model may compute it once; 0 says
-    nothing. Pads may stand on either side of what is behind the prompt where the model allows it (see the classes).
+    `prompt_length`: how many first columns of `embeds` are the same prompt in every row, so that a causal model may
+    compute it once; 0 makes no such claim. The subclasses say where pads may stand.
     """
 
     kind: ClassVar[Literal["seq2seq", "causal"]]
@@ -34,9 +36,9 @@ class Backbone(nn.Module, ABC):
     max_positions: int | None  # how many tokens a row may have, prompt and answer included; None: no limit
 
     def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
-        """Freezes `model`; `name` and `revision` are told in its identity."""
+        """Freezes `model`; `name` and `revision` go into its identity."""
         super().__init__()
-        self.model = freeze(model)
+        self.model = model.requires_grad_(False).eval()
         self.name, self.revision = name, revision
         self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
 
@@ -74,48 +76,30 @@ class Backbone(nn.Module, ABC):
         together, it alone, and every process has to ask."""
         return read_whole(self.model.get_input_embeddings().weight)
 
-    def loss(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        labels: Integer[Tensor, "batch target"],
-    ) -> Float[Tensor, " batch"]:
+    def loss(self, embeds: Embeds, mask: Mask, labels: Labels) -> Float[Tensor, " batch"]:
         """Nats per target token, averaged over each row's own tokens; labels are -100 where there is none."""
         return mean_nats(self.logits(embeds, mask, labels), labels)
 
     @abstractmethod
-    def logits(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        labels: Integer[Tensor, "batch target"],
-    ) -> Float[Tensor, "batch target vocabulary"]:
-        """What the model says at each target position, given the text and the true tokens before it."""
+    def logits(self, embeds: Embeds, mask: Mask, labels: Labels) -> Logits:
+        """The logits at each target position, given the text and the true tokens before it."""
 
     @abstractmethod
     def generate(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        *,
-        max_new_tokens: int,
-        num_beams: int,
-        prompt_length: int = 0,
-    ) -> Integer[Tensor, "batch target"]:
+        self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int, prompt_length: int = 0
+    ) -> Labels:
         """Token ids of the answers, special tokens included."""
+
+    def _greedy(self, **arguments: Any) -> Labels:
+        return self.model.generate(do_sample=False, synced_gpus=self.synced, **arguments)
 
     @abstractmethod
     def next_token_logits(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        prefixes: Integer[Tensor, "path prefix"],
-        *,
-        prompt_length: int = 0,
-    ) -> Float[Tensor, "batch path prefix_and_next vocabulary"]:
+        self, embeds: Embeds, mask: Mask, prefixes: Prefixes, *, prompt_length: int = 0
+    ) -> NextLogits:
         """What follows the first 0, 1, .. `prefix` tokens of each path as the beginning of the answer. No gradient.
 
-        A path shorter than the longest is padded behind its tokens with any id; the columns past its end say nothing.
+        A path shorter than the longest is padded behind its tokens with any id; the columns past its end mean nothing.
         """
 
     def training_flops(self, batch: int, out: int, target: int) -> int | None:
@@ -124,11 +108,7 @@ class Backbone(nn.Module, ABC):
 
     def identity(self) -> dict[str, str | None]:
         """base_model_name_or_path, revision and backbone_sha256."""
-        return {
-            "base_model_name_or_path": self.name,
-            "revision": self.revision,
-            "backbone_sha256": self._sha256,
-        }
+        return {"base_model_name_or_path": self.name, "revision": self.revision, "backbone_sha256": self._sha256}
 
     def token_facts(self) -> TokenFacts:
         """What a tokenizer must fit: "vocabulary" (rows of the table), and the model's own "bos_token_id",
@@ -142,9 +122,15 @@ class Backbone(nn.Module, ABC):
         return content_hash(self.model)
 
 
-def freeze(model: nn.Module) -> nn.Module:
-    """No weight of `model` asks for a gradient; evaluation mode."""
-    return model.requires_grad_(False).eval()
+def read_whole(weight: Tensor) -> Tensor:
+    """`weight` itself, or a whole copy of it where DeepSpeed's ZeRO-3 keeps a part in each process; then every process
+    has to call this. Only this weight is gathered, never the model."""
+    if not hasattr(weight, "ds_id"):
+        return weight
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([weight]):
+        return weight.detach().clone()
 
 
 def content_hash(model: nn.Module) -> str:
@@ -165,7 +151,7 @@ def content_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def count_targets(labels: Integer[Tensor, "batch target"]) -> Integer[Tensor, " batch"]:
+def count_targets(labels: Labels) -> Integer[Tensor, " batch"]:
     """The tokens of each row's target. Raises: ValueError for a row without any: its mean would be 0 / 0."""
     targets = (labels != -100).sum(1)
     if not targets.all():
@@ -173,9 +159,7 @@ def count_targets(labels: Integer[Tensor, "batch target"]) -> Integer[Tensor, " 
     return targets
 
 
-def mean_nats(
-    logits: Float[Tensor, "batch target vocabulary"], labels: Integer[Tensor, "batch target"]
-) -> Float[Tensor, " batch"]:
+def mean_nats(logits: Logits, labels: Labels) -> Float[Tensor, " batch"]:
     """Cross-entropy in fp32, averaged over each row's own target tokens."""
     targets = count_targets(labels)
     nats = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")  # [batch, target], 0 at -100

@@ -1,22 +1,24 @@
-"""From a folder or a hub name to a frozen model's weights: what may go wrong is told before or while they load."""
+"""Load a frozen language model by name and kind; fail early."""
 
 import os
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
 
+from dept_vl.backbones.causal import CausalBackbone
+from dept_vl.backbones.frozen import Backbone
+from dept_vl.backbones.seq2seq import Seq2SeqBackbone
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
 
-Kind = Literal["seq2seq", "causal"]
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CAUSAL_TYPES = ("gpt2", "llama")  # those over which the laws of tests/backbones/test_causal.py run
-_CLASSES = {"seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}
-_WANTED = {"seq2seq": "an encoder-decoder (T5)", "causal": "a decoder alone (GPT-2, LLaMA)"}
+_KINDS = {
+    "seq2seq": ("an encoder-decoder (T5)", AutoModelForSeq2SeqLM, Seq2SeqBackbone),
+    "causal": ("a decoder alone (GPT-2, LLaMA)", AutoModelForCausalLM, CausalBackbone),
+}
 
 
 class UnsupportedPrecision(ValueError):
@@ -31,35 +33,39 @@ class WrongKind(MissingBackbone):
     """There is such a model, and it is not of the kind that was asked for."""
 
 
-def load_pretrained(
+def load_backbone(
     model_name_or_path: str,
     *,
-    kind: Kind,
-    revision: str | None,
-    dtype: str,
-    attn_implementation: str | None,
-) -> tuple[PreTrainedModel, str]:
-    """The model, and the name by which its identity is told: a folder's last part, or the name as given.
+    kind: str = "seq2seq",
+    revision: str | None = None,
+    dtype: str = "float32",
+    attn_implementation: str | None = None,
+) -> Backbone:
+    """Loads and freezes a T5 (kind "seq2seq") or a GPT-2 or LLaMA (kind "causal"); the kind is never guessed.
+
+    Args:
+        model_name_or_path: "tiny-t5" (embedded), a folder, or a hub name.
+        dtype: float32 or bfloat16, in which the weights are held.
+        attn_implementation: None leaves the choice to transformers.
 
     Raises:
-        UnsupportedPrecision, WrongKind; MissingBackbone: the name cannot be resolved, or its files cannot be read;
-        the message says where it was sought.
+        WrongKind: an unknown kind, or a model of the other one; the message says which kind loads it.
+        MissingBackbone: the name cannot be resolved, or its files cannot be read; the message says where it was sought.
+        UnsupportedPrecision: another dtype, or float16 with T5, whose feed-forward activations overflow it.
     """
-    check_dtype(dtype, kind=kind)
+    if kind not in _KINDS:
+        raise WrongKind(f"kind: wanted one of {', '.join(_KINDS)}, given {kind!r}.{did_you_mean(kind, _KINDS)}")
+    _check_dtype(dtype, kind)
+    wanted, read, backbone = _KINDS[kind]
     path = embedded(model_name_or_path) or model_name_or_path
     # For a model without safetensors transformers would send its name and the user's token to a conversion service.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    # trust_remote_code=None would ask on the terminal whether to run a stranger's code.
+    source = {"revision": revision, "trust_remote_code": False}
     try:
-        # trust_remote_code=None would ask on the terminal whether to run a stranger's code.
-        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-        _check_kind(kind, model_name_or_path, encoder_decoder=config.is_encoder_decoder, model_type=config.model_type)
-        model = _CLASSES[kind].from_pretrained(
-            path,
-            revision=revision,
-            dtype=DTYPES[dtype],
-            attn_implementation=attn_implementation,
-            trust_remote_code=False,
-        )
+        config = AutoConfig.from_pretrained(path, **source)
+        _check_kind(kind, wanted, model_name_or_path, config)
+        model = read.from_pretrained(path, dtype=DTYPES[dtype], attn_implementation=attn_implementation, **source)
     except WrongKind:
         raise
     except (OSError, ValueError, SafetensorError) as error:  # a folder without config.json is a ValueError
@@ -67,12 +73,11 @@ def load_pretrained(
             f"{model_name_or_path}: wanted a folder with config.json and weights, or a model name that the hub or the "
             f"local cache has (HF_HUB_OFFLINE=1 asks the cache alone). {str(error).splitlines()[0]}"
         ) from error
-    name = str(model_name_or_path)
-    return model, name if not Path(name).is_dir() else Path(name).name
+    folder = Path(model_name_or_path)
+    return backbone(model, name=folder.name if folder.is_dir() else str(model_name_or_path), revision=revision)
 
 
-def check_dtype(dtype: str, *, kind: Kind = "seq2seq") -> None:
-    """Raises: UnsupportedPrecision unless the type is one that a frozen model of that kind computes well in."""
+def _check_dtype(dtype: str, kind: str) -> None:
     if kind == "seq2seq" and dtype in ("float16", "fp16"):
         raise UnsupportedPrecision(
             "float16 with T5: its feed-forward activations pass 65,504 and turn into infinities; wanted float32 or "
@@ -82,17 +87,10 @@ def check_dtype(dtype: str, *, kind: Kind = "seq2seq") -> None:
         raise UnsupportedPrecision(f"wanted a dtype of {', '.join(DTYPES)}, given {dtype!r}")
 
 
-def check_known_kind(kind: str) -> None:
-    """Raises: WrongKind for a word that names no kind."""
-    if kind not in _CLASSES:
-        raise WrongKind(f"kind: wanted one of {', '.join(_CLASSES)}, given {kind!r}.{did_you_mean(kind, _CLASSES)}")
-
-
-def _check_kind(kind: Kind, name: str, *, encoder_decoder: bool, model_type: str) -> None:
-    own = "seq2seq" if encoder_decoder else "causal"
+def _check_kind(kind: str, wanted: str, name: str, config: PretrainedConfig) -> None:
+    own, given = "seq2seq" if config.is_encoder_decoder else "causal", config.model_type
     if own != kind:
-        suits = encoder_decoder or model_type in CAUSAL_TYPES
-        hint = f"; set kind to {own}" if suits else ""
-        raise WrongKind(f"{name}: wanted {_WANTED[kind]}, given a {model_type} model{hint}")
-    if kind == "causal" and model_type not in CAUSAL_TYPES:
-        raise WrongKind(f"{name}: wanted a model of type {' or '.join(CAUSAL_TYPES)}, given a {model_type} model")
+        suits = own == "seq2seq" or given in CAUSAL_TYPES
+        raise WrongKind(f"{name}: wanted {wanted}, given a {given} model{f'; set kind to {own}' if suits else ''}")
+    if kind == "causal" and given not in CAUSAL_TYPES:
+        raise WrongKind(f"{name}: wanted a model of type {' or '.join(CAUSAL_TYPES)}, given a {given} model")

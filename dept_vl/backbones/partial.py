@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from dept_vl.backbones.frozen import Backbone
+from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Mask
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
 
-Rows = tuple[Float[Tensor, "batch out d_model"], Integer[Tensor, "batch out"], Integer[Tensor, "batch target"]]
-"""Embeddings, their mask, labels."""
+Rows = tuple[Embeds, Mask, Labels]
 
 
 class NoPartialModel(ValueError):
@@ -27,7 +26,7 @@ class NoPartialModel(ValueError):
 
 
 @dataclass(frozen=True)
-class Part:
+class Submodel:
     """Which layers of each stack, and how many neurons of each of their feed-forwards."""
 
     encoder_layers: tuple[int, ...]
@@ -52,13 +51,13 @@ def evenly(layers: int, keep: int) -> tuple[int, ...]:
     return tuple(kept)
 
 
-def whole(backbone: Backbone) -> Part:
+def whole(backbone: Backbone) -> Submodel:
     """The part that is all of it. Raises: NoPartialModel for a backbone that is no T5."""
     shape = backbone.shape if isinstance(backbone, Seq2SeqBackbone) else None
     if shape is None:
         given = backbone.model.config.model_type
         raise NoPartialModel(f"wanted an encoder-decoder of T5's kind, given a {given} model")
-    return Part(
+    return Submodel(
         tuple(range(shape.encoder_layers)),
         tuple(range(shape.decoder_layers)),
         shape.encoder_neurons,
@@ -66,7 +65,7 @@ def whole(backbone: Backbone) -> Part:
     )
 
 
-def partial(backbone: Backbone, part: Part) -> Seq2SeqBackbone:
+def partial(backbone: Backbone, part: Submodel) -> Seq2SeqBackbone:
     """The view of `backbone` that computes with `part` alone; every weight in it is the backbone's own.
 
     Layer 0 of each stack has to stay: it carries the relative bias. A view is for losses; it does not generate.

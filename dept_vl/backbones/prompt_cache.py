@@ -9,7 +9,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 
 class MixedPrompts(ValueError):
-    """Columns that were said to be one prompt in every row, and are not."""
+    """Prompt columns that differ between rows, although `prompt_length` claims one prompt."""
 
 
 def cache_name(model: PreTrainedModel) -> str:
@@ -52,8 +52,8 @@ class PromptCache:
                 )
             self.drop()
             ones = torch.ones(prompt.shape[:2], dtype=torch.int64, device=prompt.device)
-            said = model(inputs_embeds=prompt, attention_mask=ones, use_cache=True, logits_to_keep=1)
-            self._layers = [(layer.keys, layer.values) for layer in said[cache_name(model)].layers]
+            read = model(inputs_embeds=prompt, attention_mask=ones, use_cache=True, logits_to_keep=1)
+            self._layers = [(layer.keys, layer.values) for layer in read[cache_name(model)].layers]
             self._prompt, self._precision = prompt, precision
             self.computed += 1
         rows = len(prompts) * repeats

@@ -2,12 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Integer
-from torch import Tensor, nn
+from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones.flops import T5Shape
-from dept_vl.backbones.frozen import Backbone
+from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes
 
 T5_TYPES = ("t5", "mt5", "umt5")  # built alike
 
@@ -15,7 +14,7 @@ T5_TYPES = ("t5", "mt5", "umt5")  # built alike
 class Seq2SeqBackbone(Backbone):
     """T5 behind `Backbone`: the encoder reads embeddings, the decoder its labels.
 
-    Its relative bias counts columns, so pads stand behind everything (`Network` sees to it).
+    Its relative bias counts columns, so pads stand behind everything (`Network` puts them there).
     """
 
     kind, task_type = "seq2seq", "SEQ_2_SEQ_LM"
@@ -31,48 +30,27 @@ class Seq2SeqBackbone(Backbone):
         )
         self.d_model = model.config.d_model
 
-    def logits(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        labels: Integer[Tensor, "batch target"],
-    ) -> Float[Tensor, "batch target vocabulary"]:
-        """What the decoder says at each target position, given the true tokens before it."""
+    def logits(self, embeds: Embeds, mask: Mask, labels: Labels) -> Logits:
         given = self.model.prepare_decoder_input_ids_from_labels(labels)  # `labels=` would compute a loss of its own
         return self.model(inputs_embeds=embeds, attention_mask=mask, decoder_input_ids=given, use_cache=False).logits
 
     @torch.no_grad()
     def generate(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        *,
-        max_new_tokens: int,
-        num_beams: int = 1,
-        prompt_length: int = 0,  # an encoder's prompt sees the text, so there is nothing to keep
-    ) -> Integer[Tensor, "batch target"]:
-        return self.model.generate(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            max_new_tokens=max_new_tokens,
-            num_beams=num_beams,
-            do_sample=False,
-            synced_gpus=self.synced,
+        self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int = 1, prompt_length: int = 0
+    ) -> Labels:
+        """`prompt_length` is ignored: an encoder's prompt attends to the text, so it cannot be cached."""
+        return self._greedy(
+            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=max_new_tokens, num_beams=num_beams
         )
 
     @torch.no_grad()
     def next_token_logits(
-        self,
-        embeds: Float[Tensor, "batch out d_model"],
-        mask: Integer[Tensor, "batch out"],
-        prefixes: Integer[Tensor, "path prefix"],
-        *,
-        prompt_length: int = 0,
-    ) -> Float[Tensor, "batch path prefix_and_next vocabulary"]:
+        self, embeds: Embeds, mask: Mask, prefixes: Prefixes, *, prompt_length: int = 0
+    ) -> NextLogits:
         encoded = self.model.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
         start = self.model.generation_config.decoder_start_token_id
         given = F.pad(prefixes.to(embeds.device), (1, 0), value=start)  # [path, prefix + 1]
-        said = [  # path by path: all at once would repeat the encoder's states for each
+        logits = [  # path by path: all at once would repeat the encoder's states for each
             self.model(
                 encoder_outputs=encoded,
                 attention_mask=mask,
@@ -81,7 +59,7 @@ class Seq2SeqBackbone(Backbone):
             ).logits
             for path in given
         ]
-        return torch.stack(said, dim=1)
+        return torch.stack(logits, dim=1)
 
     @property
     def shape(self) -> T5Shape | None:

@@ -1,6 +1,13 @@
 """The typed experiment and how files and flags become one."""
 
-from dept_vl.config.parse import PlainParser, config_files, load_experiment, make_experiment, parse_experiment
+from dept_vl.config.parse import (
+    PlainParser,
+    config_files,
+    given_settings,
+    load_experiment,
+    make_experiment,
+    parse_experiment,
+)
 from dept_vl.config.schema import (
     AdapterConfig,
     BackboneConfig,
@@ -23,6 +30,7 @@ __all__ = [
     "TaskConfig",
     "VisionConfig",
     "config_files",
+    "given_settings",
     "load_experiment",
     "make_experiment",
     "parse_experiment",

@@ -1,6 +1,7 @@
 """Files and flags to an `Experiment`: files merge from left to right, then flags; unknown keys are refused by name."""
 
 import dataclasses
+import functools
 import glob
 import re
 import sys
@@ -90,12 +91,29 @@ def parse_experiment(
 def make_experiment(settings: Any) -> Experiment:
     """Nested plain settings, as in a YAML file, to an Experiment. Raises: BadConfig."""
     _check_keys(Experiment, settings, "")
-    parser = build_parser()
-    parser.exit_on_error = False
     try:
-        return to_experiment(parser, parser.parse_object(settings))
+        return to_experiment(_plain_parser(), _plain_parser().parse_object(settings))
     except Exception as error:  # jsonargparse's own and argparse's
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
+
+
+@functools.cache
+def _plain_parser() -> ArgumentParser:
+    parser = build_parser()
+    parser.exit_on_error = False
+    return parser
+
+
+def given_settings(argv: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
+    """The files of --config, checked, and the other flags as nested settings, without any default.
+
+    Raises: BadConfig. SystemExit for unknown flags and values of the wrong type.
+    """
+    flags, files = _split_config_flags(argv)
+    for path in files:
+        _check_file(path)
+    parser = build_parser()
+    return files, parser.parse_args(_spell_out(flags, parser), defaults=False).as_dict()
 
 
 def load_experiment(path: Path) -> Experiment:

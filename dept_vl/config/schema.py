@@ -1,9 +1,10 @@
-"""The typed experiment: what a YAML file or a flag may say, each field with its meaning and its bounds.
+"""The typed experiment: the fields of YAML files and flags, with their meanings and bounds.
 
-The objects never enter a component: `experiment` reads them and hands plain arguments on.
+The objects never enter a component: `run` reads them and passes plain arguments on.
 """
 
 import dataclasses
+import operator
 from typing import Any, Literal, TypedDict
 
 
@@ -202,13 +203,14 @@ class Experiment:
         output_dir: the run folder.
         seed: fixes weights, batches and draws.
         max_steps: optimizer steps.
+        max_seconds: seconds of training after which a run ends, evaluation and saving left out; null for none. Learning
+            rates and stages then follow the share of the seconds, or that of the steps where it is greater.
         per_device_train_batch_size: rows of a batch on each process.
         per_device_eval_batch_size: rows of a batch in evaluation.
         gradient_accumulation_steps: batches per optimizer step.
         length_step: lengths in tokens that count as equal when examples of a length are put into batches; more mixes a
             batch more and pads it more. null takes 8 for the generated tasks, whose lengths tell the wording, else 2.
         bf16: compute in bfloat16 under autocast; trained weights stay float32.
-        fp16: refused, T5 overflows it; here so that the reason is told.
         eval_steps: optimizer steps between evaluations on the selecting split; 0 for none before the end.
         save_steps: optimizer steps between checkpoints; 0 for one at the end, besides those of the best evaluations.
         logging_steps: optimizer steps between log lines.
@@ -232,12 +234,12 @@ class Experiment:
     output_dir: str = "runs/default"
     seed: int = 42
     max_steps: int = 1000
+    max_seconds: float | None = None
     per_device_train_batch_size: int = 64
     per_device_eval_batch_size: int = 256
     gradient_accumulation_steps: int = 1
     length_step: int | None = None
     bf16: bool = False
-    fp16: bool = False
     eval_steps: int = 0
     save_steps: int = 0
     logging_steps: int = 20
@@ -257,51 +259,47 @@ class Experiment:
     progressive: ProgressiveConfig = dataclasses.field(default_factory=ProgressiveConfig)
 
     def __post_init__(self) -> None:
-        _check_at_least(
-            1, self, "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
-            "gradient_accumulation_steps", "logging_steps", "save_total_limit", "length_step",
-        )  # fmt: skip
-        _check_at_least(0, self, "eval_steps", "save_steps", "dataloader_num_workers")
-        _check_at_least(2, self.task, "max_source_length", "max_target_length")
-        _check_at_least(
-            1, self.task, "num_beams", "max_train_samples", "max_eval_samples", "max_test_samples", "k_shot",
-            "k_shot_total",
-        )  # fmt: skip
-        _check_at_least(0, self.task, "draw")
+        for least, names in _AT_LEAST.items():
+            for name in names:
+                value = operator.attrgetter(name)(self)
+                if value is not None and value < least:
+                    raise BadConfig(f"{name}: wanted at least {least}, given {value}")
+        if self.max_seconds is not None and not (self.max_seconds > 0 and self.optim.warmup_steps < 1):
+            raise BadConfig(
+                "max_seconds: wanted more than 0 and optim.warmup_steps as a share below 1, given "
+                f"{self.max_seconds} and {self.optim.warmup_steps}"
+            )
         if self.task.k_shot is not None and self.task.k_shot_total is not None:
             raise BadConfig("task.k_shot and task.k_shot_total: wanted one of them, given both")
-        _check_at_least(1, self.vision, "batch_size", "pool_size")
-        _check_at_least(1, self, "num_threads", "ddp_timeout")
         _check_optimizer(self.optim, self.max_steps)
         _check_progressive(self.progressive, self.backbone.kind)
-        if self.fp16:
-            raise BadConfig(
-                "fp16: T5's feed-forward activations pass 65,504, the greatest float16, and turn into infinities; "
-                "wanted bf16 or neither"
-            )
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
 
-def _check_at_least(least: int, config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise BadConfig(f"{name}: wanted at least {least}, given {value}")
+_AT_LEAST = {
+    0: ("eval_steps", "save_steps", "dataloader_num_workers", "task.draw", "vision.num_workers"),
+    1: (
+        "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+        "logging_steps", "save_total_limit", "length_step", "num_threads", "ddp_timeout", "task.num_beams",
+        "task.max_train_samples", "task.max_eval_samples", "task.max_test_samples", "task.k_shot", "task.k_shot_total",
+        "vision.batch_size", "vision.pool_size", "progressive.score_rows",
+    ),
+    2: ("task.max_source_length", "task.max_target_length"),
+}  # fmt: skip
 
 
 def _check_optimizer(optim: OptimConfig, max_steps: int) -> None:
-    _check_learning_rates(optim.lr)
+    for name, rate in optim.lr.items():
+        if not rate >= 0:
+            raise BadConfig(f"optim.lr.{name}: wanted at least 0, given {rate}")
+    limit = optim.max_grad_norm
     for name, good, wanted in (
         ("weight_decay", optim.weight_decay >= 0, "at least 0"),
         ("eps", optim.eps > 0, "more than 0"),
         ("betas", all(0 <= beta < 1 for beta in optim.betas), "two numbers from 0 to below 1"),
-        (
-            "max_grad_norm",
-            optim.max_grad_norm is None or optim.max_grad_norm > 0,
-            "more than 0, or null for no clipping",
-        ),
+        ("max_grad_norm", limit is None or limit > 0, "more than 0, or null for no clipping"),
         ("warmup_steps", 0 <= optim.warmup_steps < max_steps, f"no less than 0 and fewer than max_steps={max_steps}"),
     ):
         if not good:
@@ -309,7 +307,6 @@ def _check_optimizer(optim: OptimConfig, max_steps: int) -> None:
 
 
 def _check_progressive(progressive: ProgressiveConfig, kind: str) -> None:
-    _check_at_least(1, progressive, "score_rows")
     shares, fractions = progressive.shares, progressive.fractions
     for name, good, wanted in (
         ("shares", len(shares) > 0 and all(share > 0 for share in shares), "shares above 0"),
@@ -321,13 +318,5 @@ def _check_progressive(progressive: ProgressiveConfig, kind: str) -> None:
         if not good:
             raise BadConfig(f"progressive.{name}: wanted {wanted}, given {getattr(progressive, name)}")
     if progressive.kind != "none" and kind != "seq2seq":
-        raise BadConfig(
-            f"progressive.kind: wanted none for a {kind} backbone, given {progressive.kind!r}: only T5 has partial "
-            "models"
-        )
-
-
-def _check_learning_rates(rates: dict[str, float]) -> None:
-    for name, rate in rates.items():
-        if not rate >= 0:
-            raise BadConfig(f"optim.lr.{name}: wanted at least 0, given {rate}")
+        given = f"{progressive.kind!r}: only T5 has partial models"
+        raise BadConfig(f"progressive.kind: wanted none for a {kind} backbone, given {given}")

@@ -25,7 +25,7 @@ from dept_vl.untrusted.json_files import read_json
 COCO_ID = re.compile(r"(\d{12})\.(?:jpg|jpeg|png)", re.IGNORECASE)
 
 
-class Entry(msgspec.Struct):
+class AokvqaQuestion(msgspec.Struct):
     question_id: str
     image_id: int
     question: str
@@ -35,7 +35,7 @@ class Entry(msgspec.Struct):
 def read_aokvqa(path: Path) -> list[dict[str, Any]]:
     """Rows of question_id (a string), image_id, question, answers; both types are None."""
     rows: dict[str, dict[str, Any]] = {}
-    for number, entry in enumerate(read_json(path, Annotated[list[Entry], msgspec.Meta(min_length=1)])):
+    for number, entry in enumerate(read_json(path, Annotated[list[AokvqaQuestion], msgspec.Meta(min_length=1)])):
         if entry.question_id in rows:
             raise BadFile(path, "every question_id once", f"{entry.question_id!r} again at [{number}]")
         rows[entry.question_id] = {

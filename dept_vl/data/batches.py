@@ -5,7 +5,6 @@ So a run resumes by starting at a number, and two processes that read halves of 
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dept_vl.data.text import tokenise, tokenise_targets
+from dept_vl.data.text import Kind, tokenise, tokenise_targets
 from dept_vl.data.token_table import Rows, TokenTable
 from dept_vl.data.tokenizer import Tokenizer, pad_id
 from dept_vl.model import Batch
@@ -40,7 +39,7 @@ class EncodedExamples:
         examples: Sequence[Example],
         tokenizer: Tokenizer,
         *,
-        kind: str = "seq2seq",
+        kind: Kind = "seq2seq",
         max_source_length: int,
         max_target_length: int,
         trained: bool = True,
@@ -77,10 +76,10 @@ class EncodedExamples:
         """How many different sources and targets were cut to their greatest length; contexts_cut are the sources that
         lost tokens of their context only, beyond_context_cut those whose context did not suffice."""
         return {
-            "sources_cut": self.sources.cut,
-            "contexts_cut": self.sources.context_cut,
-            "beyond_context_cut": self.sources.beyond_context_cut,
-            "targets_cut": self.targets.cut,
+            "sources_cut": self.sources.counts["cut"],
+            "contexts_cut": self.sources.counts["context_cut"],
+            "beyond_context_cut": self.sources.counts["beyond_context_cut"],
+            "targets_cut": self.targets.counts["cut"],
         }
 
     def collate(self, rows: Rows, gather: Gather | None, draws: np.ndarray | None = None) -> Batch:
@@ -132,7 +131,7 @@ class TrainingBatches(Dataset):
         visits = np.repeat(np.arange(len(encoded)), [example.visits for example in encoded.examples])
         self._visits = np.resize(visits, max(len(visits), batch_size))
         self.batches_per_epoch = -(-len(self._visits) // batch_size)
-        self._epoch = functools.lru_cache(maxsize=2)(self._make_epoch)
+        self._epoch: tuple[int, np.ndarray] | None = None  # the number of the last epoch asked for, and its rows
 
     @property
     def settings(self) -> dict[str, int]:
@@ -146,16 +145,11 @@ class TrainingBatches(Dataset):
 
     def __getitem__(self, number: int) -> Batch:
         epoch, place = divmod(number, self.batches_per_epoch)
-        rows = self._epoch(epoch)[place]
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, self._make_epoch(epoch)
+        rows = self._epoch[1][place]
         draws = np.random.default_rng([self.seed, 1, number]).random(self.batch_size)
         return self.encoded.collate(rows[self.rank :: self.world], self.gather, draws[self.rank :: self.world])
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "_epoch"}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._epoch = functools.lru_cache(maxsize=2)(self._make_epoch)
 
     def _make_epoch(self, epoch: int) -> np.ndarray:
         """Example rows of every batch of an epoch, [batches, batch_size]."""

@@ -1,25 +1,21 @@
-"""COCO captions: the official files and Karpathy's `dataset_coco.json`.
+"""COCO captions: the official files.
 
     captions_val2014.json   {"images": [{"id": 285, "file_name": "COCO_val2014_000000000285.jpg", ...}],
                              "annotations": [{"image_id": 285, "id": 1, "caption": "A bear ..."}]}
-    dataset_coco.json       {"images": [{"cocoid": 285, "filepath": "val2014", "split": "restval",
-                             "filename": "COCO_val2014_000000000285.jpg",
-                             "sentences": [{"raw": "A bear ...", "tokens": [...], ...}]}]}
 
 Quirks: an image may have six or seven captions, not only five, and some raw captions end in a newline.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from dept_vl.untrusted.bad_file import BadFile, listed
 from dept_vl.untrusted.json_files import read_json
-from dept_vl.untrusted.paths import check_file_name, check_folder
+from dept_vl.untrusted.paths import check_file_name
 
 _SOME = msgspec.Meta(min_length=1)
 
@@ -38,33 +34,6 @@ class Caption(msgspec.Struct):
 class CaptionFile(msgspec.Struct):
     images: Annotated[list[CaptionedImage], _SOME]
     annotations: Annotated[list[Caption], _SOME]
-
-
-class Sentence(msgspec.Struct):
-    raw: str  # its tokens would take most of the memory and are not used
-
-
-class KarpathyEntry(msgspec.Struct):
-    cocoid: int
-    filepath: str
-    filename: str
-    split: Literal["train", "restval", "val", "test"]
-    sentences: list[Sentence]
-
-
-class KarpathyFile(msgspec.Struct):
-    images: Annotated[list[KarpathyEntry], _SOME]
-
-
-@dataclass(frozen=True, slots=True)
-class KarpathyImage:
-    """One image of `dataset_coco.json`. split: train (restval joined), val or test."""
-
-    image_id: int
-    split: str
-    file_name: str
-    filepath: str
-    captions: tuple[str, ...]
 
 
 def read_captions(path: Path) -> list[dict[str, Any]]:
@@ -88,18 +57,3 @@ def read_captions(path: Path) -> list[dict[str, Any]]:
     if unknown := captions.keys() - names.keys():
         raise BadFile(path, "an image for every caption", f"none for image_id {listed(sorted(unknown))}")
     return [{"image_id": id, "image": names[id], "captions": tuple(captions[id])} for id in names]
-
-
-def read_karpathy(path: Path) -> dict[int, KarpathyImage]:
-    """COCO image id to its split, file and captions."""
-    images: dict[int, KarpathyImage] = {}
-    names: set[str] = set()
-    for number, entry in enumerate(read_json(path, KarpathyFile).images):
-        name, folder = check_file_name(path, entry.filename), check_folder(path, entry.filepath)
-        if entry.cocoid in images or name in names:
-            raise BadFile(path, "every image once", f"cocoid {entry.cocoid}, {name}, again at images[{number}]")
-        names.add(name)
-        split = "train" if entry.split == "restval" else entry.split
-        captions = tuple(sentence.raw for sentence in entry.sentences)
-        images[entry.cocoid] = KarpathyImage(entry.cocoid, split, name, folder, captions)
-    return images

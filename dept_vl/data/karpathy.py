@@ -1,4 +1,7 @@
-"""The Karpathy split, of images and of questions.
+"""The Karpathy split, of images and of questions: `dataset_coco.json`.
+
+    {"images": [{"cocoid": 285, "filepath": "val2014", "split": "restval", "filename": "COCO_val2014_000000000285.jpg",
+                 "sentences": [{"raw": "A bear ...", "tokens": [...], ...}, ... five or more]}, ...]}
 
 Karpathy and Fei-Fei, CVPR 2015, arXiv:1412.2306, split the images of train2014 and val2014 in three;
 `restval` joins train. For VQA every train+val question goes to the split of its image: that the three
@@ -12,10 +15,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from dept_vl.data.coco import KarpathyImage
+import msgspec
+
 from dept_vl.untrusted.bad_file import BadFile, listed
+from dept_vl.untrusted.json_files import read_json
+from dept_vl.untrusted.paths import check_file_name, check_folder
 
 SPLITS = ("train", "val", "test")
 WHOLE_IMAGES = {"train": 113_287, "val": 5_000, "test": 5_000}
@@ -25,6 +31,45 @@ WHOLE_MEMBERS = {
     "val": "8ef1c2a804707c0c97b34b435e67b8d2a8ad2776f9dbc07eb9a3ebf80b32377b",
     "test": "baab55c72b3dfc21360e0ff4fda07f11c8318ef71296ecf0b1eaa4558a1dff05",
 }
+
+
+class Sentence(msgspec.Struct, gc=False):
+    raw: str  # its tokens would take most of the memory and are not used
+
+
+class KarpathyImage(msgspec.Struct):
+    """One image. split: train (restval joined), val or test."""
+
+    image_id: int = msgspec.field(name="cocoid")
+    split: Literal["train", "restval", "val", "test"]
+    file_name: str = msgspec.field(name="filename")
+    filepath: str
+    sentences: list[Sentence]
+
+    def __post_init__(self) -> None:
+        self.split = "train" if self.split == "restval" else self.split
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        return tuple(sentence.raw for sentence in self.sentences)
+
+
+class KarpathyFile(msgspec.Struct):
+    images: Annotated[list[KarpathyImage], msgspec.Meta(min_length=1)]
+
+
+def read_karpathy(path: Path) -> dict[int, KarpathyImage]:
+    """COCO image id to its split, file and captions. Raises: BadFile."""
+    images: dict[int, KarpathyImage] = {}
+    names: set[str] = set()
+    for number, image in enumerate(read_json(path, KarpathyFile).images):
+        name = check_file_name(path, image.file_name)
+        check_folder(path, image.filepath)
+        if image.image_id in images or name in names:
+            raise BadFile(path, "every image once", f"cocoid {image.image_id}, {name}, again at images[{number}]")
+        names.add(name)
+        images[image.image_id] = image
+    return images
 
 
 def members_digest(image_ids: Iterable[int]) -> str:

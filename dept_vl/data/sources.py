@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from dept_vl.data.aokvqa import names_by_coco_id, read_aokvqa
-from dept_vl.data.coco import KarpathyImage, read_captions, read_karpathy
+from dept_vl.data.coco import read_captions
 from dept_vl.data.data_root import (
     MissingFile,
     find_file,
@@ -22,10 +22,10 @@ from dept_vl.data.data_root import (
     matching_files,
     require_file,
 )
-from dept_vl.data.karpathy import SPLITS, check_whole_images, split_questions
+from dept_vl.data.karpathy import SPLITS, KarpathyImage, check_whole_images, read_karpathy, split_questions
 from dept_vl.data.vqa2 import join
-from dept_vl.registry import did_you_mean
-from dept_vl.tasks.example import Example
+from dept_vl.registry import wanted_one_of
+from dept_vl.tasks import Example, Task
 from dept_vl.untrusted.bad_file import BadFile, listed
 
 KARPATHY = "dataset_coco.json"
@@ -38,13 +38,6 @@ Splits = Mapping[str, tuple[str, int | None]]
 
 class EmptySplit(ValueError):
     """The asked-for split holds nothing to use."""
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """What a loader needs of a task: an example from a row, or None when the row has no usable answer."""
-
-    def read(self, row: Row) -> Example | None: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class Loaded:
     image_paths: dict[str, Path]
 
 
-def load_vqa(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
+def load_vqa(root: Path | str, split: str, task: Task, limit: int | None = None) -> Loaded:
     """VQA v2 questions of a Karpathy split; split 'all' takes every question and needs no split file.
 
     limit: stop after so many examples (None: all of them).
@@ -68,7 +61,7 @@ def load_vqa(root: Path | str, split: str, task: Reader, limit: int | None = Non
     return load_vqa_splits(root, {split: (split, limit)}, task)[split]
 
 
-def load_vqa_splits(root: Path | str, splits: Splits, task: Reader) -> dict[str, Loaded]:
+def load_vqa_splits(root: Path | str, splits: Splits, task: Task) -> dict[str, Loaded]:
     """As `load_vqa`, for several splits: each file is read once."""
     root = _checked_splits(root, splits)
     names = {split for split, _ in splits.values()}
@@ -90,7 +83,7 @@ def load_vqa_splits(root: Path | str, splits: Splits, task: Reader) -> dict[str,
     return loaded
 
 
-def load_caption(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
+def load_caption(root: Path | str, split: str, task: Task, limit: int | None = None) -> Loaded:
     """Images with their captions: one example per image.
 
     The captions are those of `dataset_coco.json`. Where that file is absent only split 'all' can be had,
@@ -99,7 +92,7 @@ def load_caption(root: Path | str, split: str, task: Reader, limit: int | None =
     return load_caption_splits(root, {split: (split, limit)}, task)[split]
 
 
-def load_caption_splits(root: Path | str, splits: Splits, task: Reader) -> dict[str, Loaded]:
+def load_caption_splits(root: Path | str, splits: Splits, task: Task) -> dict[str, Loaded]:
     """As `load_caption`, for several splits: each file is read once."""
     root = _checked_splits(root, splits)
     divided = sorted({split for split, _ in splits.values()} - {"all"})
@@ -130,7 +123,7 @@ def load_caption_splits(root: Path | str, splits: Splits, task: Reader) -> dict[
     }
 
 
-def load_aokvqa(root: Path | str, split: str, task: Reader, limit: int | None = None) -> Loaded:
+def load_aokvqa(root: Path | str, split: str, task: Task, limit: int | None = None) -> Loaded:
     """A-OKVQA's direct-answer questions, split 'train' or 'val' (its test answers are not published).
 
     Its images belong to COCO; a question whose image is not present is dropped and counted.
@@ -152,8 +145,7 @@ def _checked_splits(root: Path | str, splits: Splits) -> Path:
 
 def _checked(root: Path | str, split: str, splits: tuple[str, ...], limit: int | None) -> Path:
     if split not in splits:
-        hint = did_you_mean(split, splits)
-        raise ValueError(f"split: wanted one of {', '.join(splits)}, given {split!r}.{hint}")
+        raise ValueError(f"split: {wanted_one_of(splits, split)}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit: wanted at least 1 or None for everything, given {limit}")
     return Path(root)
@@ -201,7 +193,7 @@ def _load(
     root: Path,
     split: str,
     rows: list[Row | None],
-    task: Reader,
+    task: Task,
     limit: int | None,
     counts: dict[str, int],
     filepaths: Iterable[str] = (),

@@ -7,22 +7,22 @@ A source that is too long loses its context first, from the context's end. What 
 the causal cue are never cut; a causal model's target is never cut either.
 """
 
-import collections
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from tokenizers import Encoding
 
 from dept_vl.data.token_table import TokenTable
 from dept_vl.data.tokenizer import Tokenizer, WrongTokenizer, require_fast
-from dept_vl.registry import did_you_mean
 
+Kind = Literal["seq2seq", "causal"]
 Span = tuple[int, int]  # characters [start, end) of a text
 
 CUE = " Label :"
 """What a causal model reads before it answers. The DePT authors' GPT-2 and LLaMA path puts " Label : " behind the
 source; its last space goes to the target here, because BPE joins a space to the word that follows it."""
 
-_KINDS = ("seq2seq", "causal")
 _PART = 1000  # texts at a time: the tokenizer's own record of a text is far larger than its ids
 
 
@@ -39,7 +39,7 @@ def tokenise(
     texts: Sequence[str],
     max_length: int,
     *,
-    kind: str = "seq2seq",
+    kind: Kind = "seq2seq",
     contexts: Sequence[Span | None] | None = None,
 ) -> TokenTable:
     """Token ids of every source. One with more than `max_length` tokens loses as many as are over: from the end of its
@@ -49,10 +49,10 @@ def tokenise(
 
     Raises: SlowTokenizer, NoRoom.
     """
-    cue = CUE if _is_causal(kind) else ""
+    cue = CUE if kind == "causal" else ""
     behind = _specials_behind(tokenizer) if cue else 0
     contexts = [None] * len(texts) if contexts is None else contexts
-    counts = collections.Counter()
+    counts = Counter()
 
     def rows() -> Iterator[list[int]]:
         encodings = _encode(tokenizer, texts, special=True, cue=cue)
@@ -72,14 +72,10 @@ def tokenise(
                     counts["context_cut" if over <= len(inside) else "beyond_context_cut"] += 1
             yield ids
 
-    table = TokenTable(rows())
-    table.cut, table.context_cut, table.beyond_context_cut = (
-        counts[name] for name in ("cut", "context_cut", "beyond_context_cut")
-    )
-    return table
+    return TokenTable(rows(), counts)
 
 
-def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: str) -> list[list[int]]:
+def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: Kind) -> list[list[int]]:
     """Token ids of every target string, the end token last, none cut: as labels and candidates hold them.
 
     For a causal model these are the string's tokens behind the cue and a space, without special tokens. So LLaMA's
@@ -87,7 +83,7 @@ def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: str) -> l
 
     Raises: SlowTokenizer, WrongTokenizer.
     """
-    if not _is_causal(kind):
+    if kind == "seq2seq":
         return [encoding.ids for encoding in _encode(tokenizer, strings, special=True)]
     end = tokenizer.eos_token_id
     if end is None:
@@ -102,29 +98,22 @@ def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: str) -> l
 
 
 def tokenise_targets(
-    tokenizer: Tokenizer, strings: Sequence[str], max_length: int, *, kind: str, may_cut: bool | None = None
+    tokenizer: Tokenizer, strings: Sequence[str], max_length: int, *, kind: Kind, may_cut: bool
 ) -> TokenTable:
     """`encode_targets` as a table. One with more than `max_length` tokens is cut before its end token and counted where
-    it `may_cut` (None: for seq2seq); elsewhere it is an error.
+    it `may_cut`; elsewhere it is an error.
 
     Raises: SlowTokenizer, WrongTokenizer, TooLongTarget.
     """
     rows = encode_targets(tokenizer, strings, kind)
-    may_cut = not _is_causal(kind) if may_cut is None else may_cut
     for text, row in zip(strings, rows, strict=True):
         if not may_cut and len(row) > max_length:
             raise TooLongTarget(
                 f"target {text!r}: wanted at most max_target_length={max_length} tokens, the end token included, given "
                 f"{len(row)}; a causal model's targets are not cut: raise task.max_target_length"
             )
-    cut = sum(len(row) > max_length for row in rows)
-    return TokenTable((row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows), cut)
-
-
-def _is_causal(kind: str) -> bool:
-    if kind not in _KINDS:
-        raise ValueError(f"kind: wanted {' or '.join(_KINDS)}, given {kind!r}.{did_you_mean(kind, _KINDS)}")
-    return kind == "causal"
+    counts = Counter(cut=sum(len(row) > max_length for row in rows))
+    return TokenTable((row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows), counts)
 
 
 def _encode(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool, cue: str = "") -> Iterator[Encoding]:

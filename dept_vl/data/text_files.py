@@ -17,8 +17,8 @@ from typing import Any
 
 from dept_vl.registry import did_you_mean
 from dept_vl.untrusted.bad_file import BadFile
-from dept_vl.untrusted.gzip_bytes import fair_size
-from dept_vl.untrusted.json_files import NotJson, parse_json, read_bytes
+from dept_vl.untrusted.gzip_bytes import fair_size, read_bytes
+from dept_vl.untrusted.json_files import decode_json
 
 
 @dataclass(frozen=True)
@@ -105,35 +105,16 @@ def _tabs_or_json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
 
 
 def _json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
-    text = _text(path)
-    rows = []
-    # Not splitlines: a string of JSON may hold U+2028, which is a line end only to Python.
-    for number, line in enumerate(text.split("\n") if text else (), 1):
-        try:
-            row = parse_json(line)
-        except NotJson as error:
-            raise BadFile(path, f"a whole JSON object in line {number:,}", f"one {error}") from error
-        rows.append(_object(path, f"line {number:,}", row))
-    return FileRows(rows)
+    data = read_bytes(path).rstrip(b"\r\n")
+    lines = enumerate(data.split(b"\n") if data else (), 1)
+    return FileRows([decode_json(path, line, dict[str, Any], f" in line {number:,}") for number, line in lines])
 
 
 def _json_document(path: Path, columns: tuple[str, ...]) -> FileRows:
     """An array of rows; or the one object that SQuAD's file is, for `Source.unfold`."""
-    text = _text(path)
-    if not text:
-        return FileRows([])
-    try:
-        value = parse_json(text)
-    except NotJson as error:
-        raise BadFile(path, "a whole JSON file", f"one {error}") from error
-    rows = value if isinstance(value, list) else [value]
-    return FileRows([_object(path, f"entry {number:,}", row) for number, row in enumerate(rows, 1)])
-
-
-def _object(path: Path, place: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise BadFile(path, f"a JSON object in {place}", f"{value!r:.80}")
-    return value
+    data = read_bytes(path).strip()
+    value = decode_json(path, data, list[dict[str, Any]] | dict[str, Any]) if data else []
+    return FileRows(value if isinstance(value, list) else [value])
 
 
 def _parquet(path: Path, columns: tuple[str, ...]) -> FileRows:

@@ -18,7 +18,7 @@ from dept_vl.data.text_files import read_rows
 from dept_vl.data.text_splits import ROLES, published_split, split_rows
 from dept_vl.tasks.example import Example
 from dept_vl.tasks.source import Row, Source
-from dept_vl.tasks.text_task import BadRow, TextTask
+from dept_vl.tasks.text_task import BadRow, TextTask, row_named
 from dept_vl.untrusted.bad_file import BadFile
 
 HUB = "hub"  # the root that asks the hub
@@ -95,13 +95,8 @@ def _made_of(task: TextTask, name: str, row: Row, keep: Callable[[Row], bool] | 
     if keep is None and task.expand is None:
         return [(name, row)]
     row = {column: value for column, value in row.items() if value is not None} | {"id": name}
-    try:
+    with row_named(task.name, name, row):
         rows = task.rows(row) if keep is None or keep(row) else ()
-    except KeyError as error:
-        given = ", ".join(map(str, row))
-        raise BadRow(f"{task.name}: row {name!r}: wanted the field {error.args[0]!r}, given {given}") from error
-    except (TypeError, AttributeError, IndexError) as error:
-        raise BadRow(f"{task.name}: row {name!r}: wanted the set's own types of value, given {error}") from error
     return [(f"{name}-{number}" if len(rows) > 1 else name, each) for number, each in enumerate(rows)]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from dept_vl.registry import did_you_mean
+from dept_vl.registry import wanted_one_of
 from dept_vl.tasks.source import Splits
 
 ROLES = ("train", "val", "test")
@@ -32,7 +32,7 @@ class BadSplit(ValueError):
 def published_split(splits: Splits, role: str) -> str:
     """The one published split that train, val or test is made of. Raises: BadSplit."""
     if role not in ROLES:
-        raise BadSplit(f"split: wanted one of {', '.join(ROLES)}, given {role!r}.{did_you_mean(role, ROLES)}")
+        raise BadSplit(f"split: {wanted_one_of(ROLES, role)}")
     if splits.rule == "halve":
         return "train" if role == "train" else splits.val
     if splits.rule == "from_train":

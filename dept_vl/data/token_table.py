@@ -1,6 +1,7 @@
 """Token ids of many texts in one flat array, so that they cost four bytes a token and pickle fast."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,13 +12,12 @@ Rows = Sequence[int] | np.ndarray
 class TokenTable:
     """Rows of token ids of any length, in one flat int32 array.
 
-    cut: how many rows were longer than allowed. context_cut: those of them that lost tokens of their context only.
-    beyond_context_cut: those that lost their whole context and more. A text without a context counts in `cut` alone.
+    counts, filled while `rows` are read: "cut", how many of them were longer than allowed; "context_cut", those that
+    lost tokens of their context only; "beyond_context_cut", those that lost their whole context and more. A text
+    without a context counts in "cut" alone.
     """
 
-    def __init__(
-        self, rows: Iterable[Rows], cut: int = 0, *, context_cut: int = 0, beyond_context_cut: int = 0
-    ) -> None:
+    def __init__(self, rows: Iterable[Rows], counts: Counter[str] | None = None) -> None:
         flat, lengths = array("i"), array("i")  # filled row by row, so that `rows` need never be in memory together
         for row in rows:
             flat.extend(row)
@@ -25,7 +25,7 @@ class TokenTable:
         self.lengths = np.array(lengths, dtype=np.int32)
         self._ends = np.cumsum(self.lengths, dtype=np.int64)
         self._flat = np.array(flat, dtype=np.int32)
-        self.cut, self.context_cut, self.beyond_context_cut = cut, context_cut, beyond_context_cut
+        self.counts = Counter() if counts is None else counts
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -26,32 +26,32 @@ from dept_vl.untrusted.paths import check_file_name
 Row = dict[str, Any]
 
 
-class Question(msgspec.Struct, gc=False):
+class VqaQuestion(msgspec.Struct, gc=False):
     question_id: int
     image_id: int
     question: Annotated[str, msgspec.Meta(pattern=r"\S")]
 
 
-class QuestionFile(msgspec.Struct):
-    questions: Annotated[list[Question], msgspec.Meta(min_length=1)]
+class VqaQuestionFile(msgspec.Struct):
+    questions: Annotated[list[VqaQuestion], msgspec.Meta(min_length=1)]
     data_subtype: Annotated[str, msgspec.Meta(pattern=r"^\w+$")] | None = None
 
 
-class Answer(msgspec.Struct, gc=False):
+class AnnotatorsAnswer(msgspec.Struct, gc=False):
     answer: str
 
 
-class Annotation(msgspec.Struct):
+class VqaAnnotation(msgspec.Struct):
     question_id: int
     image_id: int
     question_type: str
     answer_type: str
-    answers: list[Answer]
+    answers: list[AnnotatorsAnswer]
 
 
 def read_questions(path: Path) -> list[Row]:
     """Rows of question_id, image_id, question and image (file name; None when no subtype is stated)."""
-    document = read_json(path, QuestionFile)
+    document = read_json(path, VqaQuestionFile)
     subtype, names = document.data_subtype, {}  # one string an image
     rows = []
     for entry in document.questions:
@@ -78,7 +78,7 @@ def read_annotations(path: Path) -> list[Row]:
             "answer_type": sys.intern(entry.answer_type),
             "answers": ten_answers(path, f"annotations[{number}]", [sys.intern(each.answer) for each in entry.answers]),
         }
-        for number, entry in enumerate(read_entries(path, "annotations", Annotation))
+        for number, entry in enumerate(read_entries(path, "annotations", VqaAnnotation))
     ]
 
 

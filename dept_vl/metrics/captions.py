@@ -21,7 +21,7 @@ from dept_vl.metrics.ids import ItemId, check_ids, in_order
 from dept_vl.metrics.java import NO_JAVA, JavaFailed, find_javas, first_on_path
 from dept_vl.metrics.meteor import Meteor
 from dept_vl.metrics.tokens import ptb_tokens, python_tokens
-from dept_vl.registry import UnknownName, did_you_mean
+from dept_vl.registry import UnknownName, wanted_one_of
 
 METRICS = ("Bleu", "METEOR", "ROUGE_L", "CIDEr", "SPICE")
 SPICE_FILES = tuple(
@@ -46,7 +46,8 @@ def score_captions(
     Raises: MissingPrediction unless both mappings have the same ids; ValueError for an image without
     references; UnknownName for a metric outside METRICS.
     """
-    _check_metrics(metrics)
+    if unknown := [metric for metric in metrics if metric not in METRICS]:
+        raise UnknownName(f"caption metrics: {wanted_one_of(METRICS, unknown[0])}")
     check_ids(predictions, references, "image")
     ids = in_order(references)
     _check_references(references)
@@ -78,8 +79,7 @@ def constant_cider(captions: Sequence[str], references: Mapping[ItemId, Sequence
     """The CIDEr of each caption as the answer to every image, with one start of java for all of them."""
     _check_references(references)
     ids = in_order(references)
-    flat = [caption for key in ids for caption in references[key]] + list(captions)
-    tokens, _, _ = _tokenise(flat)
+    tokens, _, _ = _tokenise([caption for key in ids for caption in references[key]] + list(captions))
     given = iter(tokens)
     gts = {key: [next(given) for _ in references[key]] for key in ids}
     return [float(Cider().compute_score(gts, dict.fromkeys(ids, [caption]))[0]) for caption in given]
@@ -135,15 +135,6 @@ def _spice(gts: Tokens, res: Tokens, java: str) -> float:
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         raise JavaFailed(f"SPICE did not finish: {error}") from error
     return float(corpus)
-
-
-def _check_metrics(metrics: Sequence[str]) -> None:
-    for metric in metrics:
-        if metric not in METRICS:
-            wanted = ", ".join(METRICS)
-            raise UnknownName(
-                f"unknown caption metric {metric!r}: wanted one of {wanted}.{did_you_mean(metric, METRICS)}"
-            )
 
 
 def _check_references(references: Mapping[ItemId, Sequence[str]]) -> None:

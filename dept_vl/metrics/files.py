@@ -23,55 +23,47 @@ from dept_vl.metrics.captions import score_captions
 from dept_vl.metrics.ids import ItemId, in_order
 from dept_vl.metrics.vqa import TooFewAnswers, check_answers, score_vqa
 from dept_vl.untrusted.bad_file import BadFile, listed
-from dept_vl.untrusted.json_files import read_json
+from dept_vl.untrusted.json_files import read_entries, read_json
 
 
-class Prediction(msgspec.Struct):
+class PredictedAnswer(msgspec.Struct):
     question_id: ItemId
     answer: str
 
 
-class Question(msgspec.Struct):
+class AskedQuestion(msgspec.Struct):
     question_id: ItemId
 
 
-class QuestionFile(msgspec.Struct):
-    questions: list[Question]
-
-
-class Answer(msgspec.Struct):
+class GivenAnswer(msgspec.Struct):
     answer: str
 
 
-class Annotation(msgspec.Struct):
+class AnsweredQuestion(msgspec.Struct):
     question_id: ItemId
     question_type: str
     answer_type: str
-    answers: list[Answer]
+    answers: list[GivenAnswer]
 
 
-class AnnotationFile(msgspec.Struct):
-    annotations: list[Annotation]
-
-
-class CaptionPrediction(msgspec.Struct):
+class PredictedCaption(msgspec.Struct):
     image_id: ItemId
     caption: str
 
 
-class Image(msgspec.Struct):
-    id: ItemId
-
-
-class Caption(msgspec.Struct):
+class ReferenceCaption(msgspec.Struct):
     image_id: ItemId
     caption: str
     id: ItemId | UnsetType = UNSET
 
 
-class CaptionFile(msgspec.Struct):
-    annotations: list[Caption]
-    images: list[Image] | UnsetType = UNSET  # files cut down to their captions go without
+class ReferenceImage(msgspec.Struct):
+    id: ItemId
+
+
+class ReferenceFile(msgspec.Struct):
+    annotations: list[ReferenceCaption]
+    images: list[ReferenceImage] | UnsetType = UNSET  # files cut down to their captions go without
 
 
 def score_vqa_files(
@@ -92,11 +84,11 @@ def score_vqa_files(
 
     Raises: BadFile, also for fewer than four answers to a question; MissingPrediction, UnknownName.
     """
-    given = read_json(results, list[Prediction])
+    given = read_json(results, list[PredictedAnswer])
     _check_once(results, "question_id", [each.question_id for each in given])
-    asked = [each.question_id for each in read_json(questions, QuestionFile).questions]
+    asked = [each.question_id for each in read_entries(questions, "questions", AskedQuestion)]
     _check_once(questions, "question_id", asked)
-    rows = read_json(annotations, AnnotationFile).annotations
+    rows = list(read_entries(annotations, "annotations", AnsweredQuestion))
     answered = [each.question_id for each in rows]
     _check_once(annotations, "question_id", answered)
     _check_all_in(questions, "an annotation for every question", asked, answered)
@@ -119,7 +111,7 @@ def score_caption_files(results: Path, annotations: Path) -> dict[str, Any]:
 
     Raises: BadFile, MissingPrediction.
     """
-    given = read_json(results, list[CaptionPrediction])
+    given = read_json(results, list[PredictedCaption])
     _check_once(results, "image_id", [each.image_id for each in given])
     predictions = {each.image_id: each.caption for each in given}
     return score_captions(predictions, read_references(annotations))
@@ -127,7 +119,7 @@ def score_caption_files(results: Path, annotations: Path) -> dict[str, Any]:
 
 def read_references(file: Path) -> dict[ItemId, list[str]]:
     """All captions of each image of a COCO captions file, in the file's order. Raises: BadFile."""
-    document = read_json(file, CaptionFile)
+    document = read_json(file, ReferenceFile)
     references: dict[ItemId, list[str]] = {}
     for row in document.annotations:
         references.setdefault(row.image_id, []).append(row.caption)
@@ -140,7 +132,7 @@ def read_references(file: Path) -> dict[ItemId, list[str]]:
     return references
 
 
-def _answers(file: Path, row: Annotation) -> list[str]:
+def _answers(file: Path, row: AnsweredQuestion) -> list[str]:
     answers = [each.answer for each in row.answers]
     try:
         check_answers(answers)

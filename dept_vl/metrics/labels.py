@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from dept_vl.registry import UnknownName, did_you_mean
+from dept_vl.registry import UnknownName, wanted_one_of
 
 NO_NUMBER = -1.0
 
@@ -26,10 +26,8 @@ def label_scores(*metrics: str) -> Callable[[Any, Sequence[str], Sequence[Any]],
 
     Raises: UnknownName.
     """
-    for metric in metrics:
-        if metric not in METRICS:
-            hint = did_you_mean(metric, METRICS)
-            raise UnknownName(f"unknown metric {metric!r}: wanted one of {', '.join(METRICS)}.{hint}")
+    if unknown := [metric for metric in metrics if metric not in METRICS]:
+        raise UnknownName(f"metrics: {wanted_one_of(METRICS, unknown[0])}")
 
     def scores(task: Any, predictions: Sequence[str], examples: Sequence[Any]) -> dict[str, float]:
         golds = [example.references[0] for example in examples]

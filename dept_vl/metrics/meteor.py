@@ -59,34 +59,34 @@ class Meteor:
     ) -> tuple[float, list[float]]:
         """The corpus score and that of each id, as fractions; both mappings hold tokens joined by spaces."""
         statistics = [self._statistics(references[key], hypotheses[key][0]) for key in references]
-        self._say(" ||| ".join(["EVAL", *statistics]))
+        self._send(" ||| ".join(["EVAL", *statistics]))
         scores = [self._number() for _ in statistics]
         return self._number(), scores
 
     def _statistics(self, references: Sequence[str], hypothesis: str) -> str:
         # The official wrapper folds double spaces in the hypothesis only.
-        parts = ["SCORE", *(_unbarred(reference) for reference in references)]
-        self._say(" ||| ".join([*parts, _unbarred(hypothesis).replace("  ", " ")]))
-        line = self._heard()
+        parts = ["SCORE", *(_without_separator(reference) for reference in references)]
+        self._send(" ||| ".join([*parts, _without_separator(hypothesis).replace("  ", " ")]))
+        line = self._receive()
         if not line or not line[0].isdigit():
             raise self._failed(line)
         return line
 
     def _number(self) -> float:
-        line = self._heard()
+        line = self._receive()
         try:
             return float(line)
         except ValueError:
             raise self._failed(line) from None
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         try:
             self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
         except OSError:
             raise self._failed("") from None
 
-    def _heard(self) -> str:
+    def _receive(self) -> str:
         return self._process.stdout.readline().strip()
 
     def _failed(self, line: str) -> JavaFailed:
@@ -97,6 +97,6 @@ class Meteor:
         return JavaFailed(f"METEOR answered {line!r}, wanted numbers (exit status {status}): {output}")
 
 
-def _unbarred(text: str) -> str:
-    """Without the separator of METEOR's protocol."""
+def _without_separator(text: str) -> str:
+    """The text without the mark that separates parts of a line."""
     return text.replace("|||", "")

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dept_vl.metrics.ids import ItemId, check_ids, in_order
-from dept_vl.registry import UnknownName, did_you_mean
+from dept_vl.registry import UnknownName, wanted_one_of
 
 PROTOCOLS = ("official-2021", "official-2017", "always")
 FEWEST_ANSWERS = 4  # with k of them a perfect prediction gets min(1, (k - 1) / 3)
@@ -98,7 +98,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], protocol: str = "offic
 
     Raises: TooFewAnswers; UnknownName for a protocol outside PROTOCOLS.
     """
-    _check_protocol(protocol)
+    check_protocol(protocol)
     check_answers(answers)
     if protocol == "official-2017":
         given = normalise_answer(prediction)
@@ -125,7 +125,7 @@ def score_vqa(
 
     Raises: MissingPrediction unless predictions and answers have the same ids; TooFewAnswers, UnknownName.
     """
-    _check_protocol(protocol)
+    check_protocol(protocol)
     check_ids(predictions, answers, "question")
     accuracy = {key: vqa_accuracy(predictions[key], answers[key], protocol) for key in in_order(answers)}
     return {
@@ -155,12 +155,9 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _check_protocol(protocol: str) -> None:
+def check_protocol(protocol: str) -> None:
     if protocol not in PROTOCOLS:
-        wanted = ", ".join(PROTOCOLS)
-        raise UnknownName(
-            f"unknown VQA protocol {protocol!r}: wanted one of {wanted}.{did_you_mean(protocol, PROTOCOLS)}"
-        )
+        raise UnknownName(f"VQA protocol: {wanted_one_of(PROTOCOLS, protocol)}")
 
 
 def check_answers(answers: Sequence[str]) -> None:

@@ -1,13 +1,12 @@
 """From a typed experiment to a trained network: the wiring that all training scripts share."""
 
 from dept_vl.run.assembly import build, fit, start, start_trackers, training_batches
-from dept_vl.run.components import build_task, check, load_splits, resolve, resume_point
+from dept_vl.run.components import build_task, check, load_splits, resolve
 from dept_vl.run.images import features, load_clip
 from dept_vl.run.parts import Parts
-from dept_vl.run.processes import LostProcess, together
+from dept_vl.run.processes import together
 
 __all__ = [
-    "LostProcess",
     "Parts",
     "build",
     "build_task",
@@ -17,7 +16,6 @@ __all__ = [
     "load_clip",
     "load_splits",
     "resolve",
-    "resume_point",
     "start",
     "start_trackers",
     "together",

@@ -8,7 +8,6 @@ import datetime
 import gc
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from dept_vl.run.components import (
     start_from,
 )
 from dept_vl.run.images import StoredImages, store_images
-from dept_vl.run.parts import Parts
+from dept_vl.run.parts import Parts, timed
 from dept_vl.run.stages import start_stages
 from dept_vl.saved import SavedAdapter, check_identity
 from dept_vl.tasks import Task
@@ -74,7 +73,7 @@ def start(config: Experiment) -> Accelerator:
 
 
 def check_processes(config: Experiment, accelerator: Accelerator) -> None:
-    """Completes what accelerate was launched with. Raises: BadConfig for what would train something else than asked."""
+    """Completes what accelerate was launched with. Raises: BadConfig for a launch that does not fit the config."""
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != launched:
         raise BadConfig(f"wanted {launched} processes in one group, as launched, given {accelerator.num_processes}")
@@ -139,15 +138,15 @@ def build(
 
     Raises: what cannot be loaded, by name; MismatchedBackbone for a saved adapter beside other frozen models.
     """
-    clock = _Clock()
+    seconds: dict[str, float] = {}
     task = build_task(config)
-    loaded = load_splits(config, task, accelerator, splits)
-    clock.stop("read_data")
-    tokenizer, backbone = load_language(config)
-    clock.stop("load_models")
-    images = store_images(config, loaded, accelerator) if task.visual else None
+    with timed(seconds, "read_data"):
+        loaded = load_splits(config, task, accelerator, splits)
+    with timed(seconds, "load_models"):
+        tokenizer, backbone = load_language(config)
+    with timed(seconds, "features"):
+        images = store_images(config, loaded, accelerator) if task.visual else None
     loaded = images.loaded if images else loaded
-    clock.stop("features")
     identities = {"backbone": backbone.identity()} | ({"vision": images.identity} if images else {})
     if saved is not None:
         check_identity(saved.config, identities["backbone"], identities.get("vision"), d_model=backbone.d_model)
@@ -158,25 +157,19 @@ def build(
     network = Network(backbone, trained, backbone_dropout=config.backbone.dropout, covers=config.adapter.covers).to(
         accelerator.device
     )
-    encoded = {
-        role: EncodedExamples(
-            each.examples,
-            tokenizer,
-            kind=backbone.kind,
-            max_source_length=config.task.max_source_length,
-            max_target_length=config.task.max_target_length,
-            trained=role == "train",
-        )
-        for role, each in loaded.items()
-    }
+    sizes = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
+    with timed(seconds, "tokenise"):
+        encoded = {
+            role: EncodedExamples(each.examples, tokenizer, kind=backbone.kind, trained=role == "train", **sizes)
+            for role, each in loaded.items()
+        }
     _check_positions(network, encoded, _longest_answer(config, task, network, tokenizer))
-    clock.stop("tokenise")
     return Parts(
         config, accelerator, task, tokenizer, network, identities, loaded, encoded,
         gather=images.gather if images else None,
         clip_weights=images.weights if images else 0,
         not_copied=not_copied,
-        seconds=clock.seconds,
+        seconds=seconds,
     )  # fmt: skip
 
 
@@ -216,8 +209,8 @@ def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], a
             "target": int(each.targets.lengths.max()) if role == "train" else answer,
         }
         if most is not None and sum(tokens.values()) - 1 > most:  # the last target token is never read
-            told = " + ".join(f"{number} ({name})" for name, number in tokens.items() if number)
-            raise BadConfig(f"{role}: wanted at most {most} tokens a row, the backbone's positions, given {told} - 1")
+            given = " + ".join(f"{number} ({name})" for name, number in tokens.items() if number)
+            raise BadConfig(f"{role}: wanted at most {most} tokens a row, the backbone's positions, given {given} - 1")
 
 
 def training_batches(parts: Parts) -> TrainingBatches:
@@ -249,6 +242,7 @@ def fit(parts: Parts, folder: Path) -> Trained:
     metric = config.metric_for_best_model or parts.task.headline
     plan = Plan(
         max_steps=config.max_steps,
+        max_seconds=config.max_seconds,
         eval_steps=config.eval_steps,
         save_steps=config.save_steps,
         logging_steps=config.logging_steps,
@@ -282,13 +276,3 @@ def fit(parts: Parts, folder: Path) -> Trained:
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if isinstance(value, int | float)}
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def stop(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage], self._last = round(now - self._last, 3), now

@@ -32,7 +32,7 @@ _OF_TASK = {"max_length": "max_source_length"}  # arguments of adapters that are
 
 
 def check(config: Experiment) -> None:
-    """Everything that can be told before a weight is loaded: the adapter's sizes, the task's words, the checkpoint.
+    """Fail early, before a weight is loaded, on bad adapter sizes, task settings, rates, folders or checkpoints.
 
     Raises: ValueError naming the wanted and the given.
     """
@@ -126,10 +126,7 @@ def resolve(config: Experiment) -> Experiment:
 
 
 def load_splits(
-    config: Experiment,
-    task: Task,
-    accelerator: Accelerator,
-    splits: Mapping[str, tuple[str, int | None]],
+    config: Experiment, task: Task, accelerator: Accelerator, splits: Mapping[str, tuple[str, int | None]]
 ) -> dict[str, Loaded]:
     given = config.task
     root: Path | str = given.root if given.root == HUB else Path(given.root)
@@ -163,10 +160,7 @@ def _rows(config: AdapterConfig) -> int:
 
 
 def start_adapter(
-    config: AdapterConfig,
-    backbone: Backbone,
-    tokenizer: Tokenizer,
-    generator: torch.Generator,
+    config: AdapterConfig, backbone: Backbone, tokenizer: Tokenizer, generator: torch.Generator
 ) -> Adapter:
     """The adapter with start rows from the backbone's table. Everything is drawn on the CPU from `generator`."""
     num, table, init, text = _rows(config), backbone.embedding_table, config.start.get("init"), config.start.get("text")
@@ -183,7 +177,7 @@ def start_adapter(
 
 
 def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
-    """The frozen language model and its tokenizer, seen to belong together."""
+    """The frozen language model and its tokenizer, checked to belong together."""
     given = config.backbone
     backbone = load_backbone(
         given.model_name_or_path,

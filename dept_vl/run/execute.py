@@ -18,8 +18,9 @@ from accelerate.utils import broadcast_object_list
 
 from dept_vl.config import Experiment
 from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
+from dept_vl.run.parts import timed
 from dept_vl.run.report import write_report
-from dept_vl.run.results import assemble
+from dept_vl.run.results import assemble, write_predictions
 from dept_vl.saved.adapter_folder import save_adapter
 from dept_vl.saved.card import ModelFacts
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
@@ -63,11 +64,11 @@ def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
             write_files_whole(Path(config.output_dir), {RESULTS: text.encode("utf-8")})
 
 
-def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
+def run(config: Experiment, *, last: bool = True, take_finished: bool = False) -> dict[str, Any] | None:
     """Train and score `config`; return what results.json holds on the main process, which alone writes.
 
     An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
-    processes together for another run.
+    processes together for another run. `take_finished`: return what a finished run in the folder came to.
 
     Raises: LostProcess where another process of the run ends or cannot be reached, FolderInUse where another run works
     in the folder, OccupiedFolder, OSError for one that cannot be written, and what a component raises.
@@ -80,6 +81,8 @@ def run(config: Experiment, *, last: bool = True) -> dict[str, Any] | None:
     with together(config):
         accelerator = start(config)
         with alone_in(folder, accelerator):
+            if take_finished and (folder / RESULTS).exists():
+                return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
             return _run(config, accelerator, folder, last)
 
 
@@ -97,16 +100,17 @@ def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool)
         write_config(config, folder)
     accelerator.wait_for_everyone()
     start_trackers(config, accelerator)
-    with _timed(parts, "train"):
+    with timed(parts.seconds, "train"):
         trained = fit(parts, folder)
-    with _timed(parts, "evaluate"):
+    with timed(parts.seconds, "evaluate"):
         predictions = parts.predict("test")
         scores = parts.score("test", predictions)
-    with _timed(parts, "baselines"):
+    with timed(parts.seconds, "baselines"):
         baselines = score_baselines(parts)
     results = assemble(parts, trained, scores, baselines, predictions, began, time.perf_counter() - clock)
     if accelerator.is_main_process:
-        _write_predictions(parts, predictions, folder)
+        fields = ("references", "image", "text", "question_type", "group")
+        write_predictions(folder / PREDICTIONS, parts.splits["test"].examples, predictions, fields)
         _save_adapter(parts, results, folder)
         results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
         write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
@@ -118,13 +122,6 @@ def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool)
         for tracker in accelerator.trackers:
             tracker.finish()
     return results if accelerator.is_main_process else None
-
-
-@contextlib.contextmanager
-def _timed(parts: Parts, stage: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    parts.seconds[stage] = round(time.perf_counter() - began, 3)
 
 
 @contextlib.contextmanager
@@ -192,16 +189,6 @@ def write_config(config: Experiment, folder: Path) -> None:
     write_files_whole(folder, {CONFIG: text.encode("utf-8")})
 
 
-def _write_predictions(parts: Parts, predictions: Mapping[Any, str], folder: Path) -> None:
-    names = ("references", "image", "text", "question_type", "group")
-    rows = [
-        {"id": each.id, "prediction": predictions[each.id]} | {name: getattr(each, name) for name in names}
-        for each in parts.splits["test"].examples
-    ]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_files_whole(folder, {PREDICTIONS: lines.encode("utf-8")})
-
-
 def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> None:
     config, scores = parts.config, results["metrics"]["test"]
     task = config.task
@@ -229,7 +216,7 @@ def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> Non
             metrics={name: value for name, value in scores.items() if isinstance(value, float)},
             protocol=results["protocol"],
             training={
-                "steps": config.max_steps,
+                "steps": results["train_info"]["steps"],
                 "rows per step": config.per_device_train_batch_size
                 * config.gradient_accumulation_steps
                 * parts.accelerator.num_processes,

@@ -16,16 +16,8 @@ from torch import Tensor
 from dept_vl.model import Network
 
 PACKAGES = (
-    "dept_vl",
-    "torch",
-    "transformers",
-    "open_clip_torch",
-    "accelerate",
-    "tokenizers",
-    "peft",
-    "numpy",
-    "pillow",
-)
+    "dept_vl", "torch", "transformers", "open_clip_torch", "accelerate", "tokenizers", "peft", "numpy", "pillow",
+)  # fmt: skip
 
 
 def count_weights(network: Network, clip: int = 0) -> dict[str, Any]:

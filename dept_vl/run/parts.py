@@ -1,7 +1,9 @@
 """Everything a run is made of, built and fitting together; and how it answers and scores a split."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from accelerate import Accelerator
@@ -14,6 +16,13 @@ from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Network
 from dept_vl.tasks import CaptionTask, Task, TextTask
 from dept_vl.train.evaluate import Decoding, predict
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - began, 3)
 
 
 @dataclasses.dataclass

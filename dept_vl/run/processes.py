@@ -1,4 +1,4 @@
-"""The processes of one run, on one machine or several: what one of them says when another is gone.
+"""The processes of one run, on one machine or several: one error when another process is gone.
 
 Hides which errors the backends raise then. `run` and the scripts that start processes without it import it.
 """

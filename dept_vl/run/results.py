@@ -11,8 +11,10 @@ from typing import Any
 from dept_vl.config import Experiment
 from dept_vl.run import Parts, measure
 from dept_vl.tasks import TASKS
+from dept_vl.tasks.example import Example
 from dept_vl.train import Trained
 from dept_vl.train.evaluate import histogram
+from dept_vl.untrusted.whole_files import write_files_whole
 
 
 def assemble(
@@ -24,10 +26,7 @@ def assemble(
     began: datetime.datetime,
     seconds: float,
 ) -> dict[str, Any]:
-    """The content of results.json: our blocks first, then those of PEFT's method_comparison.
-
-    `began` is the time of day, `seconds` the duration of the whole run.
-    """
+    """The content of results.json: our blocks first, then those of PEFT's method_comparison. `seconds`: of the run."""
     config, task, accelerator = parts.config, parts.config.task, parts.accelerator
     recorded = recorded_baselines(config, parts.identities)
     weights = measure.count_weights(parts.network, parts.clip_weights)
@@ -61,12 +60,7 @@ def assemble(
         },
         "train_info": {
             "accelerator_memory_max": measure.peak_memory(accelerator.device),
-            "train_time": round(trained.train_seconds, 3),
-            "flops": trained.flops,
-            "flops_full": trained.flops_full,
-            "scoring_flops": trained.scoring_flops,
-            "stages": trained.stages,
-            "steps_per_second": round(trained.steps / max(trained.train_seconds, 1e-9), 3),
+            **_training(trained),
             "num_trainable_params": weights["trained"],
             "num_total_params": weights["total"],
             "status": "success",
@@ -76,13 +70,32 @@ def assemble(
             "model_info": parts.identities,
             "dataset_info": {"root": task.root, "train": task.train_split, "test": task.test_split},
             "package_info": measure.packages(),
-            "system_info": {
-                **measure.machine(accelerator.device, accelerator.num_processes),
-                "mixed_precision": accelerator.mixed_precision,
-            },
+            "system_info": measure.machine(accelerator.device, accelerator.num_processes)
+            | {"mixed_precision": accelerator.mixed_precision},
             "commit": measure.commit(),
         },
     }
+
+
+def _training(trained: Trained) -> dict[str, Any]:
+    names = ("steps", "flops", "flops_full", "scoring_flops", "stages")
+    return {
+        "train_time": round(trained.train_seconds, 3),
+        **{name: getattr(trained, name) for name in names},
+        "steps_per_second": round(trained.steps / max(trained.train_seconds, 1e-9), 3),
+    }
+
+
+def write_predictions(
+    path: Path, examples: Sequence[Example], predictions: Mapping[Any, str], fields: Sequence[str]
+) -> None:
+    """A JSON line per example: id, prediction and these fields of it."""
+    rows = [
+        {"id": each.id, "prediction": predictions[each.id]} | {name: getattr(each, name) for name in fields}
+        for each in examples
+    ]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_files_whole(path.parent, {path.name: text.encode("utf-8")})
 
 
 def recorded_baselines(config: Experiment, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Scoring a saved adapter on a task: ours, PEFT's or the DePT authors', beside the frozen model that it names."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,11 +8,11 @@ from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, TaskConfig
 from dept_vl.run.assembly import build, start
 from dept_vl.run.components import build_task, resolve
 from dept_vl.run.processes import together
+from dept_vl.run.results import write_predictions
 from dept_vl.saved import SavedAdapter, read_any, tower_of
 from dept_vl.serve.rows import WrongTask
 from dept_vl.tasks import TASKS, TextTask
 from dept_vl.train.evaluate import histogram
-from dept_vl.untrusted.whole_files import write_files_whole
 
 
 def score_adapter(
@@ -45,8 +44,6 @@ def score_adapter(
         batch_size: rows at once.
         bf16: compute in bfloat16 under autocast; null is as the run in this folder did, false where there is none.
         predictions: a JSONL file to write, a line per example.
-
-    Raises: WrongTask, BadAdapterFolder, MismatchedBackbone, MissingFile, UnknownName and what their like raise.
     """
     saved = read_any(Path(adapter))
     visual = TASKS[task].visual
@@ -63,10 +60,7 @@ def score_adapter(
         answers = parts.predict("test")
     scores = parts.score("test", answers)
     if predictions is not None:
-        path, examples = Path(predictions), parts.splits["test"].examples
-        rows = [{"id": each.id, "prediction": answers[each.id], "references": each.references} for each in examples]
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_files_whole(path.parent, {path.name: text.encode("utf-8")})
+        write_predictions(Path(predictions), parts.splits["test"].examples, answers, ("references",))
     return {
         "task": config.task.name,
         "split": split,
@@ -97,7 +91,7 @@ def _experiment(
     decoding: Literal["score", "generate"],
     backbone: str | None,
 ) -> Experiment:
-    """What the adapter's folder and the caller say, as one config; the caller's word counts."""
+    """One config of what the adapter's folder records and the caller gives, which wins."""
     facts = saved.config["task"] or {}
     name = TASKS[task].name
     own = facts if facts.get("name") == name else {}

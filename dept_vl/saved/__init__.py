@@ -2,9 +2,8 @@
 
 from dept_vl.saved.adapter_folder import SavedAdapter, UnsavableAdapter, save_adapter, write_adapter
 from dept_vl.saved.card import ModelFacts
-from dept_vl.saved.export import UnexportableAdapter, export_peft
 from dept_vl.saved.files import BadAdapterFolder
-from dept_vl.saved.foreign import load_adapter, read_any
+from dept_vl.saved.foreign import UnexportableAdapter, export_peft, load_adapter, read_any
 from dept_vl.saved.identity import MismatchedBackbone, check_identity, tower_of
 from dept_vl.saved.read_folder import read_adapter
 

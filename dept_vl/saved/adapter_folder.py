@@ -1,6 +1,8 @@
 """The adapter folder: three files that load by themselves.
 
-    adapter_config.json         the parts and their sizes, the frozen models by name and hash, the task
+    adapter_config.json         the parts and their sizes, the frozen models by name and hash, the task:
+        "parts": {"adapter": {"name": "dept", "token_dim": 768, "args": {...}, "state": {"trained_length": 64}},
+                  "projection": {"in_dim": 2048, "token_dim": 768, "num_patches": 36}}
     adapter_model.safetensors   trained weights only, each under its part's name: adapter.*, projection.*
     README.md                   the model card
 
@@ -19,11 +21,10 @@ from typing import Any, Literal
 from safetensors.torch import save
 from torch import Tensor
 
-from dept_vl.adapters import Adapter
+from dept_vl.adapters import Adapter, name_of
 from dept_vl.model import TOKEN_ORDER
 from dept_vl.part import Part
 from dept_vl.saved.card import ModelFacts, model_card
-from dept_vl.saved.described import describe
 from dept_vl.saved.files import CARD, CONFIG, WEIGHTS
 from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS
 from dept_vl.untrusted.tensor_files import check_finite
@@ -36,6 +37,7 @@ TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZE
 TASK_TYPES = ("SEQ_2_SEQ_LM", "CAUSAL_LM")  # PEFT's names for an encoder-decoder and a decoder-only model
 COVERS = ("text", "text_and_visual")
 WEIGHTS_HASH = "weights_sha256"
+PROJECTION_SIZES = ("in_dim", "token_dim", "num_patches")
 KNOWN_FIELDS = {
     *BACKBONE_FIELDS, "library_name", "dept_vl_version", "task_type", "parts", "vision", "token_order", "covers",
     "task", WEIGHTS_HASH,
@@ -98,14 +100,8 @@ def save_adapter(
         UnsavableAdapter: weights that are no finite numbers, a task or an identity with fields missing.
         OSError: the disk is full.
     """
-    config = describe_folder(
-        parts,
-        backbone_identity=backbone_identity,
-        vision_identity=vision_identity,
-        covers=covers,
-        task_type=task_type,
-        task=task,
-    )
+    facts = {"covers": covers, "task_type": task_type, "task": task}
+    config = describe_folder(parts, backbone_identity=backbone_identity, vision_identity=vision_identity, **facts)
     saved = SavedAdapter(dict(parts), config, model_card(config, card))
     write_adapter(folder, saved)
     return saved
@@ -146,7 +142,7 @@ def describe_folder(
         "library_name": LIBRARY,
         "dept_vl_version": version(LIBRARY),
         "task_type": task_type,
-        "parts": {name: describe(name, part) for name, part in parts.items()},
+        "parts": {name: _describe_part(name, part) for name, part in parts.items()},
         "vision": vision_identity,
         "token_order": TOKEN_ORDER,
         "covers": covers,
@@ -155,8 +151,17 @@ def describe_folder(
     return json.loads(json.dumps(config))  # tuples become lists, as they will be when read
 
 
+def _describe_part(name: str, part: Part) -> dict[str, Any]:
+    if isinstance(part, Adapter):
+        known = {"name": name_of(part), "token_dim": part.token_dim}
+        return {**known, "args": part.config(), "state": part.state()}
+    if isinstance(part, VisualProjection):
+        return {size: getattr(part, size) for size in PROJECTION_SIZES}
+    raise TypeError(f"{name}: wanted an adapter or a projection, given {type(part).__name__}")
+
+
 def _check_fields(what: str, given: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
     if set(given) != set(wanted):
         missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
-        told = ", ".join([f"no {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown))
-        raise UnsavableAdapter(f"{what}: wanted the fields {', '.join(wanted)}, given {told}")
+        given = ", ".join([f"no {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown))
+        raise UnsavableAdapter(f"{what}: wanted the fields {', '.join(wanted)}, given {given}")

@@ -19,7 +19,7 @@ _USE = {
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the card tells beside the adapter's config.
+    """What the card needs beside the adapter's config.
 
     metrics: fractions by name. protocol: how they were scored. training: lines of the training table, such as
     steps, seed and seconds. notes: Markdown paragraphs behind it.
@@ -71,12 +71,9 @@ def vision_hub_name(config: Mapping[str, Any]) -> str:
 
 def _model_index(kind: str | None, facts: ModelFacts) -> dict[str, Any]:
     dataset = facts.dataset or "unnamed"
-    told = {"type": dataset, "name": dataset, **({"split": facts.split} if facts.split else {})}
+    source = {"type": dataset, "name": dataset, **({"split": facts.split} if facts.split else {})}
     scores = [{"type": name, "value": float(value)} for name, value in sorted(facts.metrics.items())]
-    return {
-        "name": facts.name,
-        "results": [{"task": {"type": kind or "other"}, "dataset": told, "metrics": scores}],
-    }
+    return {"name": facts.name, "results": [{"task": {"type": kind or "other"}, "dataset": source, "metrics": scores}]}
 
 
 def _summary(config: Mapping[str, Any], bases: list[str]) -> str:

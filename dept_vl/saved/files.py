@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dept_vl.part import misfits
 from dept_vl.untrusted.bad_file import BadFile
 from dept_vl.untrusted.json_files import NotJson, parse_json
 from dept_vl.untrusted.tensor_files import read_safetensors, read_torch_weights
@@ -73,14 +74,6 @@ def load_weights(module: torch.nn.Module, state: dict[str, Tensor], path: Path) 
 
     Raises: BadAdapterFolder listing what is missing, unknown or of another shape.
     """
-    own = module.state_dict()
-    wrong = [f"no {name}" for name in own if name not in state]
-    wrong += [f"the unknown {name}" for name in state if name not in own]
-    wrong += [
-        f"{name} {list(state[name].shape)} where the config says {list(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if wrong:
+    if wrong := misfits(module.state_dict(), state):
         raise BadAdapterFolder(path, "weights of the shapes that the config says", "; ".join(wrong))
     module.to_empty(device="cpu").load_state_dict(state)

@@ -1,22 +1,25 @@
-"""Adapters of others: PEFT's PromptTuning, and DePT as its authors released it.
+"""Adapters in the formats of others: read PEFT's PromptTuning and the DePT authors' release, export to PEFT.
 
     PEFT     peft_type PROMPT_TUNING        prompt_embeddings [m * submodules, d_model]
     DePT     peft_type PROMPT_TUNING_LORA   prompt_embeddings [m, d_model],
                                             prompt_encoder.lora_embedding_A [s, r], .lora_embedding_B [r, d_model]
 
-Both say nothing of the task's prompt format and have no hash of their backbone.
+Both say nothing of the task's prompt format and have no hash of their backbone. PEFT knows no shift of the text, so
+what is exported folds to a prompt alone. T5's encoder alone gets it: `num_transformer_submodules` is 1 where PEFT's
+default for encoder-decoders would be 2.
 """
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save
 from torch import Tensor
 
 from dept_vl.adapters import Adapter
 from dept_vl.registry import DeptVLWarning
 from dept_vl.saved.adapter_folder import LIBRARY, TASK_TYPES, SavedAdapter, describe_folder
-from dept_vl.saved.described import build_checked
 from dept_vl.saved.files import (
     CONFIG,
     TORCH_WEIGHTS,
@@ -28,11 +31,16 @@ from dept_vl.saved.files import (
     read_field,
     read_weights,
 )
-from dept_vl.saved.read_folder import read_adapter
+from dept_vl.saved.read_folder import build_checked, read_adapter
+from dept_vl.untrusted.whole_files import write_files_whole
 
 PEFT_PROMPT_TUNING, DEPT_RELEASED = "PROMPT_TUNING", "PROMPT_TUNING_LORA"
 RELEASED_LORA_ALPHA = 8.0  # the authors' default; no flag of theirs reaches it
 _ENCODER = "prompt_encoder."
+
+
+class UnexportableAdapter(ValueError):
+    """An adapter that PEFT's PromptTuning cannot express."""
 
 
 def load_adapter(folder: Path | str) -> Adapter:
@@ -104,3 +112,63 @@ def _read_released_dept(path: Path, weights: Path, config: dict[str, Any], state
     adapter = build_checked(path, "dept", token_dim, {**sizes, "lora_alpha": alpha})
     load_weights(adapter, state, weights)
     return adapter
+
+
+def export_peft(
+    source: Adapter | SavedAdapter | Path | str,
+    out: Path | str,
+    *,
+    base_model_name_or_path: str | None = None,
+    revision: str | None = None,
+) -> None:
+    """Write adapter_config.json and adapter_model.safetensors that `peft.PeftModel.from_pretrained` loads.
+
+    `source` is an adapter, or a folder (or what was read from one), whose config names the backbone unless the caller
+    does. The logits are the adapter's on text; a projection stays behind, with a warning: PEFT has no place for it.
+
+    Raises:
+        UnexportableAdapter: a shift that is not zero, or no virtual token.
+        OSError: the disk is full; older files are kept.
+    """
+    task_type = TASK_TYPES[0]
+    if isinstance(source, Path | str):
+        source = read_any(source)
+    if isinstance(source, SavedAdapter):
+        task_type = source.config["task_type"]
+        base_model_name_or_path = base_model_name_or_path or source.config["base_model_name_or_path"]
+        revision = revision or source.config["revision"]
+        if source.projection is not None:
+            warnings.warn(
+                f"{out}: PEFT has no place for the visual projection; the export is the text side alone",
+                DeptVLWarning,
+                stacklevel=2,
+            )
+        source = source.adapter
+    folded, method = source.fold(), type(source).__name__
+    if folded is None:
+        raise UnexportableAdapter(f"{method} reads the text: wanted a constant prompt for PEFT's PromptTuning")
+    if folded.shift is not None and bool(folded.shift.any()):
+        raise UnexportableAdapter(
+            f"{method} adds a shift of {list(folded.shift.shape)} to the text: wanted none or zero, as PEFT's "
+            "PromptTuning only puts a prompt in front; load the folder with dept_vl.load_adapter instead"
+        )
+    num, token_dim = folded.prompt.shape
+    if not num:
+        raise UnexportableAdapter(f"{method}: wanted at least one virtual token for PEFT's PromptTuning, given none")
+    config = {
+        "base_model_name_or_path": base_model_name_or_path,
+        "inference_mode": True,
+        "num_transformer_submodules": 1,
+        "num_virtual_tokens": num,
+        "peft_type": PEFT_PROMPT_TUNING,
+        "prompt_tuning_init": "RANDOM",
+        "revision": revision,
+        "task_type": task_type,
+        "token_dim": token_dim,
+    }
+    weights = {"prompt_embeddings": folded.prompt.cpu().contiguous()}
+    files = {
+        WEIGHTS: save(weights, metadata={"format": "pt"}),
+        CONFIG: (json.dumps(config, sort_keys=True, indent=2) + "\n").encode("utf-8"),
+    }
+    write_files_whole(Path(out), files, key=CONFIG)

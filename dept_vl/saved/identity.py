@@ -1,4 +1,4 @@
-"""Which frozen models an adapter was made for. Contents decide, names only tell."""
+"""Which frozen models an adapter was made for. Contents decide; names are for messages."""
 
 import json
 from collections.abc import Mapping

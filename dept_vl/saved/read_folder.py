@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from dept_vl.adapters import Adapter, from_config
 from dept_vl.model import TOKEN_ORDER
 from dept_vl.part import Part
 from dept_vl.registry import DeptVLWarning
@@ -15,13 +17,13 @@ from dept_vl.saved.adapter_folder import (
     COVERS,
     KNOWN_FIELDS,
     LIBRARY,
+    PROJECTION_SIZES,
     TASK_FIELDS,
     TASK_SIZES,
     TASK_TYPES,
     WEIGHTS_HASH,
     SavedAdapter,
 )
-from dept_vl.saved.described import build_parts
 from dept_vl.saved.files import (
     CONFIG,
     WEIGHTS,
@@ -34,6 +36,7 @@ from dept_vl.saved.files import (
 )
 from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS
 from dept_vl.tasks.example import template_fields
+from dept_vl.vision import VisualProjection
 
 _MOST = {"max_source_length": 100_000, "max_target_length": 10_000, "num_beams": 100}  # or an answer would never come
 
@@ -49,7 +52,7 @@ def read_adapter(folder: Path | str) -> SavedAdapter:
     path, config = folder / CONFIG, read_config(folder)
     _check_config(path, config)
     state = read_weights(folder / WEIGHTS)
-    parts = build_parts(path, config["parts"])
+    parts = _build_parts(path, config["parts"])
     if ("projection" in parts) != (config["vision"] is not None):
         raise BadAdapterFolder(path, "a projection and vision together", "one of them alone")
     _load(parts, state, folder / WEIGHTS)
@@ -72,8 +75,8 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
         raise BadAdapterFolder(path, f"the key {missing[0]!r} in vision", f"only {sorted(vision)}")
     _check_task(path, config)
     if unknown := sorted(set(config) - KNOWN_FIELDS):
-        told = f"{path}: fields that this version does not know are ignored: {unknown}"
-        warnings.warn(told, DeptVLWarning, stacklevel=4)
+        message = f"{path}: fields that this version does not know are ignored: {unknown}"
+        warnings.warn(message, DeptVLWarning, stacklevel=4)
 
 
 def _check_task(path: Path, config: dict[str, Any]) -> None:
@@ -95,6 +98,50 @@ def _check_task(path: Path, config: dict[str, Any]) -> None:
     labels = task["labels"]
     if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
         raise BadAdapterFolder(path, "task.labels as strings by string", f"{labels!r:.80}")
+
+
+def _build_parts(path: Path, described: Mapping[str, Any]) -> dict[str, Part]:
+    """The parts on the meta device: sizes that a stranger's file claims take no memory before its weights have them."""
+    if "adapter" not in described or set(described) - set(_BUILD):
+        wanted = f"parts of {', '.join(_BUILD)}, the adapter among them"
+        raise BadAdapterFolder(path, wanted, f"{', '.join(described) or 'none'}")
+    parts = {}
+    for name, given in described.items():
+        if not isinstance(given, dict):
+            raise BadAdapterFolder(path, f"parts.{name} as an object", f"{given!r:.80}")
+        parts[name] = _BUILD[name](path, given)
+    return parts
+
+
+def _build_adapter(path: Path, given: dict[str, Any]) -> Adapter:
+    name, dim = read_field(path, given, "name", str), read_field(path, given, "token_dim", int, minimum=1)
+    arguments, state = (read_field(path, given, field, dict) for field in ("args", "state"))
+    return build_checked(path, name, dim, arguments, state)
+
+
+def build_checked(
+    path: Path, name: str, token_dim: int, arguments: Mapping[str, Any], state: Mapping[str, Any] | None = None
+) -> Adapter:
+    """An adapter of these sizes on the meta device, for `load_weights`. Raises: BadAdapterFolder."""
+    try:
+        adapter = from_config(name, token_dim, arguments, state or {}, device="meta")
+    except Exception as error:  # a constructor raises what it likes for what a stranger's file says
+        raise BadAdapterFolder(path, f"arguments of an adapter {name!r:.80}", f"others: {error}") from error
+    if missing := sorted(set(adapter.config()) - set(arguments)):
+        raise BadAdapterFolder(path, f"the argument {missing[0]!r}", f"only {sorted(arguments)}")
+    return adapter
+
+
+def _build_projection(path: Path, given: dict[str, Any]) -> VisualProjection:
+    sizes = [read_field(path, given, name, int, minimum=1) for name in PROJECTION_SIZES]
+    try:
+        with torch.device("meta"):
+            return VisualProjection(*sizes)
+    except RuntimeError as error:  # more than torch can count
+        raise BadAdapterFolder(path, "sizes of a projection", f"{sizes}") from error
+
+
+_BUILD = {"adapter": _build_adapter, "projection": _build_projection}
 
 
 def _load(parts: Mapping[str, Part], state: Mapping[str, Tensor], path: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
 from dept_vl.data.batches import EncodedExamples
 from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
-from dept_vl.model import Batch, Entry, Network
+from dept_vl.model import BankEntry, Batch, Network
 from dept_vl.registry import DeptVLWarning
 from dept_vl.saved import SavedAdapter, check_identity, read_any, tower_of, write_adapter
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
@@ -202,7 +202,7 @@ class AdaptedModel:
             part.to(self.device).eval()
         self.clip, self.network.covers = clip, covers
         self.adapters.add(name, saved)
-        self.network.bank[name] = Entry(saved.adapter.fold() or saved.adapter, saved.projection)
+        self.network.bank[name] = BankEntry(saved.adapter.fold() or saved.adapter, saved.projection)
 
     @torch.no_grad()
     def _generate(self, rows: Sequence[Row]) -> list[str]:

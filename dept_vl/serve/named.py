@@ -20,17 +20,12 @@ class NamedAdapters:
 
     def __init__(self) -> None:
         self.loaded: dict[str, SavedAdapter] = {}
-        self._active: str | None = None
+        self.active: str | None = None  # the adapter that is set, disabled or not
         self._disabled = False
 
     @property
-    def active(self) -> str | None:
-        """The adapter that is set, disabled or not."""
-        return self._active
-
-    @property
     def answering(self) -> str:
-        return BASE if self._active is None or self._disabled else self._active
+        return BASE if self.active is None or self._disabled else self.active
 
     def check_free(self, name: str) -> None:
         """Raises: UnknownAdapter for a name that is taken, or that no folder can have."""
@@ -43,7 +38,7 @@ class NamedAdapters:
         """The first one becomes the active one. Raises: UnknownAdapter."""
         self.check_free(name)
         self.loaded[name] = saved
-        self._active = self._active or name
+        self.active = self.active or name
 
     def find(self, name: str) -> SavedAdapter:
         """Raises: UnknownAdapter."""
@@ -57,13 +52,13 @@ class NamedAdapters:
         """If it was active, the first of the others becomes active. Raises: UnknownAdapter."""
         self.find(name)
         del self.loaded[name]
-        if self._active == name:
-            self._active = next(iter(self.loaded), None)
+        if self.active == name:
+            self.active = next(iter(self.loaded), None)
 
     def set(self, name: str) -> None:
         """Raises: UnknownAdapter."""
         self.find(name)
-        self._active = name
+        self.active = name
 
     @contextmanager
     def disable(self) -> Iterator[None]:

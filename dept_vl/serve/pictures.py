@@ -7,6 +7,7 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from dept_vl.untrusted.images import to_rgb
 from dept_vl.vision import UnreadableImage, open_image
 
 Picture = str | Path | Image.Image | Tensor
@@ -42,8 +43,4 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
             f"wanted a picture of 8 bits a channel, given mode {picture.mode!r}: give its file instead, whose "
             "reading scales 16 bits to 8"
         )
-    upright = ImageOps.exif_transpose(picture)
-    if not upright.has_transparency_data:
-        return upright.convert("RGB")
-    layer = upright.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return to_rgb(ImageOps.exif_transpose(picture))

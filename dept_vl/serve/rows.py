@@ -1,4 +1,4 @@
-"""What is asked, row by row, checked before any model runs."""
+"""Requests as rows, checked before any model runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,8 @@ from dept_vl.tasks import TASKS
 from dept_vl.tasks.example import template_fields
 from dept_vl.train.evaluate import Decoding
 
-_VERBS = {"vqa": "answer", "caption": "caption"}
+_VERBS = {"vqa": "answer", "caption": "caption"}  # of other tasks "generate", and "classify" where they have labels
+_WANTED = {"answer": "'vqa'", "caption": "'caption'", "generate": "a text task", "classify": "a text task with labels"}
 Text = str | Mapping[str, Any]
 """A row of a text task with the hub's fields, no label needed; or a string, where the template has one field."""
 
@@ -21,7 +22,7 @@ class WrongTask(ValueError):
 
 
 class WrongRows(ValueError):
-    """Rows that cannot be answered as they stand: a picture where none can be seen, or none where one must be."""
+    """Rows that cannot be answered: an image for an adapter of text alone, or none for one that reads images."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def plan_rows(
     for place, name in enumerate(names):
         picture = None if images is None else images[place]
         question = "" if questions is None else questions[place]
-        facts = _task_facts(name, task, adapters)
+        facts = _task_facts(name, _VERBS[task], adapters)
+        replace(TASKS[task], template=facts["template"])  # refuses one with other fields than the task fills
         _check_picture(place, name, picture, adapters)
         decoding = Decoding(facts["max_target_length"], facts["num_beams"])
         source = facts["template"].format(question=question.strip())
@@ -70,7 +72,7 @@ def plan_texts(
     """
     rows = []
     for place, name in enumerate(_names({"texts": texts}, adapter_names, adapters)):
-        facts = _text_facts(name, adapters, classify)
+        facts = _task_facts(name, "classify" if classify else "generate", adapters)
         source, context = _fill(place, facts, texts[place])
         labels = facts["labels"] if classify else {}
         decoding = Decoding(facts["max_target_length"], facts["num_beams"], tuple(labels))
@@ -94,13 +96,14 @@ def _names(
     return names
 
 
-def _text_facts(name: str, adapters: NamedAdapters, classify: bool) -> Mapping[str, Any]:
-    speaker = adapters.active if name == BASE else name
-    facts = None if speaker is None else adapters.find(speaker).config["task"]
-    verb, wanted = ("classify", "a text task with labels") if classify else ("generate", "a text task")
-    if facts is None or facts["name"] in _VERBS or (classify and not facts["labels"]):
+def _task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, Any]:
+    """The task that the adapter's config records; the base model takes the active adapter's. Raises: WrongTask."""
+    source = adapters.active if name == BASE else name
+    facts = None if source is None else adapters.find(source).config["task"]
+    does = None if facts is None else _VERBS.get(facts["name"], "generate")
+    if verb != does and not (verb == "classify" and does == "generate" and facts["labels"]):
         given = "one whose config records no task" if facts is None else f"one for {facts['name']!r}"
-        raise WrongTask(f"{verb}(): wanted an adapter for {wanted}, given {speaker!r}, {given}")
+        raise WrongTask(f"{verb}(): wanted an adapter for {_WANTED[verb]}, given {source!r}, {given}")
     return facts
 
 
@@ -119,21 +122,10 @@ def _fill(place: int, facts: Mapping[str, Any], text: Text) -> tuple[str, tuple[
         raise WrongRows(f"row {place}: {task.name}: wanted the field {error.args[0]!r}, given {given}") from error
 
 
-def _task_facts(name: str, task: str, adapters: NamedAdapters) -> Mapping[str, Any]:
-    """How this adapter is asked; the base model is asked as the active adapter is."""
-    speaker = adapters.active if name == BASE else name
-    facts = None if speaker is None else adapters.find(speaker).config["task"]
-    if facts is None or facts["name"] != task:
-        given = "one whose config records no task" if facts is None else f"one for {facts['name']!r}"
-        raise WrongTask(f"{_VERBS[task]}(): wanted an adapter for {task!r}, given {speaker!r}, {given}")
-    replace(TASKS[task], template=facts["template"])  # refuses one with other fields than the task fills
-    return facts
-
-
 def _check_picture(place: int, name: str, picture: Picture | None, adapters: NamedAdapters) -> None:
-    sees = name != BASE and adapters.find(name).projection is not None
-    if picture is not None and not sees:
+    reads_images = name != BASE and adapters.find(name).projection is not None
+    if picture is not None and not reads_images:
         why = "the bare model has no projection" if name == BASE else "it was trained on text alone"
         raise WrongRows(f"row {place}: {name!r} cannot see an image ({why}): wanted None in its place, given one")
-    if picture is None and sees:
+    if picture is None and reads_images:
         raise WrongRows(f"row {place}: {name!r} reads an image beside its text: wanted one, given None")

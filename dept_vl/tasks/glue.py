@@ -79,8 +79,7 @@ def _similarity(task: TextTask, row: Row) -> Answer:
     except (TypeError, ValueError):
         score = float("nan")
     if not 0 <= score <= 5:
-        where = f"{task.name}: row {row.get('id', row.get('idx'))!r}"
-        raise BadRow(f"{where}: wanted a score from 0 to 5 as label, given {row['label']!r}")
+        raise BadRow(f"wanted a score from 0 to 5 as label, given {row['label']!r}")
     target = f"{np.float32(score):.1f}"
     return Answer((target,), (str(score) if task.protocol == "official_dev" else target,))
 

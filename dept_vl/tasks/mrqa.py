@@ -12,10 +12,9 @@ as_published: padded punctuation, the first gold answer only (see `reading`). Pu
 exact match and reported F1; here F1 chooses by default. official_dev: the text as it stands, all gold answers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from dept_vl.metrics.squad import answer_scores
-from dept_vl.tasks.reading import TEMPLATE, all_plain, first_padded, padded_fields
+from dept_vl.tasks.reading import reading_task
 from dept_vl.tasks.source import Row, Source, Splits, either
 from dept_vl.tasks.text_task import BadRow, TextTask
 
@@ -43,38 +42,20 @@ def _questions(record: Row) -> Iterable[Row]:
         }
 
 
-def _golds(row: Row) -> Sequence[str]:
-    return row["answers"]
-
-
 def _task(name: str, official: str, hub: str, train: int, validation: int) -> TextTask:
     files = {
         split: either(*(layout.format(split=given, name=official) for layout in _LAYOUTS))
         for split, given in _OFFICIAL_SPLIT.items()
     }
-    return TextTask(
-        name=name,
-        source=Source(
-            hub=f"lucadiliello/{hub}",
-            folders=("mrqa", "MRQA"),
-            files=files,
-            home=f"the MRQA 2019 shared task, github.com/mrqa/MRQA-Shared-Task-2019, or the hub's lucadiliello/{hub}",
-            whole={"train": train, "validation": validation},
-            unfold=_questions,
-        ),
-        splits=Splits("from_train", sizes=(train - 1000, 1000, validation)),
-        template=TEMPLATE,
-        context="context",
-        scores=answer_scores,
-        selecting=("f1", "exact_match"),
-        protocols={"as_published": {}, "official_dev": {"fields": None, "answers": all_plain(_golds)}},
-        fields=padded_fields,
-        answers=first_padded(_golds),
-        max_source_length=512,
-        # Answers average 2 to 5 words (DePT, Table 9), but many are twice as long and padding makes pieces of their
-        # marks, so 10 would cut them; published runs generated up to 20.
-        max_target_length=32,
+    source = Source(
+        hub=f"lucadiliello/{hub}",
+        folders=("mrqa", "MRQA"),
+        files=files,
+        home=f"the MRQA 2019 shared task, github.com/mrqa/MRQA-Shared-Task-2019, or the hub's lucadiliello/{hub}",
+        whole={"train": train, "validation": validation},
+        unfold=_questions,
     )
+    return reading_task(name, source, Splits("from_train", sizes=(train - 1000, 1000, validation)))
 
 
 MRQA = (

@@ -21,11 +21,11 @@ from dept_vl.tasks.source import Files, Row, Source, Splits, either
 from dept_vl.tasks.text_task import Answer, BadRow, TextTask
 
 
-def _from_one(given: Any, names: Sequence[str], where: str) -> int:
+def _from_one(given: Any, names: Sequence[str]) -> int:
     """The place of a class that its set counts from 1. Raises: BadRow."""
     wanted = [str(number + 1) for number in range(len(names))]
     if str(given) not in wanted:
-        raise BadRow(f"{where}: label outside the set: wanted {' or '.join(wanted)}, given {given!r}")
+        raise BadRow(f"label outside the set: wanted {' or '.join(wanted)}, given {given!r}")
     return wanted.index(str(given))
 
 
@@ -38,7 +38,7 @@ def _both_options(row: Row) -> Mapping[str, str]:
 
 
 def _right_option(task: TextTask, row: Row) -> Answer:
-    label = task.labels[_from_one(row["answer"], task.label_names, f"{task.name}: row {row.get('id')!r}")]
+    label = task.labels[_from_one(row["answer"], task.label_names)]
     return Answer((label,), (label,))
 
 
@@ -70,7 +70,7 @@ def _review(row: Row) -> Iterable[Row]:
     if "label" in row:
         yield row
     else:
-        yield {"label": _from_one(row["class"], _YELP_CLASSES, "yelp_polarity"), "text": row["text"]}
+        yield {"label": _from_one(row["class"], _YELP_CLASSES), "text": row["text"]}
 
 
 _YELP_POLARITY = TextTask(

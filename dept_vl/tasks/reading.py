@@ -8,13 +8,12 @@ They train on, and are scored against, the first gold answer alone, padded likew
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from dept_vl.tasks.source import Row
+from dept_vl.metrics.squad import answer_scores
+from dept_vl.tasks.source import Row, Source, Splits
 from dept_vl.tasks.text_task import Answer, TextTask
-
-TEMPLATE = "question: {question} context: {context}"
-Golds = Callable[[Row], Sequence[str]]  # the gold answers of a row, best first
 
 _OTHER = re.compile(r"[^\w\s]")  # \w is the letters, the numbers and the underscore; combining marks are left to a look
 
@@ -29,28 +28,39 @@ def padded_fields(row: Row) -> Mapping[str, str]:
     return {name: pad_punctuation(row[name]) for name in ("question", "context")}
 
 
-def first_padded(golds: Golds) -> Callable[[TextTask, Row], Answer]:
+def first_padded(task: TextTask, row: Row) -> Answer:
     """A task's `answers`: the first gold answer, padded, is the target and the only reference."""
-
-    def answers(task: TextTask, row: Row) -> Answer:
-        first = tuple(map(pad_punctuation, _usable(golds(row))[:1]))
-        return Answer(first, first)
-
-    return answers
+    first = tuple(map(pad_punctuation, _golds(row)[:1]))
+    return Answer(first, first)
 
 
-def all_plain(golds: Golds) -> Callable[[TextTask, Row], Answer]:
+def all_plain(task: TextTask, row: Row) -> Answer:
     """A task's `answers`: the first gold answer is the target, every one a reference."""
-
-    def answers(task: TextTask, row: Row) -> Answer:
-        usable = _usable(golds(row))
-        return Answer(tuple(usable[:1]), tuple(usable))
-
-    return answers
+    golds = _golds(row)
+    return Answer(golds[:1], golds)
 
 
-def _usable(golds: Sequence[str]) -> list[str]:
-    return [stripped for gold in golds if (stripped := gold.strip())]
+def reading_task(name: str, source: Source, splits: Splits, **changes: Any) -> TextTask:
+    """A task of questions about a passage; `changes` are to what MRQA's sets and SQuAD have in common."""
+    common = {
+        "selecting": ("f1", "exact_match"),
+        "scores": answer_scores,
+        "protocols": {"as_published": {}, "official_dev": {"fields": None, "answers": all_plain}},
+        "fields": padded_fields,
+        "answers": first_padded,
+        "max_source_length": 512,
+        # Answers average 2 to 5 words (DePT, Table 9), but many are twice as long and padding makes pieces of their
+        # marks, so 10 would cut them; published runs generated up to 20.
+        "max_target_length": 32,
+    }
+    return TextTask(name, source, splits, "question: {question} context: {context}", "context", **common | changes)
+
+
+def _golds(row: Row) -> tuple[str, ...]:
+    """The gold answers of a row that are not blank, best first: MRQA has a list of them, SQuAD a mapping."""
+    golds = row["answers"]
+    texts = golds["text"] if isinstance(golds, Mapping) else golds
+    return tuple(stripped for gold in texts if (stripped := gold.strip()))
 
 
 def _padded(found: re.Match[str]) -> str:

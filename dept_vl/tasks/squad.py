@@ -20,9 +20,9 @@ output both count as saying so.
 
 from collections.abc import Iterable, Sequence
 
-from dept_vl.metrics.squad import answer_scores, mean_scores, normalise
+from dept_vl.metrics.squad import mean_scores, normalise
 from dept_vl.tasks.example import Example
-from dept_vl.tasks.reading import TEMPLATE, all_plain, first_padded, padded_fields
+from dept_vl.tasks.reading import all_plain, reading_task
 from dept_vl.tasks.source import Row, Source, Splits, either
 from dept_vl.tasks.text_task import Answer, BadRow, TextTask
 
@@ -53,12 +53,8 @@ def _questions(record: Row) -> Iterable[Row]:
                 }
 
 
-def _golds(row: Row) -> Sequence[str]:
-    return row["answers"]["text"]
-
-
 def _answers_or_none(task: TextTask, row: Row) -> Answer:
-    answer = all_plain(_golds)(task, row)
+    answer = all_plain(task, row)
     return answer if answer.targets else Answer((NO_ANSWER,), (NO_ANSWER,))
 
 
@@ -86,33 +82,16 @@ def _source(name: str, version: str, train: int, validation: int) -> Source:
     )
 
 
-_SQUAD = TextTask(
-    name="squad",
-    source=_source("squad", "v1.1", 87_599, 10_570),
-    splits=Splits("from_train"),
-    template=TEMPLATE,
-    context="context",
-    scores=answer_scores,
-    selecting=("f1", "exact_match"),
-    protocols={"as_published": {}, "official_dev": {"fields": None, "answers": all_plain(_golds)}},
-    fields=padded_fields,
-    answers=first_padded(_golds),
-    max_source_length=512,
-    max_target_length=32,  # as MRQA's
+SQUAD = (
+    reading_task("squad", _source("squad", "v1.1", 87_599, 10_570), Splits("from_train")),
+    reading_task(
+        "squad_v2",
+        _source("squad_v2", "v2.0", 130_319, 11_873),
+        Splits("own"),
+        scores=_scores_with_none,
+        selecting=("exact_match", "f1"),  # FPT's table reports the first
+        protocols={"as_published": {}, "official_dev": {"splits": Splits("from_train")}},
+        fields=None,
+        answers=_answers_or_none,
+    ),
 )
-
-_SQUAD_V2 = TextTask(
-    name="squad_v2",
-    source=_source("squad_v2", "v2.0", 130_319, 11_873),
-    splits=Splits("own"),
-    template=TEMPLATE,
-    context="context",
-    scores=_scores_with_none,
-    selecting=("exact_match", "f1"),  # FPT's table reports the first
-    protocols={"as_published": {}, "official_dev": {"splits": Splits("from_train")}},
-    answers=_answers_or_none,
-    max_source_length=512,
-    max_target_length=32,  # as MRQA's; FPT generates up to 200
-)
-
-SQUAD = (_SQUAD, _SQUAD_V2)

@@ -7,26 +7,23 @@ stands in the task as data: `protocols["official_dev"]` holds the fields that di
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any, ClassVar, Literal
 
 from dept_vl.metrics.ids import check_ids
 from dept_vl.metrics.labels import label_scores
-from dept_vl.registry import did_you_mean
+from dept_vl.registry import UnknownName, wanted_one_of
 from dept_vl.tasks.example import Example, part_warnings, template_fields
 from dept_vl.tasks.source import Row, Source, Splits
 
 
 class BadRow(ValueError):
-    """A row that lacks a field or has a label outside the set. The message names the task and the row."""
-
-
-class UnknownProtocol(ValueError):
-    """A protocol that the task has not."""
+    """A row that lacks a field or has a label outside the set; `row_named` puts the task and the row in front."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,12 @@ class TextTask:
 
     def __post_init__(self) -> None:
         if self.protocol not in self.protocols:
-            hint = did_you_mean(self.protocol, self.protocols)
-            wanted = ", ".join(self.protocols)
-            raise UnknownProtocol(f"{self.name}: wanted a protocol of {wanted}, given {self.protocol!r}.{hint}")
+            raise UnknownName(f"{self.name}: protocol: {wanted_one_of(self.protocols, self.protocol)}")
         if self.context not in template_fields(self.template):
             raise ValueError(f"{self.name}: wanted a template that uses {{{self.context}}}, given {self.template!r}")
 
     def under(self, protocol: str) -> TextTask:
-        """The task as its family file has it, under another protocol. Raises: UnknownProtocol."""
+        """The task as its family file has it, under another protocol. Raises: UnknownName."""
         base = self.base or self
         return dataclasses.replace(base, protocol=protocol, base=base, **self.protocols.get(protocol, {}))
 
@@ -127,15 +122,10 @@ class TextTask:
         """
         name = row.get("id", row.get("idx", ""))
         row = {column: value for column, value in row.items() if value is not None}
-        try:
+        with row_named(self.name, name, row):
             source, context = self.fill(row)
             answer = self._class_of(row) if self.answers is None else self.answers(self, row)
             group = None if self.group is None else self.group(row)
-        except KeyError as error:
-            given = ", ".join(map(str, row))
-            raise BadRow(f"{self.name}: row {name!r}: wanted the field {error.args[0]!r}, given {given}") from error
-        except (TypeError, AttributeError, IndexError) as error:
-            raise BadRow(f"{self.name}: row {name!r}: wanted the set's own types of value, given {error}") from error
         if not answer.targets:
             return None
         return Example(
@@ -150,8 +140,7 @@ class TextTask:
         )
 
     def _class_of(self, row: Row) -> Answer:
-        where = f"{self.name}: row {row.get('id', row.get('idx'))!r}"
-        label = self.labels[class_index(self.label_names, row[self.label_field], where)]
+        label = self.labels[class_index(self.label_names, row[self.label_field])]
         return Answer((label,), (label,))
 
     def score(
@@ -183,7 +172,21 @@ class TextTask:
         return {"majority": {example.id: commonest for example in test}}
 
 
-def class_index(names: Sequence[str], given: Any, where: str) -> int:
+@contextlib.contextmanager
+def row_named(task: str, name: int | str, row: Row) -> Iterator[None]:
+    """Errors that a row causes within it become a BadRow that names the task, the row and what it lacks."""
+    try:
+        yield
+    except BadRow as error:
+        raise BadRow(f"{task}: row {name!r}: {error}") from error
+    except KeyError as error:
+        given = ", ".join(map(str, row))
+        raise BadRow(f"{task}: row {name!r}: wanted the field {error.args[0]!r}, given {given}") from error
+    except (TypeError, AttributeError, IndexError) as error:
+        raise BadRow(f"{task}: row {name!r}: wanted the set's own types of value, given {error}") from error
+
+
+def class_index(names: Sequence[str], given: Any) -> int:
     """The class of a label given as its number, its name or a truth value (False is 0).
 
     Raises: BadRow for a label outside the set.
@@ -194,7 +197,7 @@ def class_index(names: Sequence[str], given: Any, where: str) -> int:
     if re.fullmatch(r"[0-9]{1,3}", str(number)) and int(number) < len(names):
         return int(number)
     wanted = ", ".join(f"{place} ({name})" for place, name in enumerate(names))
-    raise BadRow(f"{where}: label outside the set: wanted one of {wanted}, given {given!r:.80}")
+    raise BadRow(f"label outside the set: wanted one of {wanted}, given {given!r:.80}")
 
 
 def render(template: str, values: Mapping[str, Any], context: str) -> tuple[str, tuple[int, int]]:

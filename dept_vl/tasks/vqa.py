@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from dept_vl.metrics.vqa import PROTOCOLS, check_answers, normalise_answer, score_vqa
-from dept_vl.registry import did_you_mean
+from dept_vl.metrics.vqa import check_answers, check_protocol, normalise_answer, score_vqa
 from dept_vl.tasks.example import Example, part_warnings, template_fields
 
 # What the official leave-one-out score gives an answer that so many of ten people gave.
@@ -46,9 +45,7 @@ class VqaTask:
     def __post_init__(self) -> None:
         if template_fields(self.template) != {"question"}:
             raise ValueError(f"template: wanted the field {{question}} and no other, given {self.template!r}")
-        if self.protocol not in PROTOCOLS:
-            hint = did_you_mean(self.protocol, PROTOCOLS)
-            raise ValueError(f"protocol: wanted one of {', '.join(PROTOCOLS)}, given {self.protocol!r}.{hint}")
+        check_protocol(self.protocol)
 
     def read(self, row: Mapping[str, Any]) -> Example | None:
         """An example, or None when every answer of the row normalises to nothing ("", "the", "...").

@@ -47,7 +47,7 @@ def marked_pronoun(row: Row) -> Row:
 
 
 def is_referent(row: Row) -> bool:
-    return bool(class_index(_FALSE_TRUE, row["label"], f"superglue-wsc.fixed: row {row.get('id', row.get('idx'))!r}"))
+    return bool(class_index(_FALSE_TRUE, row["label"]))
 
 
 def candidate(task: TextTask, row: Row) -> Answer:

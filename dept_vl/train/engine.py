@@ -93,11 +93,7 @@ class Zero(Engine):
     """DeepSpeed ZeRO: optimizer states, from stage 2 on gradients and in stage 3 the frozen weights are kept in parts.
     It clips in its own step, as the other engines do: all groups together."""
 
-    def __init__(
-        self, accelerator: Accelerator, network: Network, optimizer: torch.optim.Optimizer, max_grad_norm: float | None
-    ) -> None:
-        super().__init__(accelerator, network, optimizer, max_grad_norm)
-        self._awaiting: dict[int, dict[str, Tensor]] = {}  # states that `prepare` puts into their parts
+    _awaiting: dict[int, dict[str, Tensor]] | None = None  # states that `prepare` puts into their parts
 
     def prepare(self) -> None:
         self.accelerator.deepspeed_plugin.deepspeed_config["gradient_clipping"] = self.max_grad_norm or 0.0
@@ -132,10 +128,8 @@ class Zero(Engine):
     def gradients(self) -> dict[str, list[Tensor]]:
         from deepspeed.utils import safe_get_full_grad
 
-        return {
-            name: [safe_get_full_grad(weight) for weight in group]
-            for name, group in self.network.param_groups().items()
-        }
+        groups = self.network.param_groups()
+        return {name: [safe_get_full_grad(weight) for weight in group] for name, group in groups.items()}
 
     def step(self, norm: float) -> None:
         self._engine.step()
@@ -212,6 +206,6 @@ def build_engine(
 
 
 def sharded_blocks(accelerator: Accelerator) -> bool:
-    """Whether FSDP was asked for. Without a GPU accelerate does not heed it; what its launcher says counts."""
-    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    return accelerator.distributed_type == DistributedType.FSDP or (asked and accelerator.num_processes > 1)
+    """Whether FSDP was requested. Without a GPU accelerate ignores the request, so its launcher's variable decides."""
+    requested = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    return accelerator.distributed_type == DistributedType.FSDP or (requested and accelerator.num_processes > 1)

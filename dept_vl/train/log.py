@@ -1,4 +1,4 @@
-"""metrics.jsonl and the trackers: what a run tells while it goes on."""
+"""metrics.jsonl and the trackers: the log of a run."""
 
 import json
 from collections.abc import Mapping

@@ -26,7 +26,7 @@ from dept_vl.train.state import Evaluate, Plan, RunState, Scores
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a run came to. `best_step` is the step whose weights the network now has."""
+    """The result of training. `best_step` is the step whose weights the network now has."""
 
     steps: int
     best_step: int
@@ -34,7 +34,7 @@ class Trained:
     train_seconds: float  # of all steps, those before a resume included; no evaluation, no saving
     first_step: int
     flops: int | None  # of the frozen model in all steps, forward and backward, over all processes; None: no formula
-    flops_full: int | None  # what the same batches would have come to without partial models
+    flops_full: int | None  # what the same batches would have taken without partial models
     scoring_flops: int  # of measuring activations
     stages: list[dict[str, Any]]  # partial models by the step from which each acted; empty: none
 
@@ -86,45 +86,41 @@ def train(
         initial=first, total=plan.max_steps, desc="train", disable=not (plan.progress and accelerator.is_main_process)
     )
     network.train()
-    for step in range(first + 1, plan.max_steps + 1):
+    step = first
+    while not run.ended:
+        step += 1
         started = time.perf_counter()
         run.note_start()
         if stages is not None:
-            stages.enter(step)
+            stages.enter(run.place + 1)
         loss, longest = torch.zeros((), device=accelerator.device), 0
         for place in range(accumulation):
             batch = next(numbered)
             longest = max(longest, network.covered_length(batch))
             run.count_flops(batch)
             loss += engine.learn(batch.to(accelerator.device), last=place == accumulation - 1) / accumulation
-        (told, norms), rates = run.measure(loss), run.rates()
-        run.refuse_non_finite(step, told, norms)
+        (mean, norms), rates = run.measure(loss), run.rates()
+        run.refuse_non_finite(step, mean, norms)
         engine.step(math.hypot(*norms.values()))
-        schedule.step()
         run.observe(longest)
         run.seconds += time.perf_counter() - started
+        run.advance(step)
         bar.update()
-        if step % plan.logging_steps == 0 or step == plan.max_steps:
-            run.report(step, told, norms, rates)
-            bar.set_postfix(loss=f"{told:.3f}")
-        if evaluate and plan.eval_steps and (step % plan.eval_steps == 0 or step == plan.max_steps):
+        if step % plan.logging_steps == 0 or run.ended:
+            run.report(step, mean, norms, rates)
+            bar.set_postfix(loss=f"{mean:.3f}")
+        if evaluate and plan.eval_steps and (step % plan.eval_steps == 0 or run.ended):
             run.evaluate(step, evaluate)
-        if step == plan.max_steps or (plan.save_steps and step % plan.save_steps == 0):
+        if run.ended or (plan.save_steps and step % plan.save_steps == 0):
             run.save(step)
     bar.close()
-    best = run.best["step"] if run.best else plan.max_steps
-    if best != plan.max_steps:
-        run.load_best(best)
+    best = run.best["step"] if run.best else step
+    if best != step:
+        run.load_best(best, step)
     network.eval()
     flops, flops_full = run.all_flops() or (None, None)
     return Trained(
-        plan.max_steps,
-        best,
-        run.evaluations,
-        run.seconds,
-        first,
-        flops,
-        flops_full,
+        step, best, run.evaluations, run.seconds, first, flops, flops_full,
         scoring_flops=stages.scoring_flops if stages is not None else 0,
         stages=settings.get("stages", []),
-    )
+    )  # fmt: skip

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 
-from dept_vl.backbones import Part, evenly, invert, neuron_scores, partial, sort_neurons, whole
+from dept_vl.backbones import Submodel, evenly, invert, neuron_scores, partial, sort_neurons, whole
 from dept_vl.data.batches import EncodedExamples, Gather
 from dept_vl.model import Batch, Network
 
@@ -27,7 +27,7 @@ class Stage:
     """`part` is what the steps from `from_step` (counted from 1) to the next stage compute with."""
 
     from_step: int
-    part: Part
+    part: Submodel
 
     def facts(self) -> dict[str, int | list[int]]:
         """For results.json."""
@@ -38,13 +38,7 @@ class Stage:
 
 
 def plan_stages(
-    full: Part,
-    *,
-    kind: str,
-    shares: Sequence[float],
-    fractions: Sequence[float],
-    parts: str,
-    max_steps: int,
+    full: Submodel, *, kind: str, shares: Sequence[float], fractions: Sequence[float], parts: str, max_steps: int
 ) -> tuple[Stage, ...]:
     """The stages of a run of `max_steps`; a stage whose share comes to no step is left out.
 
@@ -60,7 +54,7 @@ def plan_stages(
     )
 
 
-def _part(full: Part, fraction: float, kind: str, parts: str) -> Part:
+def _part(full: Submodel, fraction: float, kind: str, parts: str) -> Submodel:
     stacks = ("encoder", "decoder") if parts == "encoder_decoder" else ("encoder",)
     changes: dict[str, Any] = {}
     for stack in stacks:
@@ -83,7 +77,7 @@ class Progressive:
         self, network: Network, stages: Sequence[Stage], order: Callable[[], tuple[Orders, int]], *, rule: str = ""
     ) -> None:
         """`order` gives each layer's neurons, the most important first, and the floating-point operations that finding
-        out took; it is asked only where a stage is narrow. `rule` tells how it orders."""
+        out took; it is called only where a stage is narrow. `rule` names the order."""
         self.rule = rule
         self.network, self.stages, self.scoring_flops = network, tuple(stages), 0
         self._order = order
@@ -103,7 +97,7 @@ class Progressive:
         self.network.read_through(None if full else partial(self.network.backbone, stage.part))
         self._now = stage
 
-    def _is_narrow(self, part: Part) -> bool:
+    def _is_narrow(self, part: Submodel) -> bool:
         return (part.encoder_neurons, part.decoder_neurons) != (self._full.encoder_neurons, self._full.decoder_neurons)
 
     def _sort(self, orders: Orders) -> None:
@@ -156,16 +150,16 @@ def by_activation(network: Network, batches: Iterable[Batch]) -> tuple[Orders, i
     return [score.argsort(descending=True, stable=True).cpu() for score in scores], flops
 
 
-def at_random(full: Part, seed: int) -> tuple[Orders, int]:
+def at_random(full: Submodel, seed: int) -> tuple[Orders, int]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randperm(number, generator=generator) for number in _neurons(full)], 0
 
 
-def as_they_stand(full: Part) -> tuple[Orders, int]:
+def as_they_stand(full: Submodel) -> tuple[Orders, int]:
     return [torch.arange(number) for number in _neurons(full)], 0
 
 
-def _neurons(full: Part) -> list[int]:
+def _neurons(full: Submodel) -> list[int]:
     return [full.encoder_neurons] * len(full.encoder_layers) + [full.decoder_neurons] * len(full.decoder_layers)
 
 

@@ -28,7 +28,7 @@ from dept_vl.train.resumable import (
     set_rng_states,
 )
 
-_PATIENCE = 3  # evaluations or log lines without any change before the loop says so
+_PATIENCE = 3  # evaluations or log lines without any change before the loop warns
 Scores = dict[str, int | float]
 Evaluate = Callable[[], Scores]
 
@@ -46,6 +46,7 @@ class Plan:
     """How long and how often; all counts are optimizer steps, 0 is never."""
 
     max_steps: int
+    max_seconds: float | None = None  # of training
     eval_steps: int = 0
     save_steps: int = 0
     logging_steps: int = 20
@@ -78,9 +79,28 @@ class RunState:
         self.best: Scores | None = None
         self.still = dict.fromkeys(self.groups, 0)  # log lines in a row on which a group's gradient was zero
         self.seconds, self.longest = 0.0, 0  # the second: text positions that any row has had
+        self.place = 0  # how far the run is, in steps of max_steps; with max_seconds by the clock where it is ahead
         self.stages = stages
         self._flops: tuple[int, int] | None = (0, 0)  # as read and as the whole, of this process since it started
         self._flops_before: list[int] = [0, 0]  # of all processes, before a resume
+
+    @property
+    def ended(self) -> bool:
+        return self.place >= self.plan.max_steps
+
+    def advance(self, step: int) -> None:
+        """Move the schedule on behind a step. With max_seconds every process goes by the main one's clock."""
+        if self.plan.max_seconds is not None:
+            [seconds] = broadcast_object_list([self.seconds])
+            self.place = self._place(step, seconds)
+            self.schedule.last_epoch = self.place - 1
+        else:
+            self.place = step
+        self.schedule.step()
+
+    def _place(self, step: int, seconds: float) -> int:
+        share = seconds / self.plan.max_seconds if self.plan.max_seconds is not None else 0.0
+        return min(max(step, int(share * self.plan.max_steps)), self.plan.max_steps)
 
     def count_flops(self, batch: Batch) -> None:
         more = self.network.training_flops(batch)
@@ -111,8 +131,8 @@ class RunState:
         has to know of its numbers is read here, at once: each reading makes the host wait for the device."""
         loss = self.accelerator.reduce(loss, "mean")  # of all, so that all refuse the same step
         measured = [torch.nn.utils.get_total_norm(group).to(loss) for group in self.engine.gradients().values()]
-        told, *values = torch.stack([loss, *measured]).tolist()
-        return told, dict(zip(self.groups, values, strict=True))
+        mean, *values = torch.stack([loss, *measured]).tolist()
+        return mean, dict(zip(self.groups, values, strict=True))
 
     def refuse_non_finite(self, step: int, loss: float, norms: dict[str, float]) -> None:
         bad = [name for name, norm in norms.items() if not math.isfinite(norm)]
@@ -174,9 +194,9 @@ class RunState:
                 self._write(step, optimizer, states, flops)
             except OSError as error:
                 failed = error
-        [told] = broadcast_object_list([failed and str(failed)])
-        if told is not None:  # all end, or the others would wait for the one that could not write
-            raise failed or OSError(f"the main process: {told}")
+        [reason] = broadcast_object_list([failed and str(failed)])
+        if reason is not None:  # all end, or the others would wait for the one that could not write
+            raise failed or OSError(f"the main process: {reason}")
 
     def _write(
         self, step: int, optimizer: dict[str, Any], rng: list[dict[str, Any]], flops: tuple[int, int] | None
@@ -231,6 +251,7 @@ class RunState:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted the state of a run with these groups of weights ({error})"
             ) from error
+        self.place = self._place(step, self.seconds)
         if rng is not None:
             set_rng_states(rng)
         elsewhere = checkpoint.resolve().parent != self.folder.resolve()
@@ -243,8 +264,8 @@ class RunState:
         return step
 
     def _take_over(self, checkpoint: Path, step: int) -> None:
-        """Removes this folder's checkpoints beyond `step`, which are of another course, and brings the best one where
-        the run goes on in another folder than it began."""
+        """Removes this folder's checkpoints beyond `step`, which belong to an abandoned course, and copies the best one
+        where the run continues in another folder than it began."""
         for path in find_checkpoints(self.folder):
             if int(path.name.removeprefix("step_")) > step:
                 remove(path)
@@ -255,13 +276,13 @@ class RunState:
                 raise BadCheckpoint(f"{checkpoint}: wanted the run's best checkpoint {best.name} beside it, given none")
             copy_checkpoint(source, self.folder)
 
-    def load_best(self, step: int) -> None:
+    def load_best(self, step: int, last: int) -> None:
         try:
             weights, _, progress, _ = load_checkpoint(self.folder / f"step_{step}")
         except BadCheckpoint as error:
             raise BadCheckpoint(
                 f"the run's best weights, those after step {step}, are lost: {error}. Its last ones are in "
-                f"{self.folder / f'step_{self.plan.max_steps}'}; to have the best again, resume from a checkpoint "
+                f"{self.folder / f'step_{last}'}; to have the best again, resume from a checkpoint "
                 f"before step {step}, or train anew"
             ) from error
         self.network.load_trained_state(weights)
@@ -279,8 +300,8 @@ class RunState:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The last checkpoint of a run folder that is whole, as the best one is that it names; a warning tells why newer
-    ones were passed over. Every process of a run comes to the same one. Raises: BadCheckpoint when there is none."""
+    """The last checkpoint of a run folder that is whole, as is the best one that it names; warns of newer ones that are
+    damaged. Every process of a run comes to the same one. Raises: BadCheckpoint when there is none."""
     folder = folder / "checkpoints"
     damaged: list[str] = []
     for checkpoint in reversed(find_checkpoints(folder)):

@@ -1,9 +1,9 @@
 """Lock a run folder for one process at a time; the system frees it when the process dies.
 
-It is a POSIX lock, so a worker that was forked
-from a killed process does not keep it. It holds between processes of one machine on its own disks, and between machines
-where the filesystem passes such locks on (NFS 4, NFS 3 with lockd, Lustre mounted with flock). Where it has none, a
-warning says so; object stores mounted as folders may say nothing and keep none.
+It is a POSIX lock, so a worker that was forked from a killed process does not keep it. It holds between processes of
+one machine on its own disks, and between machines where the filesystem passes such locks on (NFS 4, NFS 3 with lockd,
+Lustre mounted with flock). Where it has none, a warning says so; object stores mounted as folders may say nothing and
+keep none.
 """
 
 import contextlib

@@ -46,7 +46,7 @@ def open_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 image.load()
                 with contextlib.suppress(Exception):  # a broken EXIF block spoils the hint, not the picture
                     ImageOps.exif_transpose(image, in_place=True)
-                return _to_rgb(image)
+                return to_rgb(image)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
@@ -76,7 +76,8 @@ def _check_scans(path: Path | str, image: Image.Image) -> None:
             raise UnreadableImage(path, f"wanted at most {most:,} scans of so large a JPEG, given {scans:,}")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Laid on white where it is transparent; 16-bit grey scaled to 8 bits. Raises: ValueError."""
     if image.mode == "F":
         raise ValueError("32-bit floats, wanted 8 or 16 bits a channel")
     grey = image.mode == "I" or image.mode.startswith("I;16")

@@ -14,11 +14,9 @@ from typing import Any
 import msgspec
 
 from dept_vl.untrusted.bad_file import BadFile
-from dept_vl.untrusted.gzip_bytes import BadGzip, unpack
+from dept_vl.untrusted.gzip_bytes import read_bytes
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character of two, as JSON may escape it
-_GZIP = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class NotJson(ValueError):
@@ -43,20 +41,9 @@ def parse_json(text: str | bytes) -> Any:
         raise NotJson(f"broken ({error})") from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file, plain or gzipped whatever its name, without a byte order mark. Raises: BadFile."""
-    try:
-        data = path.read_bytes()
-        return (unpack(data) if data.startswith(_GZIP) else data).removeprefix(_BYTE_ORDER_MARK)
-    except BadGzip as error:
-        raise BadFile(path, "a whole gzip file", f"{error}") from error
-    except OSError as error:
-        raise BadFile(path, "a readable file", f"{type(error).__name__} ({error.strerror})") from error
-
-
 def read_json(path: Path, schema: Any) -> Any:
     """The document in a JSON file (gzip allowed), held to `schema`. Raises: BadFile."""
-    return _decode(path, read_bytes(path), schema)
+    return decode_json(path, read_bytes(path), schema)
 
 
 def read_entries(path: Path, key: str, schema: Any) -> Iterator[Any]:
@@ -64,7 +51,7 @@ def read_entries(path: Path, key: str, schema: Any) -> Iterator[Any]:
     are never in memory together. Raises: BadFile, for a bad entry behind those in front of it."""
     document = read_json(path, _with_list(key))
     for number, entry in enumerate(document.entries):
-        yield _decode(path, entry, schema, f"{key}[{number}]")
+        yield decode_json(path, entry, schema, f" in {key}[{number}]")
 
 
 @cache
@@ -77,13 +64,14 @@ def _decoder(schema: Any) -> msgspec.json.Decoder:
     return msgspec.json.Decoder(schema)
 
 
-def _decode(path: Path, data: bytes | msgspec.Raw, schema: Any, place: str = "the top") -> Any:
+def decode_json(path: Path, data: bytes | msgspec.Raw, schema: Any, place: str = "") -> Any:
+    """The JSON value in `data`, held to `schema`. place: where in the file, as " in line 2". Raises: BadFile."""
     try:
         return _decoder(schema).decode(data)
     except msgspec.ValidationError as error:
-        raise BadFile(path, "the JSON of its format", f"other JSON below {place}: {error}") from error
+        raise BadFile(path, "the JSON of its format", f"other JSON{place}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        given = f"one cut or broken, of {memoryview(data).nbytes:,} bytes ({error})"
+        given = f"one cut or broken{place}, of {memoryview(data).nbytes:,} bytes ({error})"
         raise BadFile(path, "a whole JSON file", given) from error
     except RecursionError as error:
-        raise BadFile(path, "a whole JSON file", "one nested too deeply") from error
+        raise BadFile(path, "a whole JSON file", f"one nested too deeply{place}") from error

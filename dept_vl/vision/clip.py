@@ -108,13 +108,7 @@ class FrozenClip(nn.Module):
         }
         preprocess = Preprocess(model.visual.preprocess_cfg, resize)
         return cls(
-            model.visual,
-            preprocess,
-            layer=layer,
-            pooling=pooling,
-            pool_size=pool_size,
-            dtype=dtype,
-            source=source,
+            model.visual, preprocess, layer=layer, pooling=pooling, pool_size=pool_size, dtype=dtype, source=source
         )
 
     @property

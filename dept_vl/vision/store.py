@@ -15,20 +15,25 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
 
 from dept_vl.registry import DeptVLWarning
 from dept_vl.untrusted.whole_files import remove_abandoned, write_whole
-from dept_vl.vision.batches import Reasons, UnstorableFeatures, run_clip
+from dept_vl.vision.batches import Reasons, run_clip
 from dept_vl.vision.clip import FrozenClip
-from dept_vl.vision.features import MANIFEST, STORED_DTYPES, FeatureStore
+from dept_vl.vision.features import (
+    MANIFEST,
+    STORED_DTYPES,
+    DamagedStore,
+    FeatureStore,
+    ShardFile,
+    open_shard,
+    write_shard,
+)
 from dept_vl.vision.hashes import hash_files
-from dept_vl.vision.shards import DamagedStore, ShardFile, open_shard, write_shard
-
-__all__ = ["FeatureStore", "UnreadableImages", "UnstorableFeatures", "extract"]
 
 Span = tuple[int, int]  # first image of the sorted list, and the one after the last
 _NAMES = ("vision_model_name", "vision_pretrained")  # say where a model came from, not what it is
@@ -53,42 +58,38 @@ def extract(
     images: Mapping[str, Path],
     folder: Path,
     *,
-    dtype: str = "float16",
+    dtype: Literal["float16", "bfloat16"] = "float16",
     batch_size: int = 64,
     num_workers: int = 0,
     shard_size: int = 1024,
     progress: bool = False,
-    on_unreadable: str = "error",
+    on_unreadable: Literal["error", "report"] = "error",
     rank: int = 0,
     world: int = 1,
     gather: Callable[[Any], list[Any]] = lambda given: [given],
 ) -> FeatureStore:
     """The features of these images (key to file): found again when they exist, otherwise made and stored.
 
-    What a killed extraction finished, shard by shard, is kept and used. The processes of one run, on one machine or on
-    several that share the folder, make every `world`-th shard each; the first one (`rank` 0) looks for the store,
-    writes its manifest and reports unreadable images. Several runs may extract the same list at once: each does
-    the whole work and no file is ever half-written.
+    The shards of a killed extraction are kept and used. The processes of one run, on machines that share the folder,
+    make every `world`-th shard each; `rank` 0 looks for the store, writes its manifest and reports unreadable images.
+    Several runs may extract the same list at once: each does the whole work and no file is ever half-written.
 
     Args:
         folder: holds the stores; this one goes to a sub-folder named by its address.
-        dtype: "float16" or "bfloat16", as stored.
-        num_workers: processes that decode images; 0 decodes in this one.
-        on_unreadable: "error" tries every image, then refuses the list; "report" stores the readable
-            ones, warns with the count and lists the others with reasons in `unreadable`.
+        on_unreadable: "error" tries every image, then refuses the list; "report" stores the readable ones and warns;
+            `unreadable` has the others with reasons.
         gather: what each process of the run gives it, by rank, for all of them; all call it equally often.
 
     Raises:
         UnreadableImages: with "error", or when no image is readable.
         UnstorableFeatures: features beyond the range of `dtype`, or not a number.
-        OSError: a full disk, naming the file; no half-written file stays. A read-only folder that holds no store.
+        OSError: a full disk (no half-written file stays), or a read-only folder that holds no store.
     """
-    _check_arguments(images, dtype, batch_size, num_workers, shard_size, on_unreadable)
-    folder = Path(folder)
+    if not images:
+        raise ValueError("extract: wanted at least one image, given none")
     refuse_read_only(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files = sorted(images.items())
-    address, store = None, None
+    files, address, store = sorted(images.items()), None, None
     if rank == 0:
         hashes = hash_files(images, folder / "hashes.json", num_threads=num_workers, progress=progress)
         address = _address(clip.identity(), dtype, [(key, hashes[key]) for key, _ in files])
@@ -99,9 +100,8 @@ def extract(
         place.mkdir(exist_ok=True)
         remove_abandoned(place)
         spans = [(start, min(start + shard_size, len(files))) for start in range(0, len(files), shard_size)]
-        share = _make_shards(
-            clip, files, spans[rank::world], place, address, STORED_DTYPES[dtype], batch_size, num_workers, progress
-        )
+        sizes = (STORED_DTYPES[dtype], batch_size, num_workers, progress)
+        share = _make_shards(clip, files, spans[rank::world], place, address, *sizes)
         shards = dict(sorted(made for each in gather(share) for made in each.items()))
         if rank == 0:
             reasons = {key: reason for shard in shards.values() for key, reason in shard.unreadable.items()}
@@ -110,9 +110,7 @@ def extract(
             store = FeatureStore.open(place)
     if store is not None:
         _refuse(store.unreadable, len(files), on_unreadable)
-        if store.unreadable:
-            hint = f" and not in the feature store {place} (delete it to try them again)"
-            warnings.warn(str(UnreadableImages(store.unreadable, len(files), hint)), DeptVLWarning, stacklevel=2)
+        _warn(store)
     gather(None)  # no process goes on with what the first one refuses
     return FeatureStore.open(place) if store is None else store
 
@@ -123,29 +121,6 @@ def refuse_read_only(folder: Path) -> None:
     if not os.access(there, os.W_OK) and not any(folder.glob(f"*/{MANIFEST}")):
         what = f"wanted a folder that can be written, for the feature stores in {folder}"
         raise PermissionError(errno.EACCES, what, str(there))
-
-
-def _check_arguments(
-    images: Mapping[str, Path],
-    dtype: str,
-    batch_size: int,
-    num_workers: int,
-    shard_size: int,
-    on_unreadable: str,
-) -> None:
-    if not images:
-        raise ValueError("extract: wanted at least one image, given none")
-    if dtype not in STORED_DTYPES:
-        raise ValueError(f"extract: wanted dtype {' or '.join(STORED_DTYPES)}, given {dtype!r}")
-    if on_unreadable not in ("error", "report"):
-        raise ValueError(f"extract: wanted on_unreadable 'error' or 'report', given {on_unreadable!r}")
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("shard_size", shard_size, 1),
-        ("num_workers", num_workers, 0),
-    ):
-        if value < least:
-            raise ValueError(f"extract: wanted {name} >= {least}, given {value}")
 
 
 def _address(identity: dict[str, Any], dtype: str, hashes: Sequence[tuple[str, str | None]]) -> str:
@@ -166,6 +141,13 @@ def _find(place: Path) -> FeatureStore | None:
 def _refuse(reasons: Reasons, total: int, on_unreadable: str) -> None:
     if reasons and (on_unreadable == "error" or len(reasons) == total):
         raise UnreadableImages(reasons, total)
+
+
+def _warn(store: FeatureStore) -> None:
+    if store.unreadable:
+        hint = f" and not in the feature store {store.folder} (delete it to try them again)"
+        total = len(store) + len(store.unreadable)
+        warnings.warn(str(UnreadableImages(store.unreadable, total, hint)), DeptVLWarning, stacklevel=3)
 
 
 def _make_shards(

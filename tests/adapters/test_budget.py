@@ -1,6 +1,6 @@
 import pytest
 
-from dept_vl.adapters import budget, budget_tokens, dept_size
+from dept_vl.adapters import budget, dept_size
 from dept_vl.adapters.budget import NoBudgetLeft
 
 
@@ -16,7 +16,6 @@ def test_ranks_of_the_paper_use_the_budget_exactly(d_model, max_length, ranks):
     for num_virtual_tokens, r in zip([0, 20, 40, 60, 80], ranks, strict=True):
         sizes = {"d_model": d_model, "max_length": max_length}
         assert budget(100, num_virtual_tokens=num_virtual_tokens, **sizes) == r
-        assert budget_tokens(100, r=r, **sizes) == num_virtual_tokens
         assert dept_size(num_virtual_tokens=num_virtual_tokens, r=r, **sizes) == 100 * d_model
 
 
@@ -32,9 +31,3 @@ def test_no_room_for_rank_1_is_an_error(num_virtual_tokens):
     message = rf"wanted 0 <= num_virtual_tokens < l=100 .* given num_virtual_tokens={num_virtual_tokens}, "
     with pytest.raises(NoBudgetLeft, match=message):
         budget(100, d_model=768, max_length=256, num_virtual_tokens=num_virtual_tokens)
-
-
-@pytest.mark.parametrize("r", [0, 76])
-def test_a_rank_beyond_the_budget_is_an_error(r):
-    with pytest.raises(NoBudgetLeft, match=rf"wanted 1 <= r <= 75 for l=100, .* given r={r}"):
-        budget_tokens(100, d_model=768, max_length=256, r=r)

@@ -58,10 +58,10 @@ def test_an_entry_at_or_below_zero_never_comes_back(value):
     before = [part.detach().clone() for part in dead]
     target = torch.randn(4, 8, generator=torch.Generator().manual_seed(2))
     adam = torch.optim.AdamW(adapter.parameters(), lr=0.05, weight_decay=0.0)
-    start = (adapter._prompt() - target).square().sum().item()
+    start = (adapter.pair(None).prompt - target).square().sum().item()
     for _ in range(200):
         adam.zero_grad()
-        loss = (adapter._prompt() - target).square().sum()
+        loss = (adapter.pair(None).prompt - target).square().sum()
         loss.backward()
         adam.step()
     assert loss.item() < 0.7 * start  # the others learn
@@ -77,7 +77,7 @@ def test_training_towards_a_prompt_of_one_direction_turns_entries_off():
     counts = []
     for _ in range(300):
         adam.zero_grad()
-        (adapter._prompt() - target).square().sum().backward()
+        (adapter.pair(None).prompt - target).square().sum().backward()
         adam.step()
         counts.append(adapter.diagnostics()["positive"])
     assert counts == sorted(counts, reverse=True) and 1 <= counts[-1] < 6

@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
-from dept_vl.backbones import CausalBackbone, MissingBackbone, Seq2SeqBackbone, UnsupportedPrecision, WrongKind
+from dept_vl.backbones import CausalBackbone, Seq2SeqBackbone
 from dept_vl.backbones import load_backbone as load_by_kind
+from dept_vl.backbones.loading import MissingBackbone, UnsupportedPrecision, WrongKind
 from tests.backbones.conftest import WRITERS
 
 CLASSES = {"seq2seq": (Seq2SeqBackbone, "SEQ_2_SEQ_LM"), "causal": (CausalBackbone, "CAUSAL_LM")}

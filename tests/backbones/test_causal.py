@@ -7,7 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from dept_vl.backbones import MixedPrompts, NothingToContinue, TooManyPositions
+from dept_vl.backbones.causal import NothingToContinue, TooManyPositions
+from dept_vl.backbones.prompt_cache import MixedPrompts
 
 NAMES = ("gpt2", "llama")
 PROMPT = 3

@@ -8,9 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5Config, T5ForConditionalGeneration
 
 from dept_vl.backbones import (
-    NoPartialModel,
-    Part,
     Seq2SeqBackbone,
+    Submodel,
     evenly,
     invert,
     neuron_scores,
@@ -19,11 +18,11 @@ from dept_vl.backbones import (
     whole,
 )
 from dept_vl.backbones.flops import T5Shape
-from dept_vl.backbones.partial import feed_forwards
+from dept_vl.backbones.partial import NoPartialModel, feed_forwards
 
 LARGE = T5Shape(1024, 1024, 32_128, 24, 24, 2816, 2816, True)  # google/t5-large-lm-adapt
 FORWARDS = {"relu": {"feed_forward_proj": "relu"}, "gated": {"feed_forward_proj": "gated-gelu"}}
-NARROW = Part((0, 2), (0, 1, 2), 5, 16)
+NARROW = Submodel((0, 2), (0, 1, 2), 5, 16)
 
 
 @pytest.fixture(params=FORWARDS.values(), ids=FORWARDS)
@@ -72,7 +71,7 @@ def test_every_weight_of_a_view_is_the_full_models_own(backbone):
 
 def test_a_narrow_view_computes_with_a_prefix_of_the_neurons(backbone, rows):
     """As the full model does with the other neurons' output matrix set to zero."""
-    view = partial(backbone, Part((0, 1, 2), (0, 1, 2, 3), 5, 16))
+    view = partial(backbone, Submodel((0, 1, 2), (0, 1, 2, 3), 5, 16))
     given = view.logits(*rows)
     with torch.no_grad():
         for number, layer in enumerate(feed_forwards(backbone)):
@@ -120,7 +119,7 @@ def test_a_neuron_that_never_fires_has_the_score_zero(backbone, rows):
     assert score[3] == 0 and (score > 0).sum() >= 20
 
 
-@pytest.mark.parametrize("part", [None, NARROW, Part((0,), (0,), 1, 1)], ids=["full", "narrow", "least"])
+@pytest.mark.parametrize("part", [None, NARROW, Submodel((0,), (0,), 1, 1)], ids=["full", "narrow", "least"])
 def test_operations_are_counted_as_torch_counts_them(backbone, rows, part):
     embeds, mask, labels = rows
     view = partial(backbone, part or whole(backbone))
@@ -160,11 +159,11 @@ def _relative(kind, fraction, stacks, target, count):
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (Part((1, 2), (0,), 5, 5), r"encoder: wanted layers in order from 0 to below 3, given \(1, 2\)"),
-        (Part((0, 3), (0,), 5, 5), "encoder: wanted layers in order from 0 to below 3"),
-        (Part((0,), (0, 2, 1), 5, 5), "decoder: wanted layers in order from 0 to below 4"),
-        (Part((0,), (0,), 25, 5), "encoder: wanted 1 to 24 neurons, given 25"),
-        (Part((0,), (0,), 5, 0), "decoder: wanted 1 to 24 neurons, given 0"),
+        (Submodel((1, 2), (0,), 5, 5), r"encoder: wanted layers in order from 0 to below 3, given \(1, 2\)"),
+        (Submodel((0, 3), (0,), 5, 5), "encoder: wanted layers in order from 0 to below 3"),
+        (Submodel((0,), (0, 2, 1), 5, 5), "decoder: wanted layers in order from 0 to below 4"),
+        (Submodel((0,), (0,), 25, 5), "encoder: wanted 1 to 24 neurons, given 25"),
+        (Submodel((0,), (0,), 5, 0), "decoder: wanted 1 to 24 neurons, given 0"),
     ],
 )
 def test_an_impossible_part_is_refused(backbone, part, message):

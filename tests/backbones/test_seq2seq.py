@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import T5ForConditionalGeneration
 
-from dept_vl.backbones import MissingBackbone, UnsupportedPrecision, load_backbone
+from dept_vl.backbones import load_backbone
+from dept_vl.backbones.loading import MissingBackbone, UnsupportedPrecision
 from dept_vl.data.tokenizer import MissingTokenizer, load_tokenizer
 from tests.tiny_runs import batch_of, write_byte_t5
 

@@ -1,6 +1,7 @@
 import pytest
 
-from dept_vl.data.coco import KarpathyImage, read_captions, read_karpathy
+from dept_vl.data.coco import read_captions
+from dept_vl.data.karpathy import read_karpathy
 from dept_vl.untrusted.bad_file import BadFile
 
 
@@ -27,8 +28,8 @@ def test_an_image_without_captions_keeps_its_row(root):
 def test_restval_joins_train(root):
     images = karpathy(root)
     assert {i: image.split for i, image in images.items()} == {1: "train", 2: "train", 3: "val", 4: "test"}
-    told = tuple(f"Picture 2, told {k}.\n" for k in range(5))
-    assert images[2] == KarpathyImage(2, "train", "COCO_val2014_000000000002.jpg", "val2014", told)
+    assert images[2].captions == tuple(f"Picture 2, told {k}.\n" for k in range(5))
+    assert (images[2].file_name, images[2].filepath) == ("COCO_val2014_000000000002.jpg", "val2014")
 
 
 def test_real_captions_and_karpathy_agree(real):

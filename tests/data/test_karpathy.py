@@ -1,10 +1,10 @@
 import pytest
 
 from dept_vl.data import karpathy as karpathy_module
-from dept_vl.data.coco import KarpathyImage
 from dept_vl.data.karpathy import (
     WHOLE_IMAGES,
     WHOLE_QUESTIONS,
+    KarpathyImage,
     check_whole_images,
     members_digest,
     split_questions,
@@ -13,7 +13,7 @@ from dept_vl.untrusted.bad_file import BadFile
 
 
 def images(**splits):
-    return {i: KarpathyImage(i, split, f"{i}.jpg", "val2014", ()) for split, ids in splits.items() for i in ids}
+    return {i: KarpathyImage(i, split, f"{i}.jpg", "val2014", []) for split, ids in splits.items() for i in ids}
 
 
 def rows(*image_ids):

@@ -4,15 +4,15 @@ import shutil
 
 import pytest
 
-from dept_vl.data import (
+from dept_vl.data.data_root import MissingFile, MissingImages
+from dept_vl.data.sources import (
     EmptySplit,
-    MissingFile,
-    MissingImages,
     load_aokvqa,
     load_caption,
+    load_caption_splits,
     load_vqa,
+    load_vqa_splits,
 )
-from dept_vl.data.sources import load_caption_splits, load_vqa_splits
 from dept_vl.embedded.shapes.files import write_shapes
 from dept_vl.tasks import CaptionTask, VqaTask
 from dept_vl.untrusted import json_files

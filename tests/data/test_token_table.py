@@ -1,4 +1,5 @@
 import pickle
+from collections import Counter
 
 import numpy as np
 
@@ -20,6 +21,6 @@ def test_padding_is_on_the_right_up_to_the_longest_of_the_rows():
 
 def test_an_empty_table_and_pickling():
     assert len(TokenTable([])) == 0
-    again = pickle.loads(pickle.dumps(TokenTable([[1, 2], [3]], cut=3, context_cut=2, beyond_context_cut=1)))
+    again = pickle.loads(pickle.dumps(TokenTable([[1, 2], [3]], Counter(cut=3, context_cut=2))))
     assert [again[row].tolist() for row in range(2)] == [[1, 2], [3]]
-    assert (again.cut, again.context_cut, again.beyond_context_cut) == (3, 2, 1)
+    assert [again.counts[name] for name in ("cut", "context_cut", "beyond_context_cut")] == [3, 2, 0]

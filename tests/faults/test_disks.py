@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from dept_vl.run import build_task
 from dept_vl.run.execute import run
 from dept_vl.saved import read_adapter
-from dept_vl.sweep import make_grid, run_sweep
 from dept_vl.train.resumable import find_checkpoints, load_checkpoint
 from dept_vl.vision import FrozenClip
 from dept_vl.vision.store import extract
-from tests.faults.victims import write_numbered_adapter, write_numbered_checkpoint
+from tests.faults.victims import do_grid, write_numbered_adapter, write_numbered_checkpoint
 from tests.tiny_runs import forget_accelerate, text_experiment, write_cola
 
 pytestmark = pytest.mark.usefixtures("afresh")
@@ -123,23 +121,16 @@ def test_a_run_that_filled_the_disk_goes_on_to_the_same_bytes(config, disk, tmp_
         assert (disk.folder / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_sweep_whose_journal_was_cut_by_a_full_disk_goes_on(config, disk):
-    grid, study = make_grid(config, grid=["optim.lr.prompt=0.05,0.5"]), disk.folder / "study"
-
-    def sweep():
-        return run_sweep(config, grid, study, scored, headline="matthews_correlation")
-
-    def cut_off():
-        with (study / "journal.log").open("a") as file:
-            file.write('{"op_code": 4, "worker_id"')  # what fitted of a line
-
-    def scored(config):
-        cut_off()  # by another process of the sweep
-        return {"metrics": {split: {"matthews_correlation": 0.5} for split in ("val", "test")}}
-
-    whole = sweep()
-    cut_off()
-    assert sweep() == sweep() == whole and whole["state"] == "finished"
+def test_a_plan_that_filled_the_disk_goes_on_when_there_is_room(config, disk):
+    root = disk.folder / "plan"
+    root.mkdir()
+    disk.leave(8 * PAGE)
+    failed = do_grid(config, [0.05, 0.5], root)
+    assert len(failed) == 2 and all(str(root) in reason for reason in failed.values())
+    disk.leave(200 * PAGE)
+    forget_accelerate()
+    assert do_grid(config, [0.05, 0.5], root) == {}
+    assert len(list(root.glob("runs/*/results.json"))) == 2
 
 
 def test_a_read_only_folder_is_named_before_anything_is_loaded(config, disk, place, byte_t5, experiment, monkeypatch):
@@ -155,8 +146,9 @@ def test_a_read_only_folder_is_named_before_anything_is_loaded(config, disk, pla
         run(dataclasses.replace(config, resume_from_checkpoint="last"))
     with pytest.raises(PermissionError, match=f"feature stores in {re.escape(str(disk.folder / 'features'))}"):
         run(experiment(vision={"feature_dir": str(disk.folder / "features")}))
-    with pytest.raises(OSError, match=re.escape(str(disk.folder / "study"))):
-        run_sweep(config, make_grid(config), disk.folder / "study", run, headline=build_task(config).headline)
+    forget_accelerate()
+    with pytest.raises(OSError, match=re.escape(str(disk.folder / "plan"))):
+        do_grid(config, [0.05], disk.folder / "plan")
     with pytest.raises(OSError, match=f"could not save .*{re.escape(str(run_folder))}"):
         write_numbered_adapter(run_folder, 1)
 

@@ -4,6 +4,7 @@ and what comes out in the end has the bytes of a run that nobody killed.
 DEPT_VL_KILLS is how many of each; `make test-slow` takes 50 of training and 20 of the others.
 """
 
+import csv
 import dataclasses
 import os
 import random
@@ -14,13 +15,12 @@ from pathlib import Path
 import pytest
 
 from dept_vl.saved import BadAdapterFolder, read_adapter
-from dept_vl.sweep import make_grid
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import find_checkpoints, load_checkpoint
 from dept_vl.vision.features import FeatureStore
 from tests.faults.victims import (
+    do_grid,
     store_features,
-    sweep,
     train,
     write_numbered_adapter,
     write_numbered_checkpoint,
@@ -123,26 +123,35 @@ def test_an_extraction_that_is_killed_anywhere_ends_with_the_same_store(kills, p
 
 
 @pytest.mark.parametrize("kills", times(20))
-def test_a_sweep_that_is_killed_anywhere_ends_with_the_same_summary(kills, byte_t5, tmp_path):
+def test_a_plan_that_is_killed_anywhere_ends_with_the_same_table(kills, byte_t5, tmp_path):
     write_cola(tmp_path / "data")
-    config = text_experiment(byte_t5, tmp_path / "data", tmp_path / "x", max_steps=16, save_steps=4, eval_steps=8)
-    grid = make_grid(config, grid=["optim.lr.prompt=0.05,0.5"], seeds=[1])
-    seconds_of(sweep, config, grid, tmp_path / "whole")
-    wanted = (tmp_path / "whole" / "summary.json").read_bytes()
-    weights = {path.parent.name: path.read_bytes() for path in (tmp_path / "whole").glob("*/adapter_model.safetensors")}
-    logged = lines(tmp_path / "whole", "*/metrics.jsonl")
+    config = text_experiment(
+        byte_t5, tmp_path / "data", tmp_path / "x", max_steps=16, save_steps=4, eval_steps=8, seed=1
+    )
+    rates = [0.05, 0.5]
+    seconds_of(do_grid, config, rates, tmp_path / "whole")
+    wanted = table_of(tmp_path / "whole")
+    weights = {path.parent.name: path.read_bytes() for path in (tmp_path / "whole").glob("runs/*/adapter_model.*")}
+    assert len(wanted) == 2 and len(weights) == 2
+    logged = lines(tmp_path / "whole", "runs/*/metrics.jsonl")
     draw, killed, resumed = random.Random(2), 0, 0
     for number in range(kills):
-        folder = tmp_path / f"study_{number}"
-        log = (folder, "*/metrics.jsonl")
-        killed += kill_at(draw.randint(0, logged), log, draw.uniform(0, 0.1), sweep, config, grid, folder)
-        finished = {path: path.read_bytes() for path in folder.glob("*/results.json")}
+        root = tmp_path / f"plan_{number}"
+        log = (root, "runs/*/metrics.jsonl")
+        killed += kill_at(draw.randint(0, logged), log, draw.uniform(0, 0.1), do_grid, config, rates, root)
+        finished = {path: path.read_bytes() for path in root.glob("runs/*/results.json")}
         resumed += bool(finished)
-        seconds_of(sweep, config, grid, folder)
-        assert (folder / "summary.json").read_bytes() == wanted
-        assert {name: (folder / name / "adapter_model.safetensors").read_bytes() for name in weights} == weights
+        seconds_of(do_grid, config, rates, root)
+        assert table_of(root) == wanted
+        assert {name: (root / "runs" / name / "adapter_model.safetensors").read_bytes() for name in weights} == weights
         assert {path: path.read_bytes() for path in finished} == finished  # each tells its time: none is done again
     assert killed >= kills // 2 and resumed >= kills // 5
+
+
+def table_of(root: Path) -> list[dict[str, str]]:
+    """But for the seconds."""
+    with (root / "table.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
 def number_of(folder: Path) -> int | None:

@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from dept_vl.run import LostProcess, together
 from dept_vl.run.execute import write_config
+from dept_vl.run.processes import LostProcess, together
 from dept_vl.train.resumable import find_checkpoints, load_checkpoint
 from tests.faults.launches import Launched, wait_for_steps
 from tests.faults.victims import train_together

@@ -15,15 +15,16 @@ import torch
 
 from dept_vl.adapters import build_adapter
 from dept_vl.config import Experiment
-from dept_vl.run import build_task
+from dept_vl.plans.execute import How, do, write_table
+from dept_vl.plans.table import read_table
 from dept_vl.run.execute import run
 from dept_vl.saved import ModelFacts, save_adapter
-from dept_vl.sweep import Grid, run_sweep
 from dept_vl.train.resumable import find_checkpoints, remove_older, rng_states, save_checkpoint
 from dept_vl.untrusted.folder_lock import only_run
 from dept_vl.vision import FrozenClip
 from dept_vl.vision.store import extract
 from tests.forks import become
+from tests.plans.fake_runs import grid_of
 
 BACKBONE = {"base_model_name_or_path": "t5", "revision": "main", "backbone_sha256": "a" * 64}
 
@@ -77,9 +78,14 @@ def store_features(clip: Path, images: dict[str, Path], folder: Path) -> None:
     extract(tower, images, folder, batch_size=2, shard_size=4)
 
 
-def sweep(config: Experiment, grid: Grid, folder: Path) -> None:
+def do_grid(config: Experiment, rates: list[float], root: Path) -> dict[str, str]:
+    """A plan of these rates of the prompt; the reasons of runs that failed."""
     with alone_and_silent():
-        run_sweep(config, grid, folder, run, headline=build_task(config).headline)
+        plan, schedule = grid_of(config, root, optim__lr__prompt=rates)
+        failed = do([plan], schedule, How(root, lambda line: None))
+        if not failed:
+            write_table(read_table(plan, schedule, root), root, failed)
+        return failed
 
 
 def write_numbered_adapter(folder: Path, number: int) -> None:

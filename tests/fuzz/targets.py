@@ -13,19 +13,17 @@ from PIL import Image
 
 from dept_vl.adapters import build_adapter
 from dept_vl.config import BadConfig, Experiment, load_experiment, parse_experiment
-from dept_vl.data import EmptySplit
 from dept_vl.data.coco import read_captions
 from dept_vl.data.data_root import BadFile, MissingFile, MissingImages
-from dept_vl.data.sources import load_aokvqa, load_caption, load_vqa
+from dept_vl.data.sources import EmptySplit, load_aokvqa, load_caption, load_vqa
 from dept_vl.data.text_files import read_rows
 from dept_vl.data.text_sources import load_text
 from dept_vl.data.text_splits import BadSplit
 from dept_vl.metrics import MissingPrediction, score_vqa_files
+from dept_vl.plans.load import load_plan
+from dept_vl.plans.settings import BadPlan
 from dept_vl.registry import UnknownName
-from dept_vl.reproduction.files import load_row
-from dept_vl.reproduction.typed import BadTableFile
 from dept_vl.saved import BadAdapterFolder, ModelFacts, read_any, save_adapter
-from dept_vl.sweep.grid import BadSweep, read_sweep
 from dept_vl.tasks import TASKS
 from dept_vl.tasks.caption import CaptionTask
 from dept_vl.tasks.text_task import BadRow
@@ -33,20 +31,19 @@ from dept_vl.tasks.vqa import VqaTask
 from dept_vl.train.resumable import BadCheckpoint, load_checkpoint, rng_states, save_checkpoint
 from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.vision import FrozenClip, VisualProjection
-from dept_vl.vision.features import MANIFEST, FeatureStore, MissingFeatures
-from dept_vl.vision.shards import DamagedStore
+from dept_vl.vision.features import MANIFEST, DamagedStore, FeatureStore, MissingFeatures
 from dept_vl.vision.store import extract
 from tests.data.conftest import ANNOTATIONS, QUESTIONS, Root
 from tests.saved.conftest import ARGUMENTS, BACKBONE, D_MODEL, PATCHES, TASK, VISION, WIDTH
 from tests.tiny_runs import write_cola
 
 IMAGES = ("png", "jpg", "webp", "gif", "bmp", "tiff", "ppm", "jp2")
-CONFIG = "max_steps: 10\nadapter:\n  name: dept\n  r: 4\noptim:\n  lr: {prompt: 0.3, low_rank: 5.0e-4}\n"
+CONFIG = "max_steps: 10\nadapter:\n  name: dept\n  args: {r: 4}\noptim:\n  lr: {prompt: 0.3, low_rank: 5.0e-4}\n"
 KINDS = (
     "adapter card", "adapter config", "adapter weights", "released config", "released weights, pickled",
     "store manifest", "store shard", "questions", "annotations", "karpathy",
     "karpathy captions", "captions", "captions, gzip", "aokvqa", "csv rows", "json rows", "parquet rows", "cola rows",
-    "boolq rows", "config", "run config", "sweep", "table row", *(f"image, {ending}" for ending in IMAGES),
+    "boolq rows", "config", "run config", "plan", "table row", *(f"image, {ending}" for ending in IMAGES),
     "scored results", "scored asked", "scored answered", "checkpoint progress.json",
     "checkpoint adapter_model.safetensors", "checkpoint optimizer.pt", "checkpoint rng_0.pt",
 )  # fmt: skip
@@ -156,18 +153,19 @@ def text(folder: Path) -> dict[str, Target]:
 
 
 def yaml_files(folder: Path) -> dict[str, Target]:
-    """Settings of a run, as flags' files and as a run folder has them, of a sweep, and of a table's row."""
+    """Settings of a run, as flags' files and as a run folder has them, of a plan, and of a table's row."""
     configs = folder / "configs"
     row = configs / "paper" / "dept" / "table1_pt.yaml"
     row.parent.mkdir(parents=True)
     (configs / "small.yaml").write_text("max_steps: 30\n")
     row.write_text(
-        "{paper: dept, table: 1, method: pt, protocol: as_published, base: [small.yaml], experiment: {max_steps: 20},\n"
+        "{paper: dept, table: 1, method: pt, protocol: as_published, base: [../../small.yaml],\n"
+        "experiment: {max_steps: 20},\n"
         "cells: [{task: cola, published: {accuracy: 63.8}, items: 522, settings: {max_steps: 40}}],\n"
         "means: [{name: all, tasks: [cola], published: 63.8}]}\n"
     )
-    sweep, run, config = (configs / f"{name}.yaml" for name in ("sweep", "run", "config"))
-    sweep.write_text("grid:\n  adapter.args.r: [2, 4]\ncells:\n  - {max_steps: 10}\nseeds: [1, 2]\n")
+    plan, run, config = (configs / f"{name}.yaml" for name in ("plan", "run", "config"))
+    plan.write_text("grid:\n  adapter.args.r: [2, 4]\ncells:\n  - {settings: {max_steps: 10}}\nseeds: [1, 2]\n")
     run.write_text(yaml.safe_dump(json.loads(json.dumps(Experiment(output_dir="runs/x").to_dict()))))
     config.write_text(CONFIG)
     return {
@@ -175,8 +173,8 @@ def yaml_files(folder: Path) -> dict[str, Target]:
             config, lambda: parse_experiment(["--config", str(config)], description="", defaults=[]), (SystemExit,)
         ),
         "run config": Target(run, lambda: load_experiment(run), (BadConfig,)),
-        "sweep": Target(sweep, lambda: read_sweep(sweep), (BadSweep,)),
-        "table row": Target(row, lambda: load_row(row, configs), (BadTableFile,)),
+        "plan": Target(plan, lambda: load_plan(plan), (BadPlan,)),
+        "table row": Target(row, lambda: load_plan(row), (BadPlan,)),
     }
 
 

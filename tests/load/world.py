@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 from dept_vl.vision import FeatureStore, FrozenClip, store
-from dept_vl.vision.shards import ShardFile
+from dept_vl.vision.features import ShardFile
 
 SHARE = {"train": 0.92, "val": 0.04, "test": 0.04}  # of the images, as in Karpathy's split
 _NOUNS = (

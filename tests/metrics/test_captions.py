@@ -177,7 +177,7 @@ def test_the_flat_dict_holds_scores_and_what_qualifies_them(no_java):
             {1: ["a"]},
             ("CIDErD",),
             UnknownName,
-            "unknown caption metric 'CIDErD': .* Did you mean 'CIDEr'",
+            "caption metrics: .*given 'CIDErD'. Did you mean 'CIDEr'",
         ),
     ],
 )

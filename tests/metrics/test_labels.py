@@ -112,7 +112,9 @@ def test_metrics_come_in_the_order_asked_for():
 
 
 def test_what_a_metric_cannot_score_is_refused():
-    with pytest.raises(UnknownName, match=r"unknown metric 'mathews_correlation'.*Did you mean 'matthews_correlation'"):
+    with pytest.raises(
+        UnknownName, match=r"metrics: .*given 'mathews_correlation'. Did you mean 'matthews_correlation'"
+    ):
         label_scores("accuracy", "mathews_correlation")
     for metric in ("f1", "matthews_correlation"):
         with pytest.raises(ValueError, match=rf"{metric}: wanted two classes, given 3 \(0, 1, 2\)"):

@@ -153,7 +153,7 @@ def test_missing_and_unknown_ids_are_counted_and_named():
 
 
 def test_an_unknown_protocol_is_refused_with_a_suggestion():
-    with pytest.raises(UnknownName, match="'official-2020': wanted one of official-2021, .* Did you mean 'official-20"):
+    with pytest.raises(UnknownName, match="wanted one of official-2021, .*'official-2020'. Did you mean 'official-20"):
         vqa_accuracy("yes", ["yes"] * 10, "official-2020")
 
 

@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from dept_vl.embedded.shapes import sample_scene
 from dept_vl.embedded.shapes.language import annotators, captions, word_answer
 from dept_vl.embedded.shapes.questions import KINDS, ask
 from dept_vl.embedded.shapes.render import render
+from dept_vl.embedded.shapes.world import sample_scene
 from dept_vl.metrics.vqa import vqa_accuracy
 from dept_vl.run.charts import draw
 from dept_vl.run.report import UnfinishedRun, choose, duration, thumbnail, write_report

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dept_vl.config import BadConfig
-from dept_vl.data import EmptySplit
+from dept_vl.data.sources import EmptySplit
 from dept_vl.embedded.shapes import write_shapes
 from dept_vl.run import Parts, training_batches
 from dept_vl.run.execute import OccupiedFolder, prepare_folder, run
@@ -62,7 +62,7 @@ BROKEN = {
         ValueError,
         "num_virtual_tokens.*given -3",
     ),
-    "a lacking size": ({"adapter": {"args": {"r": 2}}}, ValueError, "given no num_virtual_tokens, max_length"),
+    "a lacking size": ({"adapter": {"args": {"r": 2}}}, ValueError, "given no num_virtual_tokens"),
     "another adapter": ({"adapter": {"name": "dep"}}, ValueError, "unknown adapter 'dep'.*Did you mean 'dept'"),
     "another task": ({"task": {"name": "vqe"}}, ValueError, "unknown task 'vqe'.*Did you mean 'vqa'"),
     "a template": ({"task": {"template": "vqa"}}, ValueError, "wanted the field {question} and no other"),

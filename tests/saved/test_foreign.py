@@ -75,7 +75,7 @@ def test_half_precision_weights_become_fp32_exactly(write):
 
 def test_rows_that_do_not_fit_the_config(write):
     folder = write(PEFT, {"prompt_embeddings": torch.randn(5, 8)})
-    with pytest.raises(BadAdapterFolder, match=r"prompt_embeddings \[5, 8\] where the config says \[3, 8\]"):
+    with pytest.raises(BadAdapterFolder, match=r"prompt_embeddings: wanted \[3, 8\], given \[5, 8\]"):
         load_adapter(folder)
 
 

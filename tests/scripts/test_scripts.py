@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.py"))
 WANTED = {
     "train_vqa", "train_caption", "train_text", "evaluate", "extract_features", "predict", "prepare_data",
-    "pretrain_tiny", "sweep", "compare_runs", "reproduce", "analyse",
+    "pretrain_tiny", "plan", "reproduce", "analyse",
 }  # fmt: skip
 IMPLIED = {("evaluate.py", "--adapter"): ["adapter"]}  # a first flag that stands for a sub-command
 PATIENCE = 60  # seconds on a busy machine

@@ -121,7 +121,7 @@ def test_yelps_official_file_counts_its_classes_from_1_and_the_hub_from_0():
     [negative] = YELP.source.unfold({"class": "1", "text": "Bad."})
     assert YELP.read(negative).targets == ("0",)
     assert list(YELP.source.unfold(ROWS["yelp_polarity"])) == [ROWS["yelp_polarity"]]
-    with pytest.raises(BadRow, match="yelp_polarity: label outside the set: wanted 1 or 2, given '0'"):
+    with pytest.raises(BadRow, match="label outside the set: wanted 1 or 2, given '0'"):
         list(YELP.source.unfold({"class": "0", "text": "Bad."}))
 
 

@@ -11,11 +11,11 @@ from dept_vl.embedded.shapes.questions import Description, Question
 from dept_vl.embedded.shapes.text import TEXT_SIZES, write_text_shapes
 from dept_vl.embedded.shapes.text_rows import tell
 from dept_vl.embedded.shapes.world import Scene, Thing
+from dept_vl.registry import UnknownName
 from dept_vl.tasks.glue import GLUE
 from dept_vl.tasks.shapes_text import SHAPES_TEXT
 from dept_vl.tasks.squad import SQUAD
 from dept_vl.tasks.superglue import SUPERGLUE
-from dept_vl.tasks.text_task import UnknownProtocol
 
 SIZES = {"train": 80, "val": 16, "test": 24}
 SHAPES = {task.name: task for task in SHAPES_TEXT}
@@ -140,5 +140,5 @@ def test_the_official_folders_are_not_taken_for_a_shapes_set(tmp_path):
 def test_the_only_protocol_is_the_sets_own_splits():
     for task in SHAPES_TEXT:
         assert task.under("own_splits") == task
-        with pytest.raises(UnknownProtocol, match="wanted a protocol of own_splits, given 'as_published'"):
+        with pytest.raises(UnknownName, match="protocol: wanted one of own_splits, given 'as_published'"):
             task.under("as_published")

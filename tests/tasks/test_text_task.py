@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
+from dept_vl.registry import UnknownName
 from dept_vl.tasks.example import Example, template_fields
 from dept_vl.tasks.glue import GLUE
 from dept_vl.tasks.superglue import SUPERGLUE
-from dept_vl.tasks.text_task import BadRow, TextTask, UnknownProtocol, class_index, render
+from dept_vl.tasks.text_task import BadRow, TextTask, class_index, render
 from tests.tasks.text_rows import ROWS
 
 TASKS = {task.name: task for task in (*GLUE, *SUPERGLUE)}
@@ -58,7 +59,7 @@ def test_there_and_back_again_is_the_task_itself(name, protocol):
 
 @every_task
 def test_an_unknown_protocol_is_refused(name):
-    with pytest.raises(UnknownProtocol, match=rf"{name}: wanted a protocol of as_published, official_dev.*given 'dev'"):
+    with pytest.raises(UnknownName, match=rf"{name}: protocol: wanted one of as_published, official_dev.*given 'dev'"):
         TASKS[name].under("dev")
 
 
@@ -250,12 +251,10 @@ def test_every_split_that_a_protocol_reads_has_files_and_a_size(name):
 
 
 def test_a_class_is_found_by_number_name_or_truth_value():
-    assert [class_index(("no", "yes"), given, "") for given in (0, "1", "yes", True, "False")] == [0, 1, 1, 1, 0]
-    assert class_index(("False", "True"), False, "") == 0
-    with pytest.raises(
-        BadRow, match=r"here: label outside the set: wanted one of 0 \(a\), 1 \(b\), 2 \(c\), given True"
-    ):
-        class_index(("a", "b", "c"), True, "here")
+    assert [class_index(("no", "yes"), given) for given in (0, "1", "yes", True, "False")] == [0, 1, 1, 1, 0]
+    assert class_index(("False", "True"), False) == 0
+    with pytest.raises(BadRow, match=r"label outside the set: wanted one of 0 \(a\), 1 \(b\), 2 \(c\), given True"):
+        class_index(("a", "b", "c"), True)
 
 
 def test_a_template_without_its_context_is_refused():

@@ -20,10 +20,19 @@ def answers(byte_t5):
     """Answers to `number` toy questions by one random network."""
     network = randomise(build_network(byte_t5))
 
-    def answers(number=9, *, examples=None, blind=False, **decoding):
+    def answers(number=9, *, examples=None, blind=False, batch_size=4, **decoding):
         tokenizer, encoded = encode(byte_t5, examples or toy_examples(number))
         decoding = Decoding(**{"max_new_tokens": 4, **decoding})
-        return predict(Accelerator(cpu=True), network, tokenizer, encoded, ToyFeatures(), decoding, blind=blind)
+        return predict(
+            Accelerator(cpu=True),
+            network,
+            tokenizer,
+            encoded,
+            ToyFeatures(),
+            decoding,
+            batch_size=batch_size,
+            blind=blind,
+        )
 
     return answers
 

@@ -8,7 +8,7 @@ import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dept_vl import AdaptedModel
-from dept_vl.backbones import Part, load_backbone, whole
+from dept_vl.backbones import Submodel, load_backbone, whole
 from dept_vl.config import BadConfig, ProgressiveConfig
 from dept_vl.model import Batch, Network
 from dept_vl.run.execute import run
@@ -17,7 +17,7 @@ from dept_vl.run.saved import score_adapter
 from dept_vl.train.progressive import Progressive, as_they_stand, at_random, by_activation, plan_stages
 from tests.tiny_runs import build_network, text_experiment, tiny_experiment, trained_bytes, write_byte_t5, write_cola
 
-LARGE = Part(tuple(range(24)), tuple(range(24)), 2816, 2816)
+LARGE = Submodel(tuple(range(24)), tuple(range(24)), 2816, 2816)
 PRESET = {"shares": (0.2, 0.2, 0.2, 0.4), "fractions": (0.25, 0.5, 0.75, 1.0)}
 pytestmark = pytest.mark.usefixtures("afresh")
 
@@ -61,7 +61,7 @@ def test_each_kind_reduces_what_it_names_and_only_the_named_stacks():
 
 
 def test_the_first_and_the_last_layer_stay_and_a_stage_without_steps_is_left_out():
-    small = Part((0, 1, 2, 3), (0, 1, 2, 3), 8, 8)
+    small = Submodel((0, 1, 2, 3), (0, 1, 2, 3), 8, 8)
     assert [stage.part.encoder_layers for stage in stages_of(small, "depth")] == [
         (0, 3),
         (0, 3),

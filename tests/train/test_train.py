@@ -1,12 +1,13 @@
 """The training loop on a toy task: what it learns, writes, keeps and refuses."""
 
+import itertools
 import warnings
 
 import pytest
 import torch
 
 from dept_vl.data.batches import TrainingBatches
-from dept_vl.train import LearningWarning, NonFiniteLoss, flat
+from dept_vl.train import LearningWarning, NonFiniteLoss, flat, loop
 from dept_vl.train.resumable import load_checkpoint
 from tests.tiny_runs import (
     RATES,
@@ -208,3 +209,38 @@ def test_backward_runs_outside_autocast(monkeypatch, fit, network):
 def test_a_score_that_is_no_number_stops_the_run(fit, network):
     with pytest.raises(NonFiniteLoss, match="step 1: wanted a finite .*, given nan"):
         fit(network, "run", steps=2, eval_steps=1, evaluate=scripted(float("nan"), 0.5))
+
+
+@pytest.fixture
+def half_second_steps(monkeypatch):
+    """Each step takes half a second by the loop's clock, whose calls are counted."""
+    clock = itertools.count()
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock) / 2)
+
+
+@pytest.mark.usefixtures("half_second_steps")
+def test_a_run_ends_at_its_seconds_with_rates_that_follow_their_share(fit, tmp_path, network):
+    trained = fit(network, steps=1000, max_seconds=3.0, eval_steps=4, evaluate=scripted(0.1, 0.2), logging_steps=1)
+    assert (trained.steps, trained.train_seconds) == (6, 3.0)
+    assert [each["step"] for each in trained.evaluations] == [4, 6], "the end is scored, as at max_steps"
+    assert steps_kept(tmp_path / "run")[-1] == "step_6"
+    rates = [line["lr"]["prompt"] for line in read_log(tmp_path / "run") if "lr" in line]
+    wanted = [RATES["prompt"] * (1 - step / 6) / 0.9 for step in range(1, 6)]  # behind a warm-up of a tenth
+    assert rates[1:] == pytest.approx(wanted, rel=0.01)
+
+
+@pytest.mark.usefixtures("half_second_steps")
+def test_a_run_that_its_steps_end_before_its_seconds_is_as_without_them(byte_t5, fit):
+    plain, timed = build_network(byte_t5), build_network(byte_t5)
+    fit(plain, "plain", steps=5)
+    assert fit(timed, "timed", steps=5, max_seconds=100.0).steps == 5
+    assert trained_bytes(timed) == trained_bytes(plain)
+
+
+@pytest.mark.usefixtures("half_second_steps")
+def test_a_timed_run_resumes_with_the_seconds_that_it_has_left(byte_t5, fit, tmp_path):
+    whole, resumed = build_network(byte_t5), build_network(byte_t5)
+    fit(whole, "whole", steps=1000, max_seconds=3.0, save_steps=2, save_total_limit=9)
+    checkpoint = tmp_path / "whole" / "checkpoints" / "step_4"
+    assert fit(resumed, "resumed", steps=1000, max_seconds=3.0, resume_from=checkpoint).steps == 6
+    assert trained_bytes(resumed) == trained_bytes(whole)

@@ -72,7 +72,6 @@ def train_clip(
     tokenizer: PreTrainedTokenizerBase,
     recipe: ClipRecipe,
     log: Callable[[str], None],
-    save: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Trains in place; returns recall@1 of 400 held-out pictures and the linear probes of the grid (`score_clip`)."""
     rng = random.Random(f"clip {recipe.seed}")
@@ -107,7 +106,6 @@ def train_clip(
                     record | {"loss": round(float(torch.stack(losses).mean()), 3)} | score_clip(model, tokenizer)
                 )
             )
-            save()
             losses = []
     return score_clip(model, tokenizer)
 
@@ -167,14 +165,12 @@ def to_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Tensor:
     ).input_ids
 
 
-def save_clip(
-    model: open_clip.CLIP, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype = torch.float16
-) -> None:
-    """Saves in open_clip's `local-dir:` layout, tokenizer beside it."""
+def save_clip(model: open_clip.CLIP, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Saves in open_clip's `local-dir:` layout, fp16, tokenizer beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps(clip_config(len(tokenizer)), indent=2) + "\n")
     weights = {
-        name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        name: tensor.to(torch.float16 if tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in model.state_dict().items()
     }
     save_file(weights, folder / _WEIGHTS)

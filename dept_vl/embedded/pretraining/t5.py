@@ -80,7 +80,6 @@ def train_t5(
     tokenizer: PreTrainedTokenizerBase,
     recipe: T5Recipe,
     log: Callable[[str], None],
-    save: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Trains in place; returns the share of right answers per question kind on held-out scenes."""
     torch.manual_seed(recipe.seed)
@@ -103,7 +102,6 @@ def train_t5(
             losses = {share: [] for share in _SHARES}
             record = {"step": step, "seconds": round(time.monotonic() - started), "loss": means}
             log(json.dumps(record | {"right": score_t5(model, tokenizer, questions=32)}))
-            save()
     return score_t5(model, tokenizer, questions=200)
 
 
@@ -217,13 +215,13 @@ def _pad(rows: list[list[int]]) -> Tensor:
     return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
 
 
-def save_t5(model: T5ForConditionalGeneration, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Saves in transformers' layout in a half-width type; the dropout of the stored config is T5's 0.1."""
+def save_t5(model: T5ForConditionalGeneration, folder: Path) -> None:
+    """Saves in transformers' layout in fp16; the dropout of the stored config is T5's 0.1."""
     config = copy.deepcopy(model.config)  # saving writes the stored type into it
     config.dropout_rate = 0.1
     stored = T5ForConditionalGeneration(config)
     stored.load_state_dict(model.state_dict())
-    stored.to(dtype).save_pretrained(folder)
+    stored.to(torch.float16).save_pretrained(folder)
 
 
 def load_t5(folder: Path) -> T5ForConditionalGeneration:

@@ -20,7 +20,7 @@ _SHAPES_LINES = 20_000
 _WORD_WEIGHT = 20  # how often each word of words.txt counts: enough for a piece or two a word, after all of Shapes'
 
 
-def train_tokenizer(folder: Path, *, seed: int, max_length: int = 512) -> PreTrainedTokenizerFast:
+def train_tokenizer(folder: Path, *, seed: int) -> PreTrainedTokenizerFast:
     """Trains the tokenizer on generated text and a list of common words; saves it in `folder`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
@@ -42,7 +42,7 @@ def train_tokenizer(folder: Path, *, seed: int, max_length: int = 512) -> PreTra
         ]
     )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, unk_token=UNKNOWN, model_max_length=max_length
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, unk_token=UNKNOWN, model_max_length=512
     )
     fast.save_pretrained(folder)
     return fast

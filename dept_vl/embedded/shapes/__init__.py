@@ -4,8 +4,7 @@
 `files` the data set on disk. Nothing here imports torch.
 """
 
-from dept_vl.embedded.shapes.files import SHAPES_VERSION, write_shapes
+from dept_vl.embedded.shapes.files import write_shapes
 from dept_vl.embedded.shapes.text import write_text_shapes
-from dept_vl.embedded.shapes.world import Scene, Thing, held_out, sample_scene
 
-__all__ = ["SHAPES_VERSION", "Scene", "Thing", "held_out", "sample_scene", "write_shapes", "write_text_shapes"]
+__all__ = ["write_shapes", "write_text_shapes"]

@@ -13,7 +13,6 @@ from dept_vl.embedded.shapes.world import COLORS, SHAPES, SIZES, Scene, Thing
 KINDS = ("color", "shape", "size", "where", "exist", "count", "spatial", "ground")
 RELATIONS = ("left of", "right of", "above", "below")
 _OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-MOST_COUNTED = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,10 +24,7 @@ from dept_vl.embedded.shapes.world import Scene, sample_scene
 
 TEXT_VERSION = 1
 TEXT_SIZES = {"train": 4000, "val": 400, "test": 800}  # rows of each set
-FEWEST_THINGS, MOST_THINGS = (
-    2,
-    3,
-)  # only 108 scenes of one thing are held out: val would use them up and test go without
+FEWEST_THINGS, MOST_THINGS = 2, 3  # of one thing only 108 scenes are held out: val would use them up
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,6 @@ class Thing:
     def place(self) -> str:
         return f"{ROWS[self.row]} {COLUMNS[self.column]}"
 
-    def looks(self) -> tuple[int, str, str, str]:
-        """What is said about the thing: all but its offset."""
-        return (self.cell, self.size, self.color, self.shape)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scene:
@@ -60,10 +56,7 @@ class Scene:
 
     def key(self) -> str:
         """What the scene shows, offsets aside: two scenes with one key have the same description."""
-        return self.ground + "".join(f"|{c}{size}{color}{shape}" for c, size, color, shape in self.looks())
-
-    def looks(self) -> tuple[tuple[int, str, str, str], ...]:
-        return tuple(thing.looks() for thing in self.things)
+        return self.ground + "".join(f"|{each.cell}{each.size}{each.color}{each.shape}" for each in self.things)
 
 
 def held_out(scene: Scene) -> bool:

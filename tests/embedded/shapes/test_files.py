@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dept_vl.data import load_caption, load_vqa
-from dept_vl.embedded.shapes import files, held_out, write_shapes
+from dept_vl.data.sources import load_caption, load_vqa
+from dept_vl.embedded.shapes import files, write_shapes
 from dept_vl.embedded.shapes.language import WORDINGS
 from dept_vl.embedded.shapes.questions import KINDS
 from dept_vl.embedded.shapes.render import render_array
+from dept_vl.embedded.shapes.world import held_out
 from dept_vl.tasks import CaptionTask, VqaTask
 from tests.scene_reading import pattern, truth
 

@@ -1,0 +1,144 @@
+"""The command that does a plan: a file, or a grid of settings over seeds; it goes on where it was stopped.
+
+    plan.py configs/plans/equal_time.yaml --jobs 2
+    plan.py --task shapes-rte --seeds 1 2 3 --grid optim.lr.prompt=1.0,2.0
+    plan.py configs/plans/dept.yaml --config configs/paper/vqa_dept.yaml --task.root data/vqa2
+    plan.py --compare runs/dept_seed1 runs/dept_seed2 --against runs/pt_seed1 runs/pt_seed2
+
+Started several times, on several devices, the commands share the runs. Exit status: 1 where runs failed.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dept_vl.config import config_files, given_settings, parse_experiment
+from dept_vl.plans.compare_runs import compare_runs
+from dept_vl.plans.execute import How, do, tell_claims, write_table
+from dept_vl.plans.load import Changes, complete, load_plan
+from dept_vl.plans.pool import Say
+from dept_vl.plans.published import check_given
+from dept_vl.plans.runs import make_schedule
+from dept_vl.plans.schema import BEST, PlanFile
+from dept_vl.plans.settings import BadPlan, Settings, read, read_all
+from dept_vl.plans.summary import check_pick
+from dept_vl.plans.table import read_table
+from dept_vl.run import check
+from dept_vl.tasks import TASKS, TextTask
+from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
+
+ROOT, FAST_ROOT = Path("runs/plans"), Path("runs/plans_fast")
+
+
+def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int:
+    """Do a plan; the exit status. `how`: as `How` takes it. Raises: BadPlan, StaleRun, and what a check refuses."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    file = Path(argv.pop(0)) if argv and not argv[0].startswith("-") else None
+    args, flags = parser().parse_known_args(argv)
+    if {"-h", "--help"} & set(flags):
+        parser().print_help()
+        parse_experiment(
+            ["--help"], description="The experiment of a cell.", defaults=config_files("backbones/tiny.yaml")
+        )
+    if args.compare or args.against:
+        if flags or file:
+            raise BadPlan(f"--compare: wanted run folders alone, given {' '.join([*flags, str(file or '')])}")
+        compared = compare_runs(
+            args.compare, args.against, metric=args.metric, resamples=args.resamples, seed=args.resample_seed
+        )
+        say(compared.as_text())
+        return 0
+    root = args.output_dir or (FAST_ROOT if args.fast else ROOT)
+    plan = load(file, args, flags)
+    check_pick(plan)
+    check_given(plan)
+    schedule = make_schedule([plan], root)
+    for run in schedule.runs.values():
+        if run.after is None:
+            check(run.config)
+    if args.dry_run:
+        say("\n".join(f"{each.cell}, {each.task}, seed {each.seed}, draw {each.draw}: {each.run}"
+                      for each in schedule.places[plan.name]))  # fmt: skip
+        say(f"{len(schedule.runs)} runs")
+        return 0
+    failed = do([plan], schedule, How(root, say, args.jobs, args.again, args.fast, **how))
+    table = read_table(plan, schedule, root)
+    say("\n" + write_table(table, root / plan.name, failed))
+    tell_claims(table, root / plan.name, say)
+    say(f"{root / plan.name}/table.md and table.csv")
+    return 1 if failed else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        description="Does a plan: a file of cells, or a grid of settings over seeds; goes on where it was stopped.",
+        usage="%(prog)s [FILE] [--grid KEY=VALUE,VALUE ...] [--seeds N ...] [--config FILE ...] [--key value ...]",
+        epilog="FILE is a plan, such as those of configs/plans. "
+        "All other flags are the experiment's, for every cell, as follows.",
+        allow_abbrev=False,
+        add_help=False,
+    )
+    made.add_argument("--grid", action="append", default=[], metavar="KEY=VALUE,VALUE", help="one axis; repeatable")
+    made.add_argument("--seeds", type=int, nargs="+", default=(), help="instead of the file's, or the config's one")
+    made.add_argument("--draws", type=int, nargs="+", default=(), help="few-shot draws (default: 0 1 2)")
+    made.add_argument("--jobs", type=int, default=1, help="runs at once")
+    made.add_argument("--fast", action="store_true", help="tiny runs of one seed that show that all works")
+    made.add_argument("--dry-run", action="store_true", help="only check every cell and list the runs")
+    made.add_argument("--again", action="store_true", help="try runs once more that failed")
+    made.add_argument("--output_dir", type=Path, help=f"folder of the runs and tables (default: {ROOT})")
+    pair = made.add_argument_group("two lists of run folders on the same test items, paired in their order")
+    pair.add_argument("--compare", nargs="+", type=Path, default=(), help="run folders of one config, one per seed")
+    pair.add_argument("--against", nargs="+", type=Path, default=(), help="as many run folders of the other")
+    pair.add_argument("--metric", help="name in metrics.test of results.json (default: the task's headline)")
+    pair.add_argument("--resamples", type=int, default=1000, help="of the bootstrap and of the permutation test")
+    pair.add_argument("--resample_seed", type=int, default=0, help="of the resampling")
+    return made
+
+
+def load(file: Path | None, args: argparse.Namespace, flags: Sequence[str]) -> PlanFile:
+    """The plan that a command names, or makes of its grid. Raises: BadPlan."""
+    files, given = given_settings(flags)
+    content = read(file) if file is not None else {}
+    settings = read_all(files) if files or content.get("base") else defaults(given, content.get("tasks"))
+    grid = dict(map(parse_axis, args.grid))
+    changes = Changes(settings, given, grid, args.seeds, args.draws, args.fast)
+    if file is not None:
+        return load_plan(file, changes)
+    told = hashlib.sha256(json.dumps(dataclasses.asdict(changes), sort_keys=True).encode()).hexdigest()[:6]
+    name = "_".join(["grid", *(key.rpartition(".")[2] for key in grid), told])
+    return complete(PlanFile(Path(name), pick=BEST), changes)
+
+
+def defaults(given: Settings, tasks: Any = None) -> Settings:
+    """With what the script of the task's kind trains; a plan of its own tasks takes no task from it."""
+    name = tasks[0] if isinstance(tasks, list) and tasks else given.get("task", {}).get("name", "vqa").partition(",")[0]
+    kind = "text" if name in TASKS and isinstance(TASKS[name], TextTask) else "caption" if name == "caption" else "vqa"
+    adapter = "dept_vqa" if kind == "vqa" else "dept"
+    found = read_all(config_files("backbones/tiny.yaml", f"tasks/{kind}_shapes.yaml", f"adapters/{adapter}.yaml"))
+    if tasks:
+        del found["task"]["name"]
+    return found
+
+
+def parse_axis(words: str) -> tuple[str, list[Any]]:
+    """ "optim.lr.prompt=0.3,4e-1" to its key and values, as YAML reads them between brackets, 4e-1 a number too."""
+    key, equals, text = words.partition("=")
+    try:
+        values = parse_yaml(f"[{text}]")
+    except NotYaml:
+        values = None
+    if not equals or not values:
+        raise BadPlan(f"--grid: wanted key=value,value,..., given {words!r}")
+    return key, [_number(each) for each in values]
+
+
+def _number(value: Any) -> Any:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

@@ -1,0 +1,112 @@
+"""Time and memory of cells side by side: one process, the same rows, turn by turn, so that load hits all alike.
+
+Memory is what one training step keeps for its backward pass, weights left out: counted from the tensors that autograd
+saves, so it is the same on every machine. A process's resident size, most of it Python and torch, would hide it.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from dept_vl.config import Experiment
+from dept_vl.model import Batch, Network
+from dept_vl.plans.runs import key, make_run
+from dept_vl.plans.schema import PlanFile
+from dept_vl.run import Parts, build, resolve, start, training_batches
+from dept_vl.run.measure import kept_bytes
+from dept_vl.run.stages import start_stages
+from dept_vl.untrusted.folder_lock import only_run
+from dept_vl.untrusted.whole_files import write_files_whole
+
+Costs = dict[str, dict[str, list[float]]]  # by cell: train_ms, eval_ms (by round), memory_mb
+
+
+def cost_configs(plan: PlanFile, root: Path) -> dict[str, Experiment]:
+    """An experiment of each cell whose costs are measured."""
+    cells = [plan.cell(name) for name in plan.costed()]
+    return {
+        cell.name: make_run(plan, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, root).config
+        for cell in cells
+    }
+
+
+def costs_path(plan: PlanFile, root: Path) -> Path:
+    """Named by the cells' settings: others are measured anew."""
+    names = "".join(key(config) for config in cost_configs(plan, root).values())
+    return root / "costs" / f"{plan.name}_{hashlib.sha256(names.encode()).hexdigest()[:10]}.json"
+
+
+def measure_costs(configs: Mapping[str, Experiment], path: Path, *, rounds: int, rows: int) -> None:
+    """Write {cell: {"train_ms": [...], "eval_ms": [...], "memory_mb": [...]}} to `path`, unless it is there.
+
+    train_ms: of one step's forward and backward pass in each round. eval_ms: of answering a validation row, timed over
+    `rows` of them. memory_mb: in millions of bytes, one number.
+
+    Raises: FolderInUse while another process measures them.
+    """
+    with only_run(path):
+        if not path.exists():
+            costs = _measure(configs, rounds, rows)
+            write_files_whole(path.parent, {path.name: (json.dumps(costs) + "\n").encode()})
+
+
+def _measure(configs: Mapping[str, Experiment], rounds: int, rows: int) -> Costs:
+    accelerator = start(resolve(next(iter(configs.values()))))
+    splits = {"train": ("train", None), "eval": ("val", rows)}
+    parts = {name: build(resolve(config), accelerator, splits) for name, config in configs.items()}
+    batches = {name: training_batches(each) for name, each in parts.items()}
+    costs: Costs = {
+        name: {"train_ms": [], "eval_ms": [], "memory_mb": [saved_bytes(each.network, batches[name][0]) / 1e6]}
+        for name, each in parts.items()
+    }
+    order = list(parts)
+    for number in range(rounds + 1):  # the first one warms up
+        for name in order[number % len(order) :] + order[: number % len(order)]:
+            step, answer = _seconds(parts[name], batches[name][number])
+            if number:
+                costs[name]["train_ms"].append(1000 * step)
+                costs[name]["eval_ms"].append(1000 * answer / rows)
+    return costs
+
+
+def read_costs(path: Path) -> Costs | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def saved_bytes(network: Network, batch: Batch) -> int:
+    """What the forward pass of a training step keeps for the backward pass, weights left out."""
+    network.train()
+    return kept_bytes(lambda: network(batch).mean(), network.parameters())
+
+
+def _seconds(parts: Parts, batch: Batch) -> tuple[float, float]:
+    """Of a step and of answering the validation rows. With stages: of the mean step of a run, scoring included."""
+    parts.network.train()
+    with start_stages(parts.config, parts) as stages:
+        if stages is None:
+            step = _step_seconds(parts, batch)
+        else:
+            began = time.perf_counter()
+            stages.enter(1)
+            step, steps = (time.perf_counter() - began) / parts.config.max_steps, parts.config.max_steps
+            starts = [stage.from_step for stage in stages.stages]
+            for start, end in zip(starts, [*starts[1:], steps + 1], strict=True):
+                stages.enter(start)
+                step += (end - start) / steps * _step_seconds(parts, batch)
+    parts.network.eval()
+    began = time.perf_counter()
+    parts.predict("eval")
+    return step, time.perf_counter() - began
+
+
+def _step_seconds(parts: Parts, batch: Batch) -> float:
+    """Forward and backward pass, the best of three."""
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        parts.network(batch).mean().backward()
+        seconds.append(time.perf_counter() - began)
+        parts.network.zero_grad(set_to_none=True)
+    return min(seconds)

@@ -1,0 +1,78 @@
+"""Do plans from start to end: run, measure, and write each plan's table, figures and verdicts."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from dept_vl.plans.claims import judge
+from dept_vl.plans.costs import cost_configs, costs_path, measure_costs
+from dept_vl.plans.figures import write_figures
+from dept_vl.plans.pool import PAUSE, Say, Work, processes, run_all, work
+from dept_vl.plans.runs import Schedule
+from dept_vl.plans.schema import PlanFile
+from dept_vl.plans.settings import BadPlan
+from dept_vl.plans.summary import as_markdown
+from dept_vl.plans.table import Table
+from dept_vl.untrusted.folder_lock import FolderInUse
+from dept_vl.untrusted.whole_files import write_files_whole
+
+_ROUNDS, _ROWS = 15, 128  # of the timing of costs
+_FAST_ROUNDS, _FAST_ROWS = 3, 16
+
+
+@dataclass(frozen=True)
+class How:
+    """root: of all runs. jobs: runs at once. again: try failed runs once more. work, pool: for tests."""
+
+    root: Path
+    say: Say
+    jobs: int = 1
+    again: bool = False
+    fast: bool = False
+    work: Work = work
+    pool: Callable[[int], Executor] = processes
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise BadPlan(f"--jobs: wanted at least 1, given {self.jobs}")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise BadPlan("wanted one process a run, given accelerate launch with several: start this several times")
+
+
+def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str]:
+    """Run and measure what is left of the plans; the reasons of runs that failed, by name."""
+    runs = schedule.of(*plans)
+    failed = run_all(runs, jobs=how.jobs, say=how.say, again=how.again, work=how.work, pool=how.pool)
+    rounds, rows = (_FAST_ROUNDS, _FAST_ROWS) if how.fast else (_ROUNDS, _ROWS)
+    for plan in (each for each in plans if each.costed()):
+        path = costs_path(plan, how.root)
+        if not path.exists():
+            how.say(f"time and memory of {plan.name}, with nothing beside it")
+            configs = cost_configs(plan, how.root)
+            with how.pool(1) as executor:
+                while True:
+                    try:
+                        executor.submit(measure_costs, configs, path, rounds=rounds, rows=rows).result()
+                        break
+                    except FolderInUse:  # another command measures them
+                        time.sleep(PAUSE)
+    return failed
+
+
+def write_table(table: Table, folder: Path, failed: Mapping[str, str]) -> str:
+    """table.md and table.csv into `folder`; returns the former."""
+    text = as_markdown(table, failed)
+    write_files_whole(folder, {"table.md": text.encode(), "table.csv": table.as_csv().encode()})
+    return text
+
+
+def tell_claims(table: Table, figures: Path, say: Say) -> None:
+    """Draw the figures and say each claim with its verdict."""
+    for claim in table.plan.claims:
+        judged = judge(table, claim)
+        say(f"  {claim.name}\n    published: {claim.published}\n    ours: {judged.ours}\n    {judged.verdict}")
+    for name in write_figures(table, figures):
+        say(f"  {figures / name}.png and .csv")

@@ -1,0 +1,201 @@
+"""Figures: a PNG at page width and a CSV of the same numbers.
+
+Bars, lines and marks are means, whiskers and bands one standard deviation over seeds, a small dot is one seed.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("figures need matplotlib: pip install matplotlib", name=error.name) from error
+
+from dept_vl.plans.points import ALL, Point, as_csv, points
+from dept_vl.plans.schema import PlanFile, Plot
+from dept_vl.plans.table import Table
+from dept_vl.untrusted.whole_files import write_files_whole
+
+WIDTH, DOTS = 7.0, 150  # inches, dots per inch
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")  # Okabe and Ito's
+MARKERS = "os^DvPX*"
+_STYLE = {
+    "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 9, "xtick.labelsize": 9,
+    "ytick.labelsize": 9, "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True, "axes.spines.top": False,
+    "axes.spines.right": False, "figure.dpi": DOTS, "svg.hashsalt": "dept_vl",
+}  # fmt: skip
+
+
+def file_name(plan: PlanFile, plot: Plot) -> str:
+    """Without its ending."""
+    return f"{plan.name}_{plot.name}" if plot.name else plan.name
+
+
+def write_figures(table: Table, folder: Path) -> list[str]:
+    """Draws every plot that has numbers into `folder`; the names, without ending, in the study's order."""
+    names = []
+    for plot in table.plan.plots:
+        found = points(table, plot)
+        if found:
+            name = file_name(table.plan, plot)
+            files = {f"{name}.png": draw(table, plot, found), f"{name}.csv": as_csv(found).encode()}
+            write_files_whole(folder, files)
+            names.append(name)
+    return names
+
+
+def draw(table: Table, plot: Plot, found: Sequence[Point]) -> bytes:
+    """The PNG of a plot."""
+    with matplotlib.rc_context(_STYLE):
+        panels = list(dict.fromkeys(point.panel for point in found))
+        columns = min(2, len(panels))
+        rows = math.ceil(len(panels) / columns)
+        there = {point.cell for point in found}
+        names = [cell.name for cell in table.plan.cells if cell.name in there]
+        height = _height(plot, len(names))
+        figure = Figure(figsize=(WIDTH, rows * height + 0.75), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, sharey="row" if plot.kind == "bars" else False)
+        for place, axis in enumerate(axes.flat):
+            if place >= len(panels):
+                axis.set_visible(False)
+                continue
+            measure, task = panels[place]
+            here = [point for point in found if point.panel == panels[place]]
+            label = plot.y_labels[plot.y.index(measure)] if measure in plot.y else measure
+            _DRAW[plot.kind](axis, plot, here, label, names)
+            if task != ALL:
+                axis.set_title(task)
+        figure.suptitle(plot.title, fontsize=11)
+        _legend(figure, axes.flat[0])
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=DOTS, metadata={"Software": None})
+        return file.getvalue()
+
+
+def _height(plot: Plot, cells: int) -> float:
+    """Of a row of panels, in inches."""
+    return {"bars": 0.34 * cells + 0.7, "heat": 0.42 * cells + 0.9}.get(plot.kind, 2.7)
+
+
+def _bars(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:
+    for point in found:
+        at = names.index(point.cell)
+        axis.barh(at, point.mean, 0.62, xerr=point.sd or None, color=COLOURS[0], alpha=0.75, capsize=3, zorder=1)
+        axis.plot(point.values, [at] * len(point.values), "o", mfc="white", mec="black", markersize=4, zorder=3)
+    for at, name in enumerate(names):
+        if name not in {point.cell for point in found}:
+            axis.text(0, at, " not run", va="center", color="gray")
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel(label)
+    _from_zero_or_near(axis, found)
+
+
+def _from_zero_or_near(axis: Axes, found: Sequence[Point]) -> None:
+    """Bars start at zero; scores below it keep their side."""
+    least = min(min(point.values) for point in found)
+    most = max(max((*point.values, point.mean + point.sd)) for point in found)
+    axis.set_xlim(min(0.0, 1.08 * least), 1.08 * most if most > 0 else 1.0)
+
+
+def _line(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:
+    placed = [point for point in found if point.x is not None]
+    series = list(dict.fromkeys(point.series for point in placed))
+    for number, name in enumerate(series):
+        line = sorted((point for point in placed if point.series == name), key=lambda point: point.x)
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        xs = [_beside(point.x, number, len(series), placed, bool(plot.log)) for point in line]
+        if len(line) == 1 and len(series) > 1:
+            axis.axhline(line[0].mean, color=colour, linestyle=":", linewidth=1)
+        axis.errorbar(
+            xs, [point.mean for point in line], [point.sd for point in line], color=colour, marker=marker, markersize=5,
+            capsize=3, linewidth=1.5, label=name,
+        )  # fmt: skip
+        if all(len(point.values) <= 5 for point in line):
+            for x, point in zip(xs, line, strict=True):
+                axis.plot([x] * len(point.values), point.values, ".", color=colour, alpha=0.6, markersize=5)
+    if plot.log:
+        axis.set_xscale("log")
+    ticks = sorted({point.x for point in placed})
+    if plot.log or len(ticks) <= 8:
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    if plot.log:
+        axis.minorticks_off()
+    axis.set_xlabel(plot.x_label)
+    axis.set_ylabel(label)
+
+
+def _beside(x: float | int, number: int, series: int, placed: Sequence[Point], log: bool) -> float:
+    """A little left or right of x, so that the whiskers of several lines do not hide each other."""
+    least, most = min(point.x for point in placed), max(point.x for point in placed)
+    step = 0.012 * (number - (series - 1) / 2)
+    return float(x * (most / least) ** step if log and least > 0 else x + (most - least) * step)
+
+
+def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:
+    for point in (each for each in found if each.x is not None):
+        number = names.index(point.cell)
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        axis.errorbar(
+            [point.x], [point.mean], [point.sd], color=colour, marker=marker, markersize=7, capsize=3, linestyle="",
+            label=point.cell,
+        )  # fmt: skip
+        axis.plot([point.x] * len(point.values), point.values, ".", color=colour, alpha=0.6, markersize=4)
+    if plot.log:
+        axis.set_xscale("log")
+        for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+            which(FuncFormatter(_one_two_five))
+    axis.set_xlabel(plot.x_label)
+    axis.set_ylabel(label)
+
+
+def _one_two_five(value: float, _: object) -> str:
+    """1,000, 2,000, 5,000, 10,000 ... and nothing at the ticks between them."""
+    return f"{value:,.0f}" if f"{value:.0e}"[0] in "125" else ""
+
+
+def _curves(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:
+    for number, name in enumerate(names):
+        line = [point for point in found if point.cell == name]
+        xs, means = [point.x for point in line], [point.mean for point in line]
+        colour = COLOURS[number % len(COLOURS)]
+        few = len(line) <= 24
+        axis.plot(
+            xs, means, color=colour, label=name, marker=MARKERS[number % len(MARKERS)] if few else "", markersize=4
+        )
+        low, high = [point.mean - point.sd for point in line], [point.mean + point.sd for point in line]
+        axis.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.set_xlabel(plot.x_label)
+    axis.set_ylabel(label)
+
+
+def _heat(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:
+    size = range(len(names))
+    mean = {(point.cell, point.series): point.mean for point in found}
+    grid = [[mean.get((names[row], names[column]), math.nan) for column in size] for row in size]
+    axis.imshow(grid, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    for row in size:
+        for column in size:
+            value = grid[row][column]
+            if not math.isnan(value):
+                colour = "white" if value < 0.6 else "black"
+                axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
+    axis.set_xticks(size, names, rotation=35, ha="right")
+    axis.set_yticks(size, names)
+    axis.grid(visible=False)
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    if len(once) > 1:
+        figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=min(3, len(once)), frameon=False)
+
+
+_DRAW = {"bars": _bars, "line": _line, "scatter": _scatter, "curves": _curves, "heat": _heat}

@@ -1,0 +1,260 @@
+"""Load a plan: merge its files, cross its grid, link cells to the cells they need, check every name."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dept_vl.config import Experiment, config_files
+from dept_vl.plans.schema import BEST, CLAIM_KINDS, MEASURED, PLOT_KINDS, Cell, PlanFile, Stop, with_k
+from dept_vl.plans.settings import BadPlan, Settings, build, check_keys, flat, label, merge, nested, read
+from dept_vl.registry import did_you_mean
+
+FAST: Settings = {
+    "max_steps": 12,
+    "eval_steps": 6,
+    "save_steps": 0,
+    "logging_steps": 3,
+    "per_device_train_batch_size": 8,
+    "optim": {"warmup_steps": 2},
+    "task": {"max_train_samples": 128, "max_eval_samples": 32, "max_test_samples": 48},
+    "progressive": {"score_rows": 16},
+}
+"""Settings of --fast, which shows that everything runs and no more."""
+DRAWS = (0, 1, 2)  # of a few-shot task; DePT and DPT report three
+MOST_STEPS = 1_000_000  # of a run that stops by seconds
+KEPT = {
+    "seed": "seeds",
+    "output_dir": "--output_dir",
+    "task.name": "tasks",
+    "task.draw": "draws",
+    "resume_from_checkpoint": "the same command again, which resumes",
+}
+"""Settings that belong to the plan, and what says them there."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a command changes in a plan. files: settings of --config files, above the plan's shared ones and below its
+    cells'. flags: above everything. grid: axes that replace the file's or join them."""
+
+    files: Settings = field(default_factory=dict)
+    flags: Settings = field(default_factory=dict)
+    grid: Mapping[str, list[Any]] = field(default_factory=dict)
+    seeds: Sequence[int] = ()
+    draws: Sequence[int] = ()
+    fast: bool = False
+
+
+UNCHANGED = Changes()
+
+
+def load_plan(path: Path, changes: Changes = UNCHANGED) -> PlanFile:
+    """A plan file with its cells complete. Raises: BadPlan."""
+    return complete(build(PlanFile, read(path), f"{path}: ", path=path), changes)
+
+
+def load_plans(folder: Path, changes: Changes = UNCHANGED) -> dict[str, PlanFile]:
+    """The plans of a folder by name. Raises: BadPlan."""
+    return {path.stem: load_plan(path, changes) for path in sorted(folder.glob("*.yaml"))}
+
+
+def complete(plan: PlanFile, changes: Changes) -> PlanFile:
+    """Cells with all their settings, tasks, seeds and draws; the grid crossed in. Raises: BadPlan."""
+    where = f"{plan.path}: "
+    grid = {**plan.grid, **changes.grid}
+    _check_settings(f"{where}experiment.", plan.experiment)
+    for key in grid:
+        _check_settings(f"{where}grid: ", nested({key: None}))
+    for name in (KEPT.keys() - {"task.name"}) & flat(changes.flags).keys():
+        raise BadPlan(f"--{name}: wanted {KEPT[name]} for it, given a flag of the experiment")
+    shared = merge({"task": {"protocol": plan.protocol}} if plan.protocol else {}, _merged(plan, plan.base))
+    shared = merge(merge(shared, plan.experiment), _stop_settings(where, plan.stop))
+    shared = merge(shared, changes.files)
+    for given in (changes.files, changes.flags):
+        name = given.get("task", {}).get("name")
+        if name is not None and (plan.tasks or any(cell.task or cell.tasks for cell in plan.cells)):
+            raise BadPlan(f"{where}task.name: wanted the plan's own tasks, given {name} by the command")
+    plan = dataclasses.replace(plan, grid=grid, seeds=tuple(changes.seeds) or plan.seeds)
+    cells = tuple(
+        _complete(plan, dataclasses.replace(cell, name=name), values, shared, changes)
+        for cell, name, values in _crossed(plan)
+    )
+    plan = dataclasses.replace(plan, cells=_linked(plan, cells))
+    _check_plan(plan)
+    return plan
+
+
+def _crossed(plan: PlanFile) -> Iterable[tuple[Cell, str, Settings]]:
+    """Every cell with every combination of the grid: the cell, its name, the combination as dotted settings."""
+    for cell, values in itertools.product(plan.cells, itertools.product(*plan.grid.values())):
+        combination = dict(zip(plan.grid, values, strict=True))
+        name = cell.name or (with_k(cell.task, cell.k) if cell.task else label(flat(cell.settings)))
+        if twice := combination.keys() & flat(cell.settings).keys():
+            raise BadPlan(f"{plan.path}: wanted each key in cells or in grid, given {', '.join(sorted(twice))} in both")
+        yield cell, ", ".join(filter(None, (name, label(combination)))) or "as it is", combination
+
+
+def _complete(plan: PlanFile, cell: Cell, values: Settings, shared: Settings, changes: Changes) -> Cell:
+    where = f"{plan.path}: cell {cell.name}: "
+    _check_settings(f"{where}settings.", cell.settings)
+    rates = {**Experiment().optim.lr, **shared.get("optim", {}).get("lr", {})}
+    for key in values:
+        group = key.removeprefix("optim.lr.")
+        if group != key and group not in rates:
+            raise BadPlan(f"{where}{key}: wanted a rate of {', '.join(rates)}.{did_you_mean(group, rates)}")
+    if cell.same_as is not None:
+        if cell.settings or cell.base or cell.needs or values:
+            raise BadPlan(f"{where}wanted same_as alone, given settings, base, needs or a grid beside it")
+        settings = _settings_of(plan, cell, changes)
+    else:
+        settings = merge(merge(shared, _merged(plan, cell.base)), merge(cell.settings, nested(values)))
+        settings = merge(settings, _stop_settings(where, cell.stop))
+        settings = merge(merge(settings, FAST), plan.fast) if changes.fast else settings
+        settings = merge(settings, changes.flags)
+    task = settings.get("task", {})
+    few_shot = task.get("k_shot") is not None or task.get("k_shot_total") is not None
+    draws = cell.draws or tuple(changes.draws) or plan.draws or (DRAWS if few_shot else (0,))
+    if not few_shot and draws != (0,):
+        raise BadPlan(f"{where}draws: wanted a few-shot task (task.k_shot or task.k_shot_total), given all examples")
+    tasks = (cell.task,) if cell.task else cell.tasks or plan.tasks or tuple(task.get("name", "vqa").split(","))
+    seeds = cell.seeds or plan.seeds or (settings.get("seed", Experiment().seed),)
+    if changes.fast:
+        seeds, draws = seeds[:1], draws[:1]
+    for name, given in (("seeds", seeds), ("draws", draws), ("tasks", tasks)):
+        if again := [each for place, each in enumerate(given) if each in given[:place]]:
+            raise BadPlan(f"{where}{name}: wanted each once, given {again[0]} twice")
+    return dataclasses.replace(cell, settings=settings, tasks=tasks, seeds=tuple(seeds), draws=tuple(draws))
+
+
+def _settings_of(plan: PlanFile, cell: Cell, changes: Changes) -> Settings:
+    """Those of the cell that `same_as` names, in the plan file of that name beside this one."""
+    where = f"{plan.path}: cell {cell.name}: same_as: "
+    name, _, other = str(cell.same_as).partition("/")
+    names = [each.stem for each in sorted(plan.path.parent.glob("*.yaml"))]
+    if name not in names:
+        raise BadPlan(f"{where}wanted a plan, given {name!r}.{did_you_mean(name, names)}")
+    path = plan.path.with_name(f"{name}.yaml")
+    theirs = build(PlanFile, read(path), f"{path}: ", path=path)
+    _check_cell(where, theirs, other)
+    given = theirs.cell(other)
+    if given.same_as or given.needs:
+        raise BadPlan(
+            f"{where}wanted the cell that holds the settings, given {cell.same_as}, which takes them elsewhere"
+        )
+    return complete(dataclasses.replace(theirs, cells=(given,), claims=(), plots=()), changes).cell(other).settings
+
+
+def _linked(plan: PlanFile, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """A cell that needs a source of several tasks becomes one cell for each of them."""
+    found: list[Cell] = []
+    for cell in cells:
+        if cell.needs is None:
+            found.append(cell)
+            continue
+        where = f"{plan.path}: cell {cell.name}: needs: "
+        names = [each.name for each in cells]
+        if cell.needs.cell not in names:
+            raise BadPlan(_wanted_cell(where, plan, cell.needs.cell, names))
+        source = cells[names.index(cell.needs.cell)]
+        tasks = [each for each in source.tasks if cell.needs.task in (None, each)]
+        seeds = [each for each in source.seeds if cell.needs.seed in (None, each)]
+        if not tasks or not seeds or len(source.draws) > 1 or source.needs or (
+            len(seeds) > 1 and not set(cell.seeds) <= set(seeds)
+        ):  # fmt: skip
+            raise BadPlan(
+                f"{where}wanted a cell that starts from nothing, with a run for each task and seed, given "
+                f"{source.name} with tasks {', '.join(source.tasks)}, seeds {source.seeds}, draws {source.draws}"
+            )
+        for task in tasks:
+            name = f"{cell.name}: {task}" if len(tasks) > 1 else cell.name
+            needs = dataclasses.replace(cell.needs, task=task, seed=seeds[0] if len(seeds) == 1 else None)
+            found.append(dataclasses.replace(cell, name=name, needs=needs))
+    return tuple(found)
+
+
+def _stop_settings(where: str, stop: Stop | None) -> Settings:
+    if stop is None:
+        return {}
+    if (stop.steps is None) == (stop.seconds is None):
+        raise BadPlan(f"{where}stop: wanted steps or seconds, given {stop.steps} and {stop.seconds}")
+    seconds = {"max_steps": MOST_STEPS, "max_seconds": stop.seconds}
+    return {"max_steps": stop.steps, "max_seconds": None} if stop.seconds is None else seconds
+
+
+def _merged(plan: PlanFile, names: Iterable[str]) -> Settings:
+    """Files beside the plan, or else of configs."""
+    settings: Settings = {}
+    for name in names:
+        own = plan.path.parent / name
+        path = own if own.exists() else config_files(name)[0]
+        check_keys(f"{path}: ", found := read(path), Experiment)
+        settings = merge(settings, found)
+    return settings
+
+
+def _check_settings(where: str, settings: Any) -> None:
+    check_keys(where, settings, Experiment)
+    for key in flat(settings):
+        if key in KEPT:
+            raise BadPlan(f"{where}{key}: wanted {KEPT[key]} for it")
+
+
+def _check_plan(plan: PlanFile) -> None:
+    where = f"{plan.path}: "
+    names = [cell.name for cell in plan.cells]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise BadPlan(f"{where}cells: wanted each cell once, given {', '.join(doubled)} twice")
+    _check_word(f"{where}pick: ", plan.pick, (BEST, None))
+    for measured in {each for cell in plan.cells for each in cell.measure}:
+        _check_word(f"{where}measure: ", measured, MEASURED)
+    for claim in plan.claims:
+        here = f"{where}claim {claim.name}: "
+        _check_word(f"{here}kind: ", claim.kind, CLAIM_KINDS)
+        for name in (*claim.first, *claim.second, *([claim.target] if claim.target else [])):
+            _check_cell(here, plan, name)
+        if claim.kind == "cannot" and not claim.why or claim.kind != "cannot" and not (claim.first and claim.second):
+            raise BadPlan(f"{here}wanted {'why' if claim.kind == 'cannot' else 'cells first and second'}, given none")
+        if claim.kind in ("no_worse", "below", "above") and claim.margin is None:
+            raise BadPlan(f"{here}margin: wanted a number for {claim.kind}, given none")
+    for plot in plan.plots:
+        here = f"{where}plot {plot.title}: "
+        _check_word(f"{here}kind: ", plot.kind, PLOT_KINDS)
+        for name in plot.cells:
+            _check_cell(here, plan, name)
+        if len(plot.y) != len(plot.y_labels):
+            raise BadPlan(f"{here}wanted a label for each of {len(plot.y)} measures, given {len(plot.y_labels)}")
+    if plan.table is not None:
+        _check_row(plan)
+
+
+def _check_row(plan: PlanFile) -> None:
+    if not re.fullmatch(rf"table{plan.table}_{plan.method}(_\w+)?", plan.name) or plan.path.parent.name != plan.paper:
+        wanted = f"{plan.paper}/table{plan.table}_{plan.method}[_<variant>].yaml"
+        raise BadPlan(f"{plan.path}: wanted the name {wanted}, given {plan.path.parent.name}/{plan.path.name}")
+    for mean in plan.means:
+        there = [cell.task for cell in plan.cells if cell.task and cell.k == mean.k]
+        for task in mean.tasks:
+            if task not in there:
+                raise BadPlan(
+                    f"{plan.path}: mean {mean.name}: wanted cells, given {task!r}.{did_you_mean(task, there)}"
+                )
+
+
+def _check_cell(where: str, plan: PlanFile, name: str) -> None:
+    names = [cell.name for cell in plan.cells]
+    if name not in names:
+        raise BadPlan(_wanted_cell(where, plan, name, names))
+
+
+def _wanted_cell(where: str, plan: PlanFile, name: str, names: Sequence[str]) -> str:
+    return f"{where}wanted a cell of {plan.name}, given {name!r}.{did_you_mean(name, names)}"
+
+
+def _check_word(where: str, word: str | None, words: Sequence[str | None]) -> None:
+    if word not in words:
+        known = [each for each in words if each is not None]
+        raise BadPlan(f"{where}wanted one of {', '.join(known)}, given {word!r}.{did_you_mean(str(word), known)}")

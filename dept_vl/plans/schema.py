@@ -1,0 +1,192 @@
+"""What a plan file may say: cells to run, and the views of their scores (a pick, claims, figures, a paper's table)."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dept_vl.plans.settings import Settings
+
+CLAIM_KINDS = ("more", "no_worse", "within_noise", "below", "above", "steadier", "cannot")
+PLOT_KINDS = ("bars", "line", "scatter", "curves", "heat")
+Number = float | int
+BEST = "best on validation"
+MEASURED = ("score", "costs")
+
+
+def with_k(name: str, k: int | None) -> str:
+    """The name of a cell or a mean where a table has several k."""
+    return name if k is None else f"{name} k={k}"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The runs that a cell's runs start from. Without a task, a cell for each task of the source. Seeds: the same seed
+    where the source has it, else its only one."""
+
+    cell: str
+    task: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a run ends: after so many optimizer steps, or after so many seconds of training, evaluation left out."""
+
+    steps: int | None = None
+    seconds: Number | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting; its runs are tasks x seeds x draws, those of the plan unless it has its own.
+
+    settings: once loaded, all that its runs share. base: files merged behind the plan's. same_as: "plan/cell" whose
+    settings these are. measure: score (train and score), costs (time and memory, beside the other cells that have it).
+    at: the place on a numeric axis. series: the line, or colour, that the point belongs to.
+
+    Of a paper's table: task, its only one; k, of a few-shot table; published: metric to percent, None where the table
+    prints only a mean; logged: the same in the authors' logs; items: rows of the test split; sd: the printed deviation.
+    """
+
+    name: str = ""
+    settings: Settings = field(default_factory=dict)
+    base: tuple[str, ...] = ()
+    same_as: str | None = None
+    needs: Needs | None = None
+    stop: Stop | None = None
+    measure: tuple[str, ...] = ("score",)
+    tasks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    draws: tuple[int, ...] = ()
+    at: Number | None = None
+    series: str = ""
+    task: str | None = None
+    k: int | None = None
+    published: dict[str, Number] | None = None
+    logged: dict[str, Number] = field(default_factory=dict)
+    items: int | None = None
+    sd: Number | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """name: what is claimed. published: the number behind it. first and second: cells, averaged, pair by pair.
+
+    kind: more (first - second above 0), no_worse (first - second above -margin), within_noise (no worse, with the
+    second's own standard deviation over seeds as margin), below and above (first / second below or above `margin`),
+    steadier (the standard deviation over seeds is smaller), cannot (not to be judged here; `why` says it).
+    second_measure: where the second group is measured by something else. target: the cell whose last validation score
+    is to be reached, for the measures that start with reach_. tasks: those of the runs that count.
+    """
+
+    name: str
+    published: str
+    kind: str = "more"
+    first: tuple[str, ...] = ()
+    second: tuple[str, ...] = ()
+    measure: str = "score"
+    second_measure: str | None = None
+    margin: Number | None = None
+    target: str | None = None
+    tasks: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One picture. y: a measure for each row of panels. x: a measure, or "at" for the cells' own places.
+
+    name: behind the plan's in the file name. cells: those drawn, all but sources unless given. tasks: the panels from
+    left to right, all unless given. log: a logarithmic x axis. target: as in a claim.
+    """
+
+    kind: str
+    title: str
+    y: tuple[str, ...]
+    y_labels: tuple[str, ...]
+    name: str = ""
+    x: str = "at"
+    x_label: str = ""
+    cells: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    log: int = 0
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean that a paper's table prints over the cells of `tasks`, of each cell's first metric."""
+
+    name: str
+    tasks: tuple[str, ...]
+    published: Number
+    k: int | None = None
+
+    @property
+    def label(self) -> str:
+        return with_k(self.name, self.k)
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """What its cells share, the cells, and how their scores are looked at.
+
+    base: files of configs, merged from left to right, then `experiment`. grid: dotted keys to values, crossed with the
+    cells. pick: chooses a cell for each task by its mean validation score. fast: settings of --fast over its usual
+    ones. shows: "figure 5", "table 8" of the paper. table, method, protocol, means: a row of a paper's table; given:
+    settings that only the command can bring, such as a source run.
+    """
+
+    path: Path
+    cells: tuple[Cell, ...] = (Cell(),)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    base: tuple[str, ...] = ()
+    experiment: Settings = field(default_factory=dict)
+    stop: Stop | None = None
+    tasks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    draws: tuple[int, ...] = ()
+    fast: Settings = field(default_factory=dict)
+    pick: str | None = None
+    paper: str = ""
+    title: str = ""
+    published: str = ""
+    shows: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    note: str = ""
+    table: int | None = None
+    method: str = ""
+    protocol: str | None = None
+    means: tuple[Mean, ...] = ()
+    given: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def row(self) -> str:
+        """A table's row: the file's name without its table, which is the method and its variant."""
+        return self.name.partition("_")[2]
+
+    @property
+    def variant(self) -> str | None:
+        return self.row.removeprefix(self.method).removeprefix("_") or None
+
+    def cell(self, name: str) -> Cell:
+        return next(each for each in self.cells if each.name == name)
+
+    def compared(self) -> tuple[Cell, ...]:
+        """The cells that are no mere start of others."""
+        sources = {each.needs.cell for each in self.cells if each.needs is not None}
+        return tuple(each for each in self.cells if each.name not in sources)
+
+    def costed(self) -> list[str]:
+        return [each.name for each in self.cells if "costs" in each.measure]
+
+    def only(self, task: str | None, k: int | None) -> "PlanFile":
+        """With the cells of a task and a k alone; they may be none."""
+        kept = [each for each in self.cells if task in (None, each.task) and k in (None, each.k)]
+        return dataclasses.replace(self, cells=tuple(kept))

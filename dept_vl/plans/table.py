@@ -1,0 +1,218 @@
+"""The table of a plan: its finished runs, each with its place, and what is measured of them by repeat."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dept_vl.plans.costs import Costs, costs_path, read_costs
+from dept_vl.plans.runs import Place, Schedule
+from dept_vl.plans.schema import PlanFile
+from dept_vl.plans.settings import BadPlan
+from dept_vl.plans.similarity import cosine_of
+from dept_vl.registry import did_you_mean
+
+LOG = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run where it stands in a plan. results: its results.json."""
+
+    place: Place
+    folder: Path
+    results: Mapping[str, Any]
+
+    @property
+    def test(self) -> float:
+        """The reported score, a fraction."""
+        return float(self.results["metrics"]["test"][self.results["selection"]["reported"]])
+
+    @property
+    def val(self) -> float | None:
+        """The score that selects, of the best step; None without evaluations."""
+        scores = self.results["metrics"].get("val")
+        return None if scores is None else float(scores[self.results["selection"]["metric"]])
+
+    @property
+    def weights(self) -> int:
+        """Trained weights without the projection's."""
+        weights = self.results["weights"]
+        return weights["trained"] - weights["by_group"].get("projection", 0)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, evaluation left out."""
+        return float(self.results["train_info"]["train_time"])
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of its metrics.jsonl."""
+        path = self.folder / LOG
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+@dataclass(frozen=True)
+class Table:
+    """wanted: every place of the plan. costs: by cell, None where not measured."""
+
+    plan: PlanFile
+    outcomes: tuple[Outcome, ...]
+    wanted: tuple[Place, ...]
+    costs: Costs | None = None
+
+    def of(self, cell: str, task: str | None = None) -> list[Outcome]:
+        return [each for each in self.outcomes if each.place.cell == cell and task in (None, each.place.task)]
+
+    def twin(self, outcome: Outcome, cell: str) -> Outcome | None:
+        """The run of another cell with the same task, seed and draw."""
+        place = outcome.place
+        same = (place.seed, place.draw)
+        return next((each for each in self.of(cell, place.task) if (each.place.seed, each.place.draw) == same), None)
+
+    def as_csv(self) -> str:
+        """cell,task,seed,draw,val,test,seconds,weights,folder; a run that is not finished has no numbers."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["cell", "task", "seed", "draw", "val", "test", "seconds", "weights", "folder"])
+        done = {each.place: each for each in self.outcomes}
+        for place in self.wanted:
+            each = done.get(place)
+            facts = [each.val, each.test, each.seconds, each.weights] if each else [None] * 4
+            writer.writerow([place.cell, place.task, place.seed, place.draw, *facts, f"runs/{place.run}"])
+        return file.getvalue()
+
+
+def read_table(plan: PlanFile, schedule: Schedule, root: Path) -> Table:
+    """Raises: StaleRun."""
+    places = schedule.places[plan.name]
+    runs = [(place, schedule.runs[place.run]) for place in places]
+    found = [(place, run.folder, run.results()) for place, run in runs]
+    outcomes = tuple(Outcome(place, folder, results) for place, folder, results in found if results is not None)
+    return Table(plan, outcomes, places, read_costs(costs_path(plan, root)) if plan.costed() else None)
+
+
+def _share(outcome: Outcome) -> float | None:
+    info = outcome.results["train_info"]
+    whole, part = info.get("flops_full"), info.get("flops")
+    return None if not whole or part is None else 100 * (part + (info.get("scoring_flops") or 0)) / whole
+
+
+def _diagnostic(name: str, place: int) -> Callable[[Outcome], float | None]:
+    def measure(outcome: Outcome) -> float | None:
+        lines = [line["diagnostics"][name] for line in outcome.log() if name in line.get("diagnostics", {})]
+        return float(lines[place]) if lines else None
+
+    return measure
+
+
+MEASURES: dict[str, Callable[[Outcome], float | None]] = {
+    "score": lambda each: 100 * each.test,
+    "train_seconds": lambda each: each.seconds,
+    "weights": lambda each: float(each.weights),
+    "flops_share": _share,
+    "positive_first": _diagnostic("positive", 0),
+    "positive_last": _diagnostic("positive", -1),
+    "rank_first": _diagnostic("rank", 0),
+    "rank_last": _diagnostic("rank", -1),
+}
+"""Of one run: points (0 to 100), seconds, weights without the projection, percent of the full model's FLOPs, counts."""
+
+COST_MEASURES = ("cost_train_ms", "cost_eval_ms", "cost_memory_mb")
+REACH_MEASURES = ("reach_flops", "reach_seconds")
+SIMILARITY = "cosine"  # of the folded prompt with that of the target's run of the same seed
+EXACT = ("weights", "cost_memory_mb")  # no seed and no clock moves them
+UNITS = {
+    "score": "points",
+    "train_seconds": "s",
+    "weights": "weights",
+    "flops_share": "% of FLOPs",
+    "reach_flops": "% of FLOPs",
+    "reach_seconds": "% of seconds",
+    "cost_train_ms": "ms",
+    "cost_eval_ms": "ms",
+    "cost_memory_mb": "MB",
+}
+
+
+def check_measure(where: str, name: str) -> None:
+    """Raises: BadPlan for a measure that there is not."""
+    known = (*MEASURES, *COST_MEASURES, *REACH_MEASURES, SIMILARITY)
+    if name not in known:
+        raise BadPlan(f"{where}: wanted a measure of {', '.join(known)}, given {name!r}.{did_you_mean(name, known)}")
+
+
+def values(
+    table: Table, measure: str, cells: Sequence[str], *, tasks: Sequence[str] = (), target: str | None = None
+) -> dict[Any, float]:
+    """By repeat (seed and draw; the round, for costs): the measure, averaged over cells and tasks.
+
+    A repeat counts where all its runs are finished and have the measure.
+    """
+    check_measure(str(table.plan.path), measure)
+    if measure in COST_MEASURES:
+        found = [(table.costs or {}).get(cell, {}).get(measure.removeprefix("cost_"), []) for cell in cells]
+        return {number: math.fsum(row) / len(row) for number, row in enumerate(zip(*found, strict=False))}
+    by_repeat: dict[Any, list[float]] = {}
+    wanted = 0
+    for cell in cells:
+        kept = [each for each in table.plan.cell(cell).tasks if not tasks or each in tasks]
+        wanted += len(kept)
+        for outcome in (each for task in kept for each in table.of(cell, task)):
+            value = _beside(table, outcome, measure, target) if target else MEASURES[measure](outcome)
+            if value is not None:
+                by_repeat.setdefault((outcome.place.seed, outcome.place.draw), []).append(value)
+    return {repeat: math.fsum(found) / wanted for repeat, found in by_repeat.items() if len(found) == wanted}
+
+
+def _beside(table: Table, outcome: Outcome, measure: str, target: str) -> float | None:
+    same = table.twin(outcome, target)
+    if same is None:
+        return None
+    if measure == "score":
+        return MEASURES[measure](outcome)
+    return cosine_of(outcome.folder, same.folder) if measure == SIMILARITY else reach(outcome, same, measure)
+
+
+def reach(outcome: Outcome, target: Outcome, measure: str) -> float | None:
+    """How much of the target's whole training the run needs until its validation score is the target's best one, in
+    percent of the target's FLOPs or seconds; None where it never gets there."""
+    course = spent(target)
+    goal, whole = max(each.score for each in course), course[-1]
+    for each in spent(outcome):
+        if each.score >= goal - 1e-12:
+            part, of = (each.flops, whole.flops) if measure == "reach_flops" else (each.seconds, whole.seconds)
+            return None if part is None or not of else 100 * part / of
+    return None
+
+
+class Spent(NamedTuple):
+    """At an evaluation: the validation score, and FLOPs and seconds of training so far, scoring of neurons included."""
+
+    step: int
+    score: float
+    flops: float | None
+    seconds: float
+
+
+def spent(outcome: Outcome) -> list[Spent]:
+    """FLOPs as the log has them; in proportion to the steps for a run without stages whose log has none."""
+    info, metric = outcome.results["train_info"], outcome.results["selection"]["metric"]
+    lines = outcome.log()
+    steps = lines[-1]["step"] if lines else outcome.results["run_info"]["train_config"]["max_steps"]
+    seconds = {line["step"]: line["seconds"] for line in lines if "seconds" in line}
+    scoring = info.get("scoring_flops") or 0
+    flops = {line["step"]: float(line["flops"] + scoring) for line in lines if "flops" in line}
+    even = None if info.get("flops") is None or info.get("stages") else info["flops"] / steps
+    return [
+        Spent(
+            step := each["step"],
+            each[metric],
+            flops.get(step, None if even is None else info["flops"] * step / steps),
+            seconds.get(step, info["train_time"] * step / steps),
+        )
+        for each in info["metrics"]
+    ]

@@ -1,0 +1,42 @@
+"""The memory of a step: what is kept for the backward pass, no weights among it."""
+
+import pytest
+import torch
+
+from dept_vl.model import Batch, Network
+from dept_vl.plans.costs import measure_costs, read_costs, saved_bytes
+from tests.tiny_runs import build_network, text_experiment, write_cola
+
+
+def batch(rows=2, seq=6):
+    ids = torch.randint(3, 200, (rows, seq), generator=torch.Generator().manual_seed(0))
+    return Batch(ids, torch.ones_like(ids), ids[:, :3].clone(), None, tuple(range(rows)))
+
+
+def text_network(byte_t5):
+    network = build_network(byte_t5, dropout=False)
+    return Network(network.backbone, {"adapter": network.adapter}, backbone_dropout=False)
+
+
+def test_memory_is_the_same_each_time_and_grows_with_the_batch(byte_t5):
+    network = text_network(byte_t5)
+    one = saved_bytes(network, batch())
+    assert saved_bytes(network, batch()) == one > 0
+    assert 1.8 < saved_bytes(network, batch(rows=4)) / one < 2.2, "weights would not grow with the rows"
+    assert saved_bytes(network, batch(seq=12)) > one
+
+
+@pytest.mark.usefixtures("afresh")
+def test_costs_have_each_round_of_each_cell(byte_t5, tmp_path):
+    write_cola(tmp_path / "data")
+    adapters = {"pt": {"name": "pt", "args": {"num_virtual_tokens": 3}}, "dept": {"name": "dept"}}
+    configs = {
+        name: text_experiment(byte_t5, tmp_path / "data", tmp_path / name, adapter=adapter)
+        for name, adapter in adapters.items()
+    }
+    measure_costs(configs, tmp_path / "costs.json", rounds=2, rows=4)
+    costs = read_costs(tmp_path / "costs.json")
+    assert costs is not None and set(costs) == {"pt", "dept"}
+    for cell in costs.values():
+        assert {name: len(values) for name, values in cell.items()} == {"train_ms": 2, "eval_ms": 2, "memory_mb": 1}
+        assert all(value > 0 for values in cell.values() for value in values)

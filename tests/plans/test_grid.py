@@ -1,0 +1,201 @@
+"""A grid crossed with cells, and what a command changes in a plan: values, seeds, draws, what is refused and how."""
+
+from pathlib import Path
+
+import pytest
+
+from dept_vl.adapters.budget import dept_size
+from dept_vl.plans.command import parse_axis
+from dept_vl.plans.load import Changes, complete, load_plan
+from dept_vl.plans.runs import make_schedule
+from dept_vl.plans.schema import BEST, PlanFile
+from dept_vl.plans.settings import BadPlan, flat, label
+from dept_vl.plans.summary import check_pick
+
+BASE = {"eval_steps": 5, "seed": 7, "task": {"name": "cola"}}
+FEW = {**BASE, "task": {"name": "cola", "k_shot": 16}}
+PLANS = Path(__file__).resolve().parents[2] / "configs" / "plans"
+GRIDS = [PLANS / f"{name}.yaml" for name in ("dept", "dept_lengths", "dpt_bottleneck", "dpt_lengths")]
+
+
+def plan(*axes, files=None, **changes):
+    grid = dict(map(parse_axis, axes))
+    made = complete(PlanFile(Path("grid"), pick=BEST), Changes(files=files or BASE, grid=grid, **changes))
+    check_pick(made)
+    return made
+
+
+def write(folder, text):
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def given(plan, *keys):
+    return [tuple(flat(cell.settings)[key] for key in keys) for cell in plan.cells]
+
+
+def test_a_grid_is_the_product_of_its_axes_in_their_order():
+    made = plan("optim.lr.prompt=0.3,4e-1", "max_steps=10,20", seeds=[1, 2])
+    assert given(made, "optim.lr.prompt", "max_steps") == [(0.3, 10), (0.3, 20), (0.4, 10), (0.4, 20)]
+    assert made.cells[0].name == "prompt=0.3, max_steps=10" and made.cells[0].seeds == (1, 2)
+
+
+def test_values_get_the_type_of_their_setting():
+    runs = make_schedule([plan("optim.lr.low_rank=1e-4,1")], Path("x")).runs.values()
+    assert [run.config.optim.lr["low_rank"] for run in runs] == [0.0001, 1.0]
+
+
+def test_without_a_grid_there_is_one_cell_with_the_configs_seed():
+    (cell,) = plan().cells
+    assert (cell.name, cell.seeds, cell.draws, cell.tasks) == ("as it is", (7,), (0,), ("cola",))
+
+
+def test_bundled_cells_meet_every_combination_of_the_grid(tmp_path):
+    text = """{cells: [{settings: {eval_steps: 2, max_steps: 9}}, {settings: {eval_steps: 3, max_steps: 8}}],
+               seeds: [1, 2]}"""
+    made = load_plan(write(tmp_path, text), Changes(files=BASE, grid={"optim.lr.prompt": [0.1, 0.2]}))
+    assert given(made, "eval_steps", "max_steps", "optim.lr.prompt") == [
+        (2, 9, 0.1), (2, 9, 0.2), (3, 8, 0.1), (3, 8, 0.2),
+    ]  # fmt: skip
+    assert made.cells[0].name == "eval_steps=2, max_steps=9, prompt=0.1" and made.cells[0].seeds == (1, 2)
+
+
+def test_a_commands_grid_and_seeds_replace_the_files_and_its_flags_stand_above_the_cells(tmp_path):
+    file = write(
+        tmp_path, "{grid: {max_steps: [9, 8], bf16: [true]}, seeds: [1, 2], cells: [{settings: {eval_steps: 3}}]}"
+    )
+    made = load_plan(file, Changes(BASE, {"eval_steps": 4}, {"max_steps": [7]}, seeds=[5]))
+    assert (given(made, "max_steps", "bf16", "eval_steps"), made.cells[0].seeds) == ([(7, True, 4)], (5,))
+
+
+def test_a_few_shot_task_has_three_draws_unless_told_otherwise():
+    assert plan(files=FEW).cells[0].draws == (0, 1, 2) and plan(files=FEW, draws=[4]).cells[0].draws == (4,)
+    runs = make_schedule([plan(files=FEW, seeds=[1, 2])], Path("x")).runs.values()
+    assert [(run.config.seed, run.config.task.draw) for run in runs] == [(s, d) for s in (1, 2) for d in (0, 1, 2)]
+
+
+def test_all_cells_come_before_the_second_seed():
+    runs = make_schedule([plan("optim.lr.prompt=0.1,0.2", seeds=[1, 2])], Path("x")).runs.values()
+    assert [(run.config.seed, run.config.optim.lr["prompt"]) for run in runs] == [
+        (1, 0.1),
+        (1, 0.2),
+        (2, 0.1),
+        (2, 0.2),
+    ]
+
+
+def test_keys_are_told_by_their_last_word_where_that_is_enough():
+    assert label({"optim.lr.prompt": 0.3, "max_steps": 2}) == "prompt=0.3, max_steps=2"
+    assert label({"adapter.name": "pt", "task.name": "x"}) == "adapter.name=pt, task.name=x"
+
+
+@pytest.mark.parametrize(
+    ("axes", "changes", "message"),
+    [
+        (["optm.lr.prompt=1"], {}, "optm: wanted a setting, .* Did you mean 'optim'"),
+        (["optim.epss=1"], {}, "optim.epss.* Did you mean 'eps'"),
+        (["optim.lr.promt=1,2"], {}, "cell promt=1: .* Did you mean 'prompt'"),
+        (["max_steps"], {}, "--grid: wanted key=value,value,..., given 'max_steps'"),
+        (["max_steps="], {}, "--grid: wanted key=value"),
+        (["max_steps=[1"], {}, "--grid: wanted key=value"),
+        (["seed=1,2"], {}, "seed: wanted seeds for it"),
+        (["task.draw=1,2"], {}, "task.draw: wanted draws"),
+        (["task.eval_split=val,test"], {}, "another task.eval_split are not validated alike"),
+        (["optim.lr.prompt=0.5,5e-1"], {}, "wanted each cell once, given prompt=0.5 twice"),
+        ([], {"seeds": [1, 2, 1]}, "seeds: wanted each once, given 1 twice"),
+        ([], {"draws": [1, 2]}, "draws: wanted a few-shot task"),
+        ([], {"flags": {"seed": 3}}, "--seed: wanted seeds"),
+        (["max_steps=1,2"], {"files": {"task": {"name": "cola"}}}, "eval_steps: wanted more than 0"),
+    ],
+)  # fmt: skip
+def test_a_contradictory_grid_is_refused_with_its_reason(axes, changes, message):
+    with pytest.raises(BadPlan, match=message):
+        plan(*axes, **changes)
+
+
+@pytest.mark.parametrize(
+    ("axis", "message"),
+    [
+        ("max_steps=ten,2", "cell max_steps=ten: "),
+        ("max_steps=0,2", "cell max_steps=0: .*wanted at least 1"),
+    ],
+)
+def test_a_value_that_a_setting_cannot_take_is_refused_with_its_cell(axis, message):
+    with pytest.raises(BadPlan, match=message):
+        make_schedule([plan(axis)], Path("x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", r"wanted keys and values, given \[1, 2\]"),
+        ("{grids: {}}", "unknown key grids, .* Did you mean 'grid'"),
+        ("{grid: {max_steps: 3}}", "grid: wanted .*, given {'max_steps': 3}"),
+        ("{cells: []}", "cells: wanted a list"),
+        ("{cells: [3]}", "cell 1: wanted keys and values, given 3"),
+        ("{seeds: [one]}", "seeds: wanted a list of whole numbers"),
+        ("{grid: {", "wanted a YAML file"),
+        (
+            "{grid: {max_steps: [1]}, cells: [{settings: {max_steps: 2}}]}",
+            "in cells or in grid, given max_steps in both",
+        ),
+        ("{stop: {}}", "stop: wanted steps or seconds"),
+        ("{pick: best}", "pick: wanted one of best on validation, given 'best'"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_reason(tmp_path, text, message):
+    with pytest.raises(BadPlan, match=message):
+        load_plan(write(tmp_path, text), Changes(files=BASE))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BadPlan, match="none.yaml: wanted a YAML file"):
+        load_plan(tmp_path / "none.yaml")
+
+
+SOURCES = """
+tasks: [shapes-rte]
+seeds: [1, 2]
+cells:
+  - {name: source, tasks: [shapes-qnli, shapes-boolq], seeds: [1]}
+  - {name: alone}
+  - {name: from, needs: source}
+  - {name: chosen, needs: {cell: source, task: shapes-qnli}}
+"""
+
+
+def test_a_cell_may_start_from_every_task_of_a_source(tmp_path):
+    made = load_plan(write(tmp_path, SOURCES), Changes(files={"eval_steps": 5}))
+    assert [cell.name for cell in made.compared()] == ["alone", "from: shapes-qnli", "from: shapes-boolq", "chosen"]
+    schedule = make_schedule([made], Path("x"))
+    runs = {place.cell: schedule.runs[place.run] for place in schedule.places["mine"] if place.seed == 1}
+    sources = {cell: run.after.partition("_")[0] for cell, run in runs.items() if run.after}
+    assert sources == {
+        "from: shapes-qnli": "shapes-qnli",
+        "from: shapes-boolq": "shapes-boolq",
+        "chosen": "shapes-qnli",
+    }
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.name)
+def test_each_grid_of_the_papers_opens_with_its_source_and_its_size(path):
+    made = load_plan(path, Changes(files={"eval_steps": 5}))
+    head = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    assert "et al. 2023" in head or "Lipani 2024" in head
+    cells, seeds = len(made.cells), len(made.cells[0].seeds)
+    assert f"{cells} cells x {seeds} seeds = {cells * seeds} runs" in " ".join(head.split())
+
+
+def test_the_papers_grids_are_those_printed():
+    made = load_plan(PLANS / "dept.yaml", Changes(files={"eval_steps": 5}))
+    assert given(made, "optim.lr.prompt", "optim.lr.low_rank") == [
+        (prompt, low) for prompt in (0.3, 0.4, 0.5) for low in (1e-4, 5e-4, 1e-3, 5e-3)
+    ]
+    lengths = [sizes(cell) for cell in load_plan(PLANS / "dept_lengths.yaml", Changes(files={"eval_steps": 5})).cells]
+    assert [each["num_virtual_tokens"] for each in lengths] == [20, 40, 60, 80]
+    assert all(dept_size(d_model=768, **each) == 100 * 768 for each in lengths)
+
+
+def sizes(cell):
+    return cell.settings["adapter"]["args"]

@@ -1,0 +1,143 @@
+"""The command from files to page, with runs that train nothing."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dept_vl.plans.contents import load_contents
+from dept_vl.plans.load import load_plans
+from dept_vl.plans.papers import main
+from dept_vl.plans.settings import BadPlan
+from tests.plans.fake_runs import leave_run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def command(configs, tmp_path, threads, monkeypatch):
+    """command(*argv): exit status and lines. `command.done` lists the runs. Runs and docs lie below tmp_path."""
+    monkeypatch.chdir(tmp_path)
+
+    def work(config):
+        command.done.append(config)
+        leave_run(config)
+
+    def command(*argv, work=work):
+        lines = []
+        return main([*map(str, argv)], lines.append, configs=configs, work=work, pool=threads), "\n".join(lines)
+
+    command.done = []
+    return command
+
+
+def test_all_runs_each_run_once_and_writes_the_page(command, tmp_path):
+    status, said = command("--all")
+    assert status == 0 and len(command.done) == 18
+    page = (tmp_path / "docs" / "reproduction.md").read_text()
+    assert "| long wins | 2 against 1 | 28.0 against 24.0 points: +4.0 [4.0, 4.0], 3 repeats | **holds** |" in page
+    assert "| never told | bigger | one model | **cannot be judged at this size** |" in page
+    assert "19 of 19 results" in page and "- **a GPU**: there is none" in page and "A note." in page
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        assert (tmp_path / "docs" / link).is_file(), link
+    command("--all")
+    assert len(command.done) == 18, "the second time finds all of them"
+
+
+def test_the_html_page_needs_no_other_file(command, tmp_path):
+    command("--all")
+    page = (tmp_path / "docs" / "reproduction.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 2
+    assert not re.search(r"(src|href)=\"(?!data:)|<script|@import|url\(", page)
+    assert "long wins" in page and "cannot be judged" in page
+
+
+def test_a_negative_result_is_said_plainly(command, configs, tmp_path):
+    path = configs / "plans" / "first.yaml"
+    path.write_text(path.read_text().replace("first: [long], second: [short]", "first: [short], second: [long]"))
+    command("--all")
+    assert "**does not hold**" in (tmp_path / "docs" / "reproduction.md").read_text()
+
+
+def test_one_figure_is_run_alone_and_the_page_is_left(command, tmp_path):
+    _, said = command("--paper", "dept", "--figure", 5)
+    assert len(command.done) == 12 and "long wins" in said and "holds" in said
+    assert (tmp_path / "docs/figures/first.png").is_file() and not (tmp_path / "docs/reproduction.md").exists()
+    command("--study", "second")
+    assert len(command.done) == 18
+    _, said = command("--page")
+    assert len(command.done) == 18 and (tmp_path / "docs/reproduction.md").is_file()
+
+
+def test_fast_runs_write_beside_themselves_and_warn(command, tmp_path):
+    command("--fast")
+    assert not (tmp_path / "docs").exists()
+    page = (tmp_path / "runs/reproduction_fast/reproduction.md").read_text()
+    assert "None of its numbers means anything" in page and "**holds**: 0 claims" in page
+
+
+def test_the_list_tells_what_is_done_and_what_is_not(command):
+    before = command("--list")[1]
+    assert "plan first: recorded in docs/reproduction.md: 0 of 12; runs here: 0 of 12" in before
+    assert "nothing to run" in before
+    assert re.search(r"figure 2 +else\n +not done", before)
+    command("--study", "first")
+    after = command("--list")[1]
+    assert "plan first: recorded in docs/reproduction.md: 0 of 12; runs here: 12 of 12" in after
+    assert re.search(r"second +Second: .*runs here: 1 of 7", after), "the source is a run of the first"
+
+
+def test_the_list_tells_what_a_page_records_whose_runs_are_elsewhere(command, tmp_path):
+    command("--study", "first")
+    command("--page")
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    said = command("--list")[1]
+    assert "plan first: recorded in docs/reproduction.md: 12 of 12; runs here: 0 of 12" in said
+    assert re.search(r"second +Second: recorded in docs/reproduction.md: 1 of 7; runs here: 0 of 7", said)
+
+
+def test_a_failed_run_is_told_and_gives_another_exit_status(command, tmp_path):
+    def work(config):
+        if config.seed == 2:
+            raise RuntimeError("lost")
+        leave_run(config)
+
+    status, said = command("--all", work=work)
+    assert status == 1
+    assert sum(line.startswith("failed: ") for line in said.splitlines()) == 4 and said.endswith("RuntimeError: lost")
+    assert "*8 of 12 results are in.*" in (tmp_path / "docs/reproduction.md").read_text()
+
+
+def test_impossible_commands_are_refused(command, capsys):
+    for argv, message in (
+        (["--page"], "wanted finished runs, given none: the page is left"),
+        (["--all", "--jobs", 0], "--jobs: wanted at least 1, given 0"),
+        (["--figure", 6], "given dept figure 6"),
+        (["--study", "frist"], "given 'frist'.* Did you mean 'first'"),
+    ):
+        with pytest.raises(BadPlan, match=message):
+            command(*argv)
+    for argv, message in (
+        (["--fast", "--table", 8], "--table: runs rows"),
+        (["--fast", "--max_steps", 3], "no further"),
+    ):
+        with pytest.raises(SystemExit):
+            command(*argv)
+        assert message in capsys.readouterr().err
+
+
+def test_every_figure_and_table_of_the_papers_is_listed():
+    contents = load_contents(REPOSITORY / "configs/paper/contents.yaml").items
+    wanted = {"dept": (10, 6), "dpt": (4, 14), "fpt": (2, 0)}
+    assert {
+        paper: tuple(sum(item.name.startswith(kind) for item in items) for kind in ("table", "figure"))
+        for paper, items in contents.items()
+    } == wanted
+    for plan in load_plans(REPOSITORY / "configs/plans").values():
+        for shown in plan.shows:
+            assert shown in {item.name for item in contents[plan.paper]}, f"{plan.name} shows {shown}"
+
+
+def test_a_page_is_of_all_studies(command):
+    with pytest.raises(BadPlan, match="--page: writes the page of all studies; wanted it without --paper"):
+        command("--page", "--paper", "dept")

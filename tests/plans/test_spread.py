@@ -1,0 +1,57 @@
+"""Mean, sd and interval over seeds: known values, laws, and how often the interval holds the truth."""
+
+import numpy as np
+import pytest
+
+from dept_vl.plans.spread import spread
+
+
+def test_known_values():
+    found = spread([59.2, 59.8, 60.4, 60.2])
+    assert found.mean == pytest.approx(59.9)
+    assert found.sd == pytest.approx(0.52915026)  # n - 1 in the denominator; with n it is 0.458
+    assert found.interval == pytest.approx((59.45, 60.3), abs=0.051)  # means of four draws fall on a grid of 0.05
+    assert (found.level, found.resamples, found.seed, found.method) == (0.95, 10_000, 0, "percentile")
+
+
+def test_the_same_seed_gives_the_same_interval():
+    values = list(np.random.default_rng(5).normal(size=9))
+    assert spread(values, seed=1) == spread(values, seed=1)
+    assert spread(values, seed=1).interval != spread(values, seed=2).interval
+
+
+def test_one_run_has_no_sd_and_fewer_than_three_no_interval():
+    assert (spread([0.5]).mean, spread([0.5]).sd, spread([0.5]).interval) == (0.5, None, None)
+    assert spread([0.25, 0.75]).sd == pytest.approx(0.35355339)
+    assert spread([0.25, 0.75]).interval is None
+    assert spread([0.25, 0.75, 0.5]).interval is not None
+
+
+def test_runs_that_agree_have_an_interval_of_no_width():
+    found = spread([0.25] * 4)
+    assert (found.sd, found.interval) == (0.0, (0.25, 0.25))
+
+
+def test_the_interval_moves_and_scales_with_the_values():
+    values = np.array([0.3, 0.5, 0.35, 0.62, 0.4])
+    low, high = spread(list(values)).interval
+    assert spread(list(100 * values - 7)).interval == pytest.approx((100 * low - 7, 100 * high - 7))
+
+
+def test_a_lower_level_gives_a_narrower_interval():
+    values = [0.3, 0.5, 0.35, 0.62, 0.4]
+    wide, narrow = spread(values).interval, spread(values, level=0.5).interval
+    assert wide[0] < narrow[0] < np.mean(values) < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize(("runs", "least", "most"), [(3, 0.65, 0.83), (10, 0.84, 0.95)])
+def test_the_interval_holds_the_truth_as_often_as_its_docstring_says(runs, least, most):
+    draw = np.random.default_rng(0)
+    intervals = [spread(list(draw.normal(size=runs)), resamples=300).interval for _ in range(400)]
+    assert least < np.mean([low <= 0 <= high for low, high in intervals]) < most
+
+
+@pytest.mark.parametrize("values", [[], [0.5, float("nan")], [float("inf")]])
+def test_what_has_no_mean_is_refused(values):
+    with pytest.raises(ValueError, match="spread: wanted at least one value and only finite ones, given"):
+        spread(values)
