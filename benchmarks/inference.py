@@ -13,7 +13,7 @@ from benchmarks.table import Line, Measured, Target, exactly
 from benchmarks.timing import interleave, ratio
 from dept_vl.adapters.contract import Folded
 from dept_vl.backbones import CandidateTree, choose
-from dept_vl.model import Batch, Entry, Network
+from dept_vl.model import BankEntry, Batch, Network
 
 ROWS, SEQ, TEXT, ADAPTERS = 16, 32, 32, 8
 LABELS = ((3, 632, 1), (209, 1), (204, 1))  # T5's tokens of "0", "1" and "2", each with the end
@@ -61,7 +61,7 @@ def folded(setting: Setting) -> Measured:
     networks = [dept(backbone, setting, 40).eval() for _ in range(ADAPTERS)]
     adapters = [_randomised(network, number).adapter.fold() for number, network in enumerate(networks)]
     mixing = Network(backbone, {}).eval()
-    mixing.bank |= {str(number): Entry(adapter) for number, adapter in enumerate(adapters)}
+    mixing.bank |= {str(number): BankEntry(adapter) for number, adapter in enumerate(adapters)}
     batch, tree = random_batch(setting, backbone.vocabulary, ROWS, SEQ), CandidateTree(LABELS)
     mixed = dataclasses.replace(batch, adapters=tuple(str(row % ADAPTERS) for row in range(ROWS)))
     ready = adapters[0](backbone.embed(batch.input_ids), batch.mask)

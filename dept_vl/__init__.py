@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from dept_vl.saved import load_adapter
     from dept_vl.serve import AdaptedModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["AdaptedModel", "load_adapter"]
 
 

@@ -150,7 +150,9 @@ class Network(nn.Module):
         read = [self._read(self.bank[name], embeds[own], _rows(batch, own), blind) for name, own in rows.items()]
         return _together(read, torch.cat(list(rows.values())).argsort())
 
-    def _read(self, entry: BankEntry, embeds: Embeds, batch: Batch, blind: bool) -> Embedded:
+    def _read(
+        self, entry: BankEntry, embeds: Float[Tensor, "batch seq d_model"], batch: Batch, blind: bool
+    ) -> Embedded:
         """Prompt, text and visual tokens of rows that share an adapter, in `TOKEN_ORDER`."""
         visual = None
         if batch.features is not None and entry.projection is not None:

@@ -65,10 +65,19 @@ def kept_here(weight: torch.Tensor) -> int:
     return weight.to_local().numel() if hasattr(weight, "to_local") else weight.numel()
 
 
+def spare_the_compiler() -> None:
+    """DeepSpeed would first compile its shared-memory communication, minutes on a busy machine; gloo does as well."""
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        from deepspeed import ops
+
+        ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def main(t5: Path, folder: Path, checkpoint: Path | None = None) -> None:
     config = Experiment(
         output_dir=str(folder), per_device_train_batch_size=4, num_threads=1, backbone=BackboneConfig(str(t5))
     )
+    spare_the_compiler()
     accelerator = start(config)
     if plugin := accelerator.deepspeed_plugin:  # small weights are kept whole for speed, and here all are small
         plugin.deepspeed_config["zero_optimization"]["stage3_param_persistence_threshold"] = 0

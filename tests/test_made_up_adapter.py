@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from dept_vl.plans.command import main as plan
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from dept_vl import AdaptedModel, load_adapter
 from dept_vl.adapters import ADAPTERS, Adapter, Pair
 from dept_vl.adapters.contract import check_size, first_rows
 from dept_vl.config import OptimConfig
+from dept_vl.plans.command import main as plan
 from dept_vl.run.execute import run
 from tests.tiny_runs import RATES, text_experiment, write_cola
 

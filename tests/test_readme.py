@@ -15,8 +15,8 @@ from dept_vl.run import check, execute
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-DOCS = [README, *(path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "docs").glob("*.md")))]
-
+PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "data" / "README.md", REPOSITORY / "CONTRIBUTING.md"]
+DOCS = [README, *(path.read_text(encoding="utf-8") for path in PAGES)]
 TRAINING = sorted(
     set(re.findall(r"^    .*(?<!/)scripts/train_(\w+)\.py(.*)$", "\n".join(DOCS).replace("\\\n", " "), re.MULTILINE))
 )
@@ -27,8 +27,7 @@ def test_every_training_command_of_the_docs_is_accepted(task, words, monkeypatch
     given = []
     monkeypatch.setattr(execute, "run_each", lambda config: iter(given.append(config) or ()))
     monkeypatch.chdir(REPOSITORY)
-    flags = [word for word in shlex.split(words, comments=True) if word != "launch"]
-    cli.train(flags, task)
+    cli.train(shlex.split(words, comments=True), task)
     [config] = given
     without_files = dataclasses.replace(config.adapter, start={**config.adapter.start, "from": None})
     for name in config.task.name.split(","):
@@ -36,7 +35,10 @@ def test_every_training_command_of_the_docs_is_accepted(task, words, monkeypatch
         check(dataclasses.replace(config, task=task, adapter=without_files, resume_from_checkpoint=None))
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:scripts|configs|docs)/[\w/]+\.\w+", "\n".join(DOCS)))))
+NAMED = r"(?<![\w/])(?:scripts|configs|docs|tests|dept_vl)/[\w/]+\.\w+"
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(NAMED, "\n".join(DOCS)))))
 def test_every_file_that_the_docs_name_exists(path):
     assert (REPOSITORY / path).is_file()
 
@@ -61,9 +63,8 @@ def test_the_versions_that_the_readme_names_are_the_tested_ones():
     [line] = re.findall(r"^- Tested with (.*?): `constraints", README, re.MULTILINE | re.DOTALL)
     named = re.findall(r"(\w+) (\d[\d.]*\d)", line)
     assert len(named) == 5
-    assert {f"{name}=={version}" for name, version in named} <= set(
-        (REPOSITORY / "constraints.txt").read_text().split()
-    )
+    tested = (REPOSITORY / "constraints.txt").read_text().split()
+    assert {f"{name}=={version}" for name, version in named} <= set(tested)
 
 
 def test_the_readme_is_short_and_every_page_opens_with_a_command():
@@ -78,7 +79,7 @@ def test_the_example_of_an_adapter_is_an_adapter(monkeypatch):
     monkeypatch.setattr(ADAPTERS, "_entries", dict(ADAPTERS))
     [code] = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "methods.md").read_text(), re.DOTALL)
     exec(code, {})  # our own page
-    adapter = ADAPTERS["gated_pt"](torch.randn(5, 8), num_virtual_tokens=3, gain=2.0)
+    adapter = ADAPTERS["scaled_pt"](torch.randn(5, 8), num_virtual_tokens=3, gain=2.0)
     assert torch.equal(adapter.fold().prompt, 2 * adapter.prompt)
     embeds, mask = adapter(torch.randn(2, 4, 8), torch.ones(2, 4, dtype=torch.long))
     assert embeds.shape == (2, 7, 8) and mask.sum() == 14

@@ -40,10 +40,12 @@ def test_expected():
 
 
 def test_own_warnings_are_errors_and_those_of_a_third_party_are_listed(tmp_path: Path) -> None:
-    for name, source in {"third_party": THIRD_PARTY, "caller": CALLER, "test_it": TEST}.items():
+    conftest = "from tests.conftest import pytest_configure"
+    sources = {"conftest": conftest, "third_party": THIRD_PARTY, "caller": CALLER, "test_it": TEST}
+    for name, source in sources.items():
         (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c"]
-    command += [REPOSITORY / "pyproject.toml", "--rootdir", REPOSITORY, tmp_path / "test_it.py"]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-c"]
+    command += [REPOSITORY / "pyproject.toml", "--rootdir", tmp_path, tmp_path / "test_it.py"]
     environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path}"}
     printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False).stdout
     wanted = {"third": "PASSED", "own": "FAILED", "zero": "FAILED", "expected": "PASSED"}

@@ -21,7 +21,7 @@ _STREAM = {"train": 0, "val": 1}  # so that val is not drawn by the numbers that
 
 
 class BadFewShot(ValueError):
-    """A draw that cannot be made: too few examples, no classes, or settings that contradict."""
+    """Too few examples for a draw, a task without classes, or settings that contradict each other."""
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ _PART = 1000  # texts at a time: the tokenizer's own record of a text is far lar
 
 
 class NoRoom(ValueError):
-    """A greatest length below what is never cut."""
+    """A maximum length with no room for the tokens that are never cut."""
 
 
 class TooLongTarget(ValueError):
-    """A target of a causal model that would have to be cut."""
+    """A target that is too long for a causal model, whose targets are never cut."""
 
 
 def tokenise(

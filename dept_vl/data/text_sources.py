@@ -27,11 +27,11 @@ HUB_FOLDERS = ("data", "plain_text")  # where the hub keeps the parquet files of
 
 
 class HubError(MissingFile):
-    """The hub, or its cache, did not give a set."""
+    """A set that could not be loaded from the hub or its cache."""
 
 
 class WrongSizes(ValueError):
-    """A whole set whose split does not come to the published number of examples."""
+    """A split of a whole set with another number of examples than published."""
 
 
 def load_text(

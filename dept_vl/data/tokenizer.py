@@ -13,19 +13,19 @@ _SPARE_ROWS = 1024  # of an embedding table that no token uses; CodeGen has 905,
 
 
 class MissingTokenizer(ValueError):
-    """A tokenizer that is neither a folder here, nor in the cache, nor to be had."""
+    """No tokenizer in that folder, or under that name on the hub or in its cache."""
 
 
 class SlowTokenizer(ValueError):
-    """A tokenizer in Python: it does not say which characters a token stands for."""
+    """A tokenizer written in Python: it does not tell which characters a token stands for."""
 
 
 class MissingPadToken(ValueError):
-    """A tokenizer without padding token, or one asked for that its vocabulary has not."""
+    """A tokenizer without a padding token, or a padding token that is not in its vocabulary."""
 
 
 class WrongTokenizer(ValueError):
-    """A tokenizer that cannot be the backbone's."""
+    """A tokenizer that does not belong to the backbone."""
 
 
 def load_tokenizer(name_or_path: str, revision: str | None = None, pad_token: str | None = None) -> Tokenizer:
@@ -70,7 +70,7 @@ def pad_id(tokenizer: Tokenizer) -> int:
 def check_tokenizer(
     tokenizer: Tokenizer, *, rows: int, eos_token_id: int | Sequence[int] | None, pad_token_id: int | None, name: str
 ) -> None:
-    """Whether a tokenizer can be that of the backbone `name`.
+    """Check that a tokenizer belongs to the backbone `name`.
 
     rows: of the backbone's embedding table; there may be some more than tokens (T5: 32,128 and 32,100). eos_token_id,
     pad_token_id: the backbone's; several end tokens are all right; None is not compared.
@@ -101,7 +101,7 @@ def check_tokenizer(
 def load_fitting(
     name_or_path: str, facts: Mapping[str, Any], *, kind: str, revision: str | None = None, pad_token: str | None = None
 ) -> Tokenizer:
-    """The tokenizer of that name, seen to belong to a backbone with these `token_facts`.
+    """Load the tokenizer of that name and check that it belongs to a backbone with these `token_facts`.
 
     Raises: as `load_tokenizer` and `check_tokenizer`.
     """

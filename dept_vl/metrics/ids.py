@@ -1,6 +1,8 @@
 """Scores are means over complete sets: every id has exactly one prediction, or there is no score."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+
+from dept_vl.untrusted.bad_file import listed
 
 ItemId = int | str
 
@@ -16,21 +18,12 @@ def check_ids(predictions: Mapping[ItemId, object], wanted: Mapping[ItemId, obje
     missing = [key for key in wanted if key not in predictions]
     extra = [key for key in predictions if key not in wanted]
     if missing or extra:
-        parts = [f"{len(missing):,} missing{first_ids(missing)}", f"{len(extra):,} unknown{first_ids(extra)}"]
         raise MissingPrediction(
-            f"wanted one prediction for each of {len(wanted):,} {kind} ids, given {len(predictions):,}: "
-            + ", ".join(parts)
+            f"wanted one prediction for each of {len(wanted):,} {kind} ids, given {len(predictions):,}: missing "
+            f"{listed(in_order(missing))}, unknown {listed(in_order(extra))}"
         )
 
 
 def in_order(ids: Iterable[ItemId]) -> list[ItemId]:
     """The ids in an order that depends on nothing but themselves, so that a sum of floats does not either."""
     return sorted(ids, key=lambda key: (type(key).__name__, key))
-
-
-def first_ids(ids: Collection[ItemId], show: int = 5) -> str:
-    """The smallest ids in brackets, to stand behind their count; nothing for none."""
-    if not ids:
-        return ""
-    names = ", ".join(repr(key) for key in in_order(ids)[:show])
-    return f" ({names}{', ...' if len(ids) > show else ''})"

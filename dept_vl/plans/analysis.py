@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.adapters import Adapter, name_of
-from dept_vl.saved import load_adapter
+from dept_vl.saved import read_any
 
 
 class BadLog(ValueError):
@@ -49,10 +48,13 @@ class RankAnalysis:
 def analyse_rank(folder: Path | str) -> RankAnalysis:
     """Of a run folder or an adapter folder. Raises: BadAdapterFolder, BadLog."""
     folder = Path(folder)
-    adapter = load_adapter(folder)
-    folded = adapter.fold()
-    shift = None if folded.shift is None else _facts(trained_rows(adapter, folded.shift))
-    return RankAnalysis(str(folder), name_of(adapter), _facts(folded.prompt), shift, read_course(folder))
+    saved = read_any(folder)
+    described, folded = saved.config["parts"]["adapter"], saved.adapter.fold()
+    prompt = shift = None
+    if folded is not None:
+        prompt = _facts(folded.prompt)
+        shift = None if folded.shift is None else _facts(folded.shift[: described["state"].get("trained_length")])
+    return RankAnalysis(str(folder), described["name"], prompt, shift, read_course(folder))
 
 
 def matrix_facts(matrix: Float[Tensor, "rows columns"]) -> MatrixFacts:
@@ -93,11 +95,6 @@ def common_share(matrix: Float[Tensor, "rows columns"]) -> float | None:
     if not whole > 0:
         return None
     return float(matrix.shape[0] * matrix.mean(dim=0).square().sum() / whole)
-
-
-def trained_rows(adapter: Adapter, shift: Float[Tensor, "rows d_model"]) -> Float[Tensor, "trained d_model"]:
-    """The rows that training reached; all of them where that was not recorded."""
-    return shift[: adapter.state().get("trained_length")]
 
 
 def read_course(folder: Path) -> tuple[dict[str, float | int], ...]:

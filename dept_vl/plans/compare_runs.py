@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dept_vl.config import load_experiment
-from dept_vl.metrics.ids import first_ids
 from dept_vl.plans.paired import Paired, compare_paired
 from dept_vl.registry import did_you_mean
 from dept_vl.run import build_task
 from dept_vl.tasks import CaptionTask, Example, Task
+from dept_vl.untrusted.bad_file import listed
 
 _MEANS = ("accuracy", "vqa_accuracy", "exact_match", "rouge1", "rouge2", "rougeL", "rougeLsum")
 _SAME = 1e-9
@@ -164,8 +164,9 @@ def _check_same_items(reference: FinishedRun, run: FinishedRun) -> None:
     other = [key for key in wanted.keys() & given.keys() if _asked(wanted[key]) != _asked(given[key])]
     if one_sided or other:
         raise NotComparable(
-            f"{reference.folder} and {run.folder}: wanted the same test items, given {len(one_sided):,} that only one "
-            f"has{first_ids(one_sided)} and {len(other):,} with other references{first_ids(other)}"
+            f"{reference.folder} and {run.folder}: wanted the same test items, given "
+            f"{listed(sorted(one_sided, key=str))} that only one has and {listed(sorted(other, key=str))} with other "
+            "references"
         )
 
 

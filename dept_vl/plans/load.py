@@ -145,7 +145,11 @@ def _settings_of(plan: PlanFile, cell: Cell, changes: Changes) -> Settings:
         raise BadPlan(
             f"{where}wanted the cell that holds the settings, given {cell.same_as}, which takes them elsewhere"
         )
-    return complete(dataclasses.replace(theirs, cells=(given,), claims=(), plots=()), changes).cell(other).settings
+    return (
+        complete(dataclasses.replace(theirs, cells=(given,), grid={}, claims=(), plots=()), changes)
+        .cell(other)
+        .settings
+    )
 
 
 def _linked(plan: PlanFile, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:

@@ -20,8 +20,7 @@ from dept_vl.backbones import Backbone
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.data.batches import EncodedExamples, TrainingBatches
 from dept_vl.data.tokenizer import Tokenizer
-from dept_vl.model import Network
-from dept_vl.part import Part
+from dept_vl.model import Network, Part
 from dept_vl.run.components import (
     GENERATED,
     build_task,

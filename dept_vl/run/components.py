@@ -17,7 +17,7 @@ from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
 from dept_vl.data.tokenizer import Tokenizer, load_fitting
 from dept_vl.embedded.shapes import write_shapes, write_text_shapes
-from dept_vl.part import Part
+from dept_vl.model import Part
 from dept_vl.registry import did_you_mean
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config

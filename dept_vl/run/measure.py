@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dept_vl.model import Network
+from dept_vl.model import Batch, Network
 
 PACKAGES = (
     "dept_vl", "torch", "transformers", "open_clip_torch", "accelerate", "tokenizers", "peft", "numpy", "pillow",
@@ -70,6 +70,12 @@ def kept_bytes(forward: Callable[[], Tensor], weights: Iterable[Tensor]) -> int:
         loss = forward()
     del loss
     return sum(kept.values())
+
+
+def step_bytes(network: Network, batch: Batch) -> int:
+    """What the forward pass of a training step keeps for the backward pass, weights left out."""
+    network.train()
+    return kept_bytes(lambda: network(batch).mean(), network.parameters())
 
 
 def packages() -> dict[str, str]:

@@ -173,7 +173,7 @@ class TextTask:
 
 
 @contextlib.contextmanager
-def row_named(task: str, name: int | str, row: Row) -> Iterator[None]:
+def row_named(task: str, name: object, row: Row) -> Iterator[None]:
     """Errors that a row causes within it become a BadRow that names the task, the row and what it lacks."""
     try:
         yield

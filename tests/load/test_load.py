@@ -39,7 +39,7 @@ def measured(folder: Path, *, questions: int, images: int, steps: int, log: int,
 def test_memory_is_flat_over_a_run_of_many_questions(tmp_path):
     found = measured(tmp_path, questions=20_000, images=2_400, steps=300, log=100, batch_size=16)
     at_step = found["bytes_at_step"]
-    assert abs(at_step["300"] - at_step["100"]) < MIB  # a run that kept its batches would add more
+    assert abs(at_step["300"] - at_step["100"]) < 2 * MIB  # the allocator grows by MiB; kept batches would add tens
     assert found["bytes_after"] - found["bytes_before"] < 150 * MIB
 
 

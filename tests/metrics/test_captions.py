@@ -147,9 +147,9 @@ def test_the_flat_dict_holds_scores_and_what_qualifies_them(no_java):
             {1: ["a"], 2: ["b"]},
             METRICS,
             MissingPrediction,
-            "each of 2 image ids, given 1: 1 missing \\(2\\)",
+            "each of 2 image ids, given 1: missing 1 \\(2\\)",
         ),
-        ({1: "a", 9: "b"}, {1: ["a"]}, METRICS, MissingPrediction, "0 missing, 1 unknown \\(9\\)"),
+        ({1: "a", 9: "b"}, {1: ["a"]}, METRICS, MissingPrediction, "missing 0, unknown 1 \\(9\\)"),
         ({}, {}, METRICS, MissingPrediction, "wanted at least one image to score, given none"),
         (
             {1: "a"},

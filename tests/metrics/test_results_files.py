@@ -211,10 +211,10 @@ def test_a_broken_caption_file_is_named_with_wanted_and_given(name, caption):
 
 
 def test_a_missing_prediction_or_file_is_an_error(vqa, caption, tmp_path):
-    with pytest.raises(MissingPrediction, match="each of 2 image ids, given 0: 2 missing \\(7, 8\\), 0 unknown"):
+    with pytest.raises(MissingPrediction, match="each of 2 image ids, given 0: missing 2 \\(7, 8\\), unknown 0"):
         score_caption_files(write(tmp_path, "E.json", []), caption["annotations"])
     vqa["results"].write_text('[{"question_id": "70", "answer": "yes"}]')
-    with pytest.raises(MissingPrediction, match="2 missing \\(70, 71\\), 1 unknown \\('70'\\)"):
+    with pytest.raises(MissingPrediction, match="missing 2 \\(70, 71\\), unknown 1 \\('70'\\)"):
         score_vqa_files(**vqa)
     with pytest.raises(BadFile, match="absent.json: wanted a readable file"):
         score_caption_files(tmp_path / "absent.json", caption["annotations"])

@@ -144,9 +144,9 @@ def test_missing_and_unknown_ids_are_counted_and_named():
     with pytest.raises(MissingPrediction) as error:
         score_vqa({2: "4", 7: "x"}, ANSWERS, KINDS, KINDS)
     assert str(error.value) == (
-        "wanted one prediction for each of 3 question ids, given 2: 2 missing (1, 'q3'), 1 unknown (7)"
+        "wanted one prediction for each of 3 question ids, given 2: missing 2 (1, 'q3'), unknown 1 (7)"
     )
-    with pytest.raises(MissingPrediction, match="10 missing \\(0, 1, 2, 3, 4, ...\\), 0 unknown$"):
+    with pytest.raises(MissingPrediction, match="missing 10 \\(0, 1, 2, 3, 4, ...\\), unknown 0$"):
         score_vqa({}, {i: ["yes"] * 10 for i in range(10)}, {}, {})
     with pytest.raises(MissingPrediction, match="wanted at least one question to score, given none"):
         score_vqa({}, {}, {}, {})

@@ -107,9 +107,9 @@ def test_other_items_are_refused_and_counted(tmp_path):
     first = write(tmp_path / "a", COLOURS)
     fewer = write(tmp_path / "b", COLOURS[:4], vqa_examples(COLOURS[:4]))
     other = write(tmp_path / "c", COLOURS, vqa_examples(["grey", *COLOURS[1:5], "two"]))
-    with pytest.raises(NotComparable, match=r"given 2 that only one has \(14, 15\) and 0 with other references"):
+    with pytest.raises(NotComparable, match=r"given 2 \(14, 15\) that only one has and 0 with other"):
         compare_runs([first], [fewer])
-    with pytest.raises(NotComparable, match=r"given 0 that only one has and 2 with other references \(10, 15\)"):
+    with pytest.raises(NotComparable, match=r"given 0 that only one has and 2 \(10, 15\) with other"):
         compare_runs([first], [other])
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dept_vl.model import Batch, Network
-from dept_vl.plans.costs import measure_costs, read_costs, saved_bytes
+from dept_vl.plans.costs import measure_costs, read_costs
+from dept_vl.run.measure import step_bytes
 from tests.tiny_runs import build_network, text_experiment, write_cola
 
 
@@ -20,10 +21,10 @@ def text_network(byte_t5):
 
 def test_memory_is_the_same_each_time_and_grows_with_the_batch(byte_t5):
     network = text_network(byte_t5)
-    one = saved_bytes(network, batch())
-    assert saved_bytes(network, batch()) == one > 0
-    assert 1.8 < saved_bytes(network, batch(rows=4)) / one < 2.2, "weights would not grow with the rows"
-    assert saved_bytes(network, batch(seq=12)) > one
+    one = step_bytes(network, batch())
+    assert step_bytes(network, batch()) == one > 0
+    assert 1.8 < step_bytes(network, batch(rows=4)) / one < 2.2, "weights would not grow with the rows"
+    assert step_bytes(network, batch(seq=12)) > one
 
 
 @pytest.mark.usefixtures("afresh")

@@ -1,8 +1,7 @@
 import pytest
 
 from dept_vl.config import BadConfig, load_experiment, parse_experiment
-from dept_vl.reproduction.typed import BadTableFile, read
-from dept_vl.sweep.grid import BadSweep, read_sweep
+from dept_vl.plans.settings import BadPlan, read
 from dept_vl.untrusted.yaml_text import MOST_BYTES, NotYaml, parse_yaml
 from tests.fuzz.bounds import within
 
@@ -46,7 +45,7 @@ def test_whatever_is_no_fair_yaml_is_one_error(text, message):
 def test_every_reader_of_yaml_refuses_a_bomb_by_its_file(tmp_path, capsys, bomb):
     path = tmp_path / "bomb.yaml"
     path.write_text(bomb)
-    readers = ((read, BadTableFile), (read_sweep, BadSweep), (load_experiment, BadConfig))
+    readers = ((read, BadPlan), (load_experiment, BadConfig))
     for reader, error in readers:
         with within(), pytest.raises(error, match="bomb.yaml: wanted .*aliases that stand for more than"):
             reader(path)
