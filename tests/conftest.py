@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def one_thread() -> Iterator[None]:
         sys.modules["torch"].set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def charts_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's report without its four charts, which take longer than a tiny run; they are drawn where a test is marked
+    `charts`."""
+    if "dept_vl.run.report" in sys.modules and not request.node.get_closest_marker("charts"):
+        monkeypatch.setattr("dept_vl.run.charts.draw_run", lambda results, log: [])
+
+
 @pytest.fixture(scope="session")
 def byte_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a T5 of a few thousand weights and its byte-level tokenizer."""
@@ -72,6 +81,28 @@ def experiment(place: Path, byte_t5: Path, tmp_path: Path) -> Callable:
         return tiny_experiment(byte_t5, place / "clip", root, tmp_path / name, vision=vision, **changes)
 
     return experiment
+
+
+@pytest.fixture(scope="session")
+def meteor_programs() -> Iterator[Callable]:
+    """METEOR's program by its java; it reads its tables for many seconds when it starts."""
+    from dept_vl.metrics.meteor import Meteor
+
+    programs: dict[str, Meteor] = {}
+    with ExitStack() as stack:
+
+        def program(java: str) -> nullcontext:
+            if java not in programs:
+                programs[java] = stack.enter_context(Meteor(java))
+            return nullcontext(programs[java])
+
+        yield program
+
+
+@pytest.fixture
+def meteor_started_once(meteor_programs: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caption scores whose METEOR comes from a program that stays for the next test."""
+    monkeypatch.setattr("dept_vl.metrics.captions.Meteor", meteor_programs)
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.faults.victims", "tests.plans.fake_runs"])
+LATE = ["transformers.models.t5.modeling_t5", "transformers.generation", "sklearn.metrics", "scipy.stats", "open_clip"]
+FORKS = multiprocessing.get_context("forkserver")  # what a run imports late, each fork would import anew, in 2 s
+FORKS.set_forkserver_preload(["tests.faults.victims", "tests.plans.fake_runs", *LATE])
 
 
 def free_port() -> int:

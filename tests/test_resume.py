@@ -4,22 +4,22 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
 
-from dept_vl.run.execute import run, write_config
+from dept_vl.run.execute import run
 from dept_vl.train import NonFiniteLoss, RunLog, newest_checkpoint, resumable
 from dept_vl.train.resumable import BadCheckpoint, load_checkpoint
+from tests.faults.victims import train_until_renamed
+from tests.forks import FORKS
 from tests.tiny_runs import (
     Poisoned,
     ToyFeatures,
     build_network,
+    forget_accelerate,
     losses,
     read_log,
     scripted,
@@ -27,7 +27,6 @@ from tests.tiny_runs import (
     trained_bytes,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("afresh")
 
 
@@ -162,42 +161,21 @@ def test_the_log_keeps_lines_up_to_the_step_it_starts_at(tmp_path):
     assert [line["step"] for line in read_log(tmp_path)] == [1, 2]
 
 
-KILLED = """
-import os, runpy, signal, sys
-rename = os.replace
-def replace(source, target):
-    if str(target).endswith("step_6"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    rename(source, target)
-os.replace = replace
-sys.argv[0] = {script!r}
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def test_a_killed_script_resumes_to_the_same_bytes(experiment, tmp_path):
+def test_a_killed_run_resumes_to_the_same_bytes(experiment, tmp_path):
     """SIGKILL while a checkpoint is being written; dropout on, so that every random state counts."""
-    script = ROOT / "scripts" / "train_vqa.py"
     changes = {"max_steps": 8, "save_steps": 2, "eval_steps": 0, "gradient_accumulation_steps": 2}
     whole, killed = experiment("whole", **changes), experiment("killed", **changes)
     assert whole.backbone.dropout
     run(whole)
-    (tmp_path / "files").mkdir()
-    write_config(killed, tmp_path / "files")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-    def start(*words):
-        command = [sys.executable, *words, "--config", str(tmp_path / "files" / "config.yaml")]
-        return lambda *more: subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
-
-    died = start("-c", KILLED.format(script=str(script)))()
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    process = FORKS.Process(target=train_until_renamed, args=(killed, "step_6"))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     checkpoints = tmp_path / "killed" / "checkpoints"
     assert {".step_6.half", "step_4"} <= {path.name for path in checkpoints.iterdir()}
     assert not (checkpoints / "step_6").exists() and not (tmp_path / "killed" / "results.json").exists()
-    resumed = start(str(script))("--resume_from_checkpoint", "last")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "vqa_accuracy x 100" in resumed.stdout
+    forget_accelerate()
+    run(dataclasses.replace(killed, resume_from_checkpoint="last"))
     for name in ("adapter_model.safetensors", "predictions.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed") and len(losses(tmp_path / "killed")) == 8

@@ -3,6 +3,8 @@
 An output that is no label is an error in both directions: of two classes it counts as the other one, of several as a
 class of its own that is never right. An output that is no number counts as -1. A correlation with a constant is 0.0.
 So do the published runs (github.com/ZhengxiangShi/DePT, src/metrics.py).
+
+scikit-learn and scipy are imported by the functions that call them: they take two seconds, and training needs none.
 """
 
 import math
@@ -11,8 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from dept_vl.registry import UnknownName, wanted_one_of
 
@@ -48,6 +48,8 @@ def numbered(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[
 
 def accuracy(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
     """The share that is right."""
+    from sklearn.metrics import accuracy_score
+
     return float(accuracy_score(*numbered(labels, golds, predictions)))
 
 
@@ -60,17 +62,23 @@ def f1(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) 
 
 def f1_macro(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
     """Mean F1 of all classes; one that is neither in the golds nor in the predictions counts as 0, as published."""
+    from sklearn.metrics import f1_score
+
     truth, given = numbered(labels, golds, predictions)
     return float(f1_score(truth, given, labels=range(len(labels)), average="macro", zero_division=0))
 
 
 def class_f1(truth: Sequence[int], given: Sequence[int], number: int) -> float:
     """F1 of one class, 0.0 where it is neither in the truth nor given."""
+    from sklearn.metrics import f1_score
+
     return float(f1_score(truth, given, labels=[number], average="macro", zero_division=0))
 
 
 def matthews_correlation(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
     """Matthews' correlation of two classes, 0.0 where one side is constant. Raises: ValueError."""
+    from sklearn.metrics import matthews_corrcoef
+
     if len(labels) != 2:
         raise ValueError(f"matthews_correlation: wanted two classes, given {len(labels)} ({', '.join(labels)})")
     truth, given = numbered(labels, golds, predictions)
@@ -84,7 +92,9 @@ def pearson(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[s
 
 def spearmanr(labels: Sequence[str], golds: Sequence[str], predictions: Sequence[str]) -> float:
     """Spearman's correlation of the numbers."""
-    ranks = (stats.rankdata(side) for side in (list(map(float, golds)), list(map(as_number, predictions))))
+    from scipy.stats import rankdata
+
+    ranks = (rankdata(side) for side in (list(map(float, golds)), list(map(as_number, predictions))))
     return correlation(*(each.tolist() for each in ranks))
 
 
@@ -99,13 +109,15 @@ def as_number(text: str) -> float:
 
 def correlation(first: Sequence[float | int], second: Sequence[float | int]) -> float:
     """Pearson's correlation, 0.0 where one side is constant."""
+    from scipy.stats import NearConstantInputWarning, pearsonr
+
     sides = [np.asarray(side, float) for side in (first, second)]
     if any(side.min() == side.max() for side in sides):
         return 0.0
     scaled = [side / np.abs(side).max() for side in sides]  # a prediction may be 1e308: no mean overflows
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        value = float(stats.pearsonr(*scaled).statistic)
+        warnings.simplefilter("ignore", NearConstantInputWarning)
+        value = float(pearsonr(*scaled).statistic)
     return value if math.isfinite(value) else 0.0
 
 

@@ -13,8 +13,6 @@ from functools import cache
 from math import fsum
 from typing import Any
 
-from rouge_score.rouge_scorer import RougeScorer
-
 KINDS = ("rouge1", "rouge2", "rougeL")
 
 
@@ -36,5 +34,7 @@ def rouge_scores(task: Any, predictions: Sequence[str], examples: Sequence[Any])
 
 
 @cache
-def _scorer() -> RougeScorer:
+def _scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # here, since it brings all of nltk and only XSum needs it
+
     return RougeScorer(list(KINDS), use_stemmer=True)

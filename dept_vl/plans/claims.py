@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import f as f_distribution
-
 from dept_vl.plans.schema import Claim
 from dept_vl.plans.spread import FEWEST, spread
 from dept_vl.plans.table import EXACT, UNITS, Table, values
@@ -138,6 +136,8 @@ def _steadier(table: Table, claim: Claim) -> Judged:
         return Judged(claim, OPEN, reason="too few seeds for a standard deviation")
     if not first or not second:
         return Judged(claim, OPEN, reason="a ratio to zero")
+    from scipy.stats import f as f_distribution
+
     low, high = (1 / math.sqrt(f_distribution.ppf(each, free, others)) for each in (0.975, 0.025))
     interval = (first / second * low, first / second * high)
     told = verdict(interval, 1.0, upwards=False)

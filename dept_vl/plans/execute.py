@@ -10,12 +10,13 @@ from pathlib import Path
 from dept_vl.plans.claims import judge
 from dept_vl.plans.costs import cost_configs, costs_path, measure_costs
 from dept_vl.plans.figures import write_figures
-from dept_vl.plans.pool import PAUSE, Say, Work, processes, run_all, work
+from dept_vl.plans.pool import PAUSE, Say, Work, run_all, work
 from dept_vl.plans.runs import Schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan
 from dept_vl.plans.summary import as_markdown
 from dept_vl.plans.table import Table
+from dept_vl.plans.workers import processes
 from dept_vl.untrusted.folder_lock import FolderInUse
 from dept_vl.untrusted.whole_files import write_files_whole
 

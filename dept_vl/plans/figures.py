@@ -8,13 +8,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-try:
-    import matplotlib
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("figures need matplotlib: pip install matplotlib", name=error.name) from error
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from dept_vl.plans.points import ALL, Point, as_csv, points
 from dept_vl.plans.schema import PlanFile, Plot

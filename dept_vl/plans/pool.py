@@ -5,16 +5,14 @@ another command does meanwhile is left to it, and taken over if that one dies.
 """
 
 import dataclasses
-import multiprocessing
-import os
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
 
 from dept_vl.config import Experiment
 from dept_vl.plans.runs import RESULTS, Run
+from dept_vl.plans.workers import processes
 from dept_vl.run.execute import run
 from dept_vl.train.resumable import find_checkpoints
 from dept_vl.untrusted.folder_lock import FolderInUse
@@ -45,38 +43,6 @@ def work(config: Experiment) -> None:
 def _note(folder: Path) -> Path:
     """Where the reason of a failed run stands."""
     return folder.with_name(f".{folder.name}.failed")
-
-
-class Here(Executor):
-    """Work in this process, one after another."""
-
-    def submit(self, work, /, *arguments, **keywords):  # type: ignore[override]
-        future: Future = Future()
-        try:
-            future.set_result(work(*arguments, **keywords))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-def processes(jobs: int) -> Executor:
-    """New processes, each with one thread for its sums, which end with this one; for one job none is needed."""
-    if jobs == 1:
-        return Here()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent)
-
-
-def end_with_parent() -> None:
-    """A worker whose parent is killed would wait for work for ever."""
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_all(

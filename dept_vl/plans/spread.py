@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
 
 FEWEST = 3  # runs from which an interval is drawn
 MANY = 10  # runs from which its coverage comes near what it says
@@ -45,6 +44,8 @@ def spread(values: Sequence[float], *, level: float = 0.95, resamples: int = 10_
 
 
 def _interval(values: Sequence[float], level: float, resamples: int, seed: int) -> tuple[float, float]:
+    from scipy.stats import bootstrap  # here, since it takes a second and a run needs none of it
+
     found = bootstrap(
         (np.asarray(values, dtype=float),),
         np.mean,

@@ -11,15 +11,15 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
 
 from dept_vl.metrics.vqa import vqa_accuracy
-from dept_vl.run.charts import draw_run
 from dept_vl.saved.card import vision_hub_name
 from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.untrusted.whole_files import write_files_whole
@@ -77,20 +77,15 @@ def render(
     results: Mapping[str, Any], log: Sequence[Row], rows: Sequence[Row], config: str, image_paths: Mapping[str, Path]
 ) -> str:
     """The page, from results.json, the lines of metrics.jsonl and predictions.jsonl, and the text of config.yaml."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "hundred": lambda share: f"{100 * share:.2f}",
-        "count": lambda number: f"{number:,}",
-        "duration": duration,
-    }
+    from dept_vl.run.charts import draw_run  # here, since matplotlib takes a second and nothing needs it before
+
     labels, vision = results["labels"], results["meta_info"]["model_info"].get("vision")
     accuracies: list[float | None] = [None] * len(rows)
     if results["task"] == "vqa":
         accuracies = [vqa_accuracy(row["prediction"], row["references"], results["protocol"]) for row in rows]
     elif labels and not _numbers(labels):
         accuracies = [float(row["prediction"] in row["references"]) for row in rows]
-    template = files("dept_vl.run").joinpath("report_template.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return _template().render(
         results=results,
         test=results["metrics"]["test"],
         headline=results["selection"]["reported"],
@@ -101,6 +96,18 @@ def render(
         number=len(rows),
         config=config,
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "hundred": lambda share: f"{100 * share:.2f}",
+        "count": lambda number: f"{number:,}",
+        "duration": duration,
+    }
+    page = files("dept_vl.run").joinpath("report_template.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(page)
 
 
 def _numbers(labels: Mapping[str, str]) -> bool:

@@ -31,7 +31,7 @@ from tests.forks import FORKS
 from tests.tiny_runs import text_experiment, write_cola
 
 KILLS = os.environ.get("DEPT_VL_KILLS")
-STEPS, EVERY = 60, 4
+STEPS, EVERY = 40, 4
 
 
 def times(many: int) -> list:

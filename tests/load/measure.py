@@ -8,6 +8,7 @@ The first command in a FOLDER writes the data, the models and the feature store 
 import argparse
 import json
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -113,6 +114,12 @@ def measure(folder: Path, *, steps: int, batch_size: int, log: int) -> dict[str,
     with mock.patch.object(RunLog, "write", note):
         trained = fit(parts, folder / "run")
     return found | {"train_seconds": round(trained.train_seconds, 1), "bytes_at_step": samples}
+
+
+def measure_alone(folder: Path, found: Path, **sizes: int) -> None:
+    """`measure`, on the CPU, in a process of its own, into the file `found`."""
+    os.environ |= {"ACCELERATE_USE_CPU": "true"}
+    found.write_text(json.dumps(measure(folder, **sizes)))
 
 
 def _take_tokenizer(t5: Path, tokenizer: Path) -> None:

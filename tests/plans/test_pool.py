@@ -9,6 +9,7 @@ import pytest
 from dept_vl.plans import pool
 from dept_vl.plans.pool import LostWorker, run_all
 from dept_vl.plans.runs import make_schedule
+from dept_vl.plans.workers import processes
 from dept_vl.untrusted.folder_lock import FolderInUse
 from tests.forks import FORKS
 from tests.plans.fake_runs import began, grid, leave_run, share_slowly
@@ -166,7 +167,7 @@ def test_what_a_killed_command_had_begun_another_takes_over(tmp_path):
 
 
 def start_workers(pids: Path) -> None:
-    executor = pool.processes(2)
+    executor = processes(2)
     executor.submit(time.sleep, 600)
     pids.write_text(" ".join(map(str, executor._processes)) + "\n")
     time.sleep(600)

@@ -213,6 +213,7 @@ def report_of(run: tuple[Path, dict[str, Path]]) -> Page:
     return Page(path)
 
 
+@pytest.mark.charts
 def test_a_report_fetches_nothing_and_runs_nothing(run) -> None:
     page = report_of(run)
     links = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
@@ -234,6 +235,7 @@ def test_a_report_shows_24_pictures_with_alternative_texts(run) -> None:
     assert len({image["alt"] for image in images}) == 24
 
 
+@pytest.mark.charts
 def test_every_chart_and_table_says_what_it_is(run) -> None:
     page = report_of(run)
     charts = [image for image in page.all("img") if "over optimizer steps" in image["alt"]]
@@ -291,6 +293,7 @@ def test_a_line_separator_in_an_answer_is_not_the_end_of_a_line(vqa_run) -> None
     assert "one" in report_of((folder, image_paths)).text
 
 
+@pytest.mark.charts
 def test_the_same_folder_gives_the_same_bytes(run) -> None:
     first = write_report(*run).read_bytes()
     assert write_report(*run).read_bytes() == first
@@ -375,6 +378,7 @@ def test_values_that_are_not_finite_and_empty_logs_do_not_stop_a_chart() -> None
         assert "nothing to draw" in draw("loss", empty, log=True).about
 
 
+@pytest.mark.charts
 def test_an_empty_log_is_said(vqa_run) -> None:
     (vqa_run[0] / "metrics.jsonl").write_text("")
     assert len([image for image in report_of(vqa_run).all("img") if "nothing to draw" in image["alt"]]) == 4

@@ -81,7 +81,7 @@ def test_three_steps_run_and_are_deterministic(tokenizer, unscored):
 
 def test_the_loss_falls(tokenizer, unscored):
     log = []
-    recipe = ClipRecipe(steps=30, batch_size=16, learning_rate=3e-3, warmup_steps=5, log_every=6)
+    recipe = ClipRecipe(steps=16, batch_size=8, learning_rate=3e-3, warmup_steps=4, log_every=4)
     train_clip(build(tokenizer), tokenizer, recipe, log.append)
     first, last = (json.loads(log[index])["loss"] for index in (0, -1))
     assert last < first - 0.3
