@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dept_vl.untrusted.json_files import parse_json
+from dept_vl.untrusted.lfs_pointers import pointer_at
 from dept_vl.untrusted.tensor_files import check_finite
 
 _WEIGHTS, _OPTIMIZER, _PROGRESS = "adapter_model.safetensors", "optimizer.pt", "progress.json"
@@ -96,9 +97,9 @@ def load_checkpoint(
         path = folder / name
         given = path.stat().st_size if path.is_file() else None
         if given != size:
+            found = pointer_at(path) or ("no file" if given is None else f"{given:,}")
             raise BadCheckpoint(
-                f"{path}: wanted {size:,} bytes, given {'no file' if given is None else f'{given:,}'}: "
-                "the checkpoint is cut short; resume from an earlier one"
+                f"{path}: wanted {size:,} bytes, given {found}: the checkpoint is cut short; resume from an earlier one"
             )
     try:
         weights = load_file(folder / _WEIGHTS)

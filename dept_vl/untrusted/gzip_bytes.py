@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from dept_vl.untrusted.bad_file import BadFile
+from dept_vl.untrusted.lfs_pointers import as_pointer
 
 RATIO = 100  # our generated annotations, the most alike that we know, come to 40; zeros come to 1,030
 ALWAYS = 8 * 2**20  # bytes that any file may unpack to
@@ -25,6 +26,8 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         data = path.read_bytes()
+        if given := as_pointer(data):
+            raise BadFile(path, "a file with its content", given)
         if data.startswith(_GZIP):
             limit = fair_size(len(data))
             content = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)

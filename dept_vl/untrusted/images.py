@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dept_vl.untrusted.lfs_pointers import as_pointer
+
 MAX_PIXELS = 100_000_000
 MAX_SCANNED = 2_000_000_000  # pixels x scans of a JPEG, a second: encoders write 10 scans, and one need cost no byte
 _BAND = 64  # rows that are converted at a time, so that a picture's copies are never all in memory
@@ -104,5 +106,7 @@ def _from_grey(values: np.ndarray) -> Image.Image:
 
 def _opening(path: Path | str) -> str:
     with open(path, "rb") as file:
-        start = file.read(8)
-    return f"a file that starts with {start!r}" if start else "an empty file"
+        start = file.read(64)
+    if given := as_pointer(start):
+        return given
+    return f"a file that starts with {start[:8]!r}" if start else "an empty file"

@@ -15,6 +15,7 @@ import msgspec
 
 from dept_vl.untrusted.bad_file import BadFile
 from dept_vl.untrusted.gzip_bytes import read_bytes
+from dept_vl.untrusted.lfs_pointers import as_pointer
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character of two, as JSON may escape it
 
@@ -25,6 +26,8 @@ class NotJson(ValueError):
 
 def parse_json(text: str | bytes) -> Any:
     """As `json.loads`. Raises: NotJson, also for strings that are no Unicode text and so could not be written again."""
+    if given := as_pointer(text[:100].encode(errors="replace") if isinstance(text, str) else text):
+        raise NotJson(f"that is {given}")
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
         value = json.loads(text)

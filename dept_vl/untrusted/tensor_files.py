@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dept_vl.untrusted.bad_file import BadFile
 from dept_vl.untrusted.json_files import parse_json
+from dept_vl.untrusted.lfs_pointers import pointer_at
 
 _ZIP = b"PK\x03\x04"
 _MOST_PICKLE = 16 * 2**10  # bytes of a .bin's structure: enough for 100 tensors
@@ -30,7 +31,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        given = _cut_short(path) or f"a damaged one ({error})"
+        given = pointer_at(path) or _cut_short(path) or f"a damaged one ({error})"
         raise BadFile(path, "a whole safetensors file", given) from error
     return _as_numbers(path, state)
 
@@ -62,10 +63,10 @@ def read_torch_weights(path: Path) -> dict[str, Tensor]:
 
 
 def check_finite(state: dict[str, Tensor]) -> str | None:
-    """Describe the first tensor that holds a NaN or an infinity; None where there is none."""
+    """Describe the first tensor that holds a NaN or an infinity; None where there is none. One pass, without a copy."""
     for name, value in state.items():
-        wrong = value.numel() - int(value.isfinite().sum())
-        if wrong:
+        if value.numel() and value.is_floating_point() and not torch.stack(value.aminmax()).isfinite().all():
+            wrong = value.numel() - int(value.isfinite().sum())
             return f"{name} with {wrong:,} of {value.numel():,} NaN or infinite"
     return None
 
@@ -84,7 +85,7 @@ def _wrong_in_archive(path: Path, size: int) -> str | None:
     executes nothing, can be made to take hours."""
     with path.open("rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
-            return "one of other bytes"
+            return pointer_at(path) or "one of other bytes"
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

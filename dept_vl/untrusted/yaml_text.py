@@ -4,6 +4,8 @@ from typing import Any
 
 import yaml
 
+from dept_vl.untrusted.lfs_pointers import as_pointer
+
 MOST_BYTES = 128 * 2**10  # the reader takes 10 s for a million; our longest file has 8 thousand
 MOST_NODES = 100_000  # after each alias stands for a copy of what it names
 
@@ -14,6 +16,8 @@ class NotYaml(ValueError):
 
 def parse_yaml(text: str | bytes) -> Any:
     """As `yaml.safe_load`. Raises: NotYaml."""
+    if given := as_pointer(text[:100].encode(errors="replace") if isinstance(text, str) else text):
+        raise NotYaml(given)
     if len(text) > MOST_BYTES:
         raise NotYaml(f"{len(text):,} bytes of it, more than {MOST_BYTES:,}")
     try:

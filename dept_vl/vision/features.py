@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dept_vl.registry import did_you_mean
+from dept_vl.untrusted.lfs_pointers import pointer_at
 from dept_vl.untrusted.whole_files import write_whole
 
 STORED_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -86,7 +87,8 @@ def open_shard(path: Path, address: str, shape: tuple[int, int]) -> tuple[Any, S
     except FileNotFoundError as error:
         raise DamagedStore(f"shard {path} is missing: extract again, only such shards are made anew") from error
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
-        raise DamagedStore(f"shard {path} is no whole file of features ({error}): {advice}") from error
+        given = pointer_at(path) or error
+        raise DamagedStore(f"shard {path} is no whole file of features ({given}): {advice}") from error
     wanted, given = [len(header.keys), *shape], list(rows.get_shape())
     if given != wanted or header.address != address:
         raise DamagedStore(
@@ -136,15 +138,16 @@ class FeatureStore:
                 "finish; run it again, it goes on where it stopped"
             ) from error
         except (ValueError, RecursionError) as error:
+            given = pointer_at(folder / MANIFEST) or error
             raise DamagedStore(
-                f"{folder / MANIFEST} is no manifest of a feature store ({error}): delete it and extract "
+                f"{folder / MANIFEST} is no manifest of a feature store ({given}): delete it and extract "
                 "again, finished shards are kept"
             ) from error
         for shard in manifest.shards:
             path = folder / shard.file
             given = path.stat().st_size if path.exists() else None
             if given != shard.bytes:
-                size = "no such file" if given is None else f"{given:,}"
+                size = pointer_at(path) or ("no such file" if given is None else f"{given:,}")
                 raise DamagedStore(
                     f"shard {path}: wanted {shard.bytes:,} bytes, given {size}: delete it and extract "
                     "again, only missing shards are made anew"
