@@ -41,8 +41,10 @@ class CausalBackbone(Backbone):
             pad = eos[0] if isinstance(eos, list) else eos
         # a checkpoint's own sampling and penalties would change what greedy means
         self.model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
-        self.d_model = model.config.hidden_size
-        self.max_positions = model.config.max_position_embeddings
+        self.d_model = model.get_input_embeddings().embedding_dim
+        windows = [getattr(model.config, name, None) for name in ("sliding_window", "window_size")]
+        # within its window a model that forgets older tokens is like any other, and its cache lets tokens be taken back
+        self.max_positions = min(filter(None, [model.config.max_position_embeddings, *windows]))
         self.prompt_cache = PromptCache()
         self._cache_name = cache_name(model)
 

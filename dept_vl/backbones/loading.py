@@ -5,16 +5,26 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from dept_vl.backbones.causal import CausalBackbone
 from dept_vl.backbones.frozen import Backbone
-from dept_vl.backbones.seq2seq import Seq2SeqBackbone
+from dept_vl.backbones.readable import UnsupportedType, check_readable
+from dept_vl.backbones.seq2seq import T5_TYPES, Seq2SeqBackbone
+from dept_vl.backbones.weights import check_keys, check_values, quiet_report
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
+from dept_vl.untrusted.lfs_pointers import refuse_pointers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CAUSAL_TYPES = ("gpt2", "llama")  # those over which the laws of tests/backbones/test_causal.py run
+TESTED_TYPES = (*T5_TYPES, *CAUSAL_TYPES)  # the others are measured when they are loaded
 _KINDS = {
     "seq2seq": ("an encoder-decoder (T5)", AutoModelForSeq2SeqLM, Seq2SeqBackbone),
     "causal": ("a decoder alone (GPT-2, LLaMA)", AutoModelForCausalLM, CausalBackbone),
@@ -41,7 +51,8 @@ def load_backbone(
     dtype: str = "float32",
     attn_implementation: str | None = None,
 ) -> Backbone:
-    """Loads and freezes a T5 (kind "seq2seq") or a GPT-2 or LLaMA (kind "causal"); the kind is never guessed.
+    """Loads and freezes a T5 (kind "seq2seq") or a GPT-2 or LLaMA (kind "causal"); the kind is never guessed. A model
+    of another type loads where it passes `check_readable`.
 
     Args:
         model_name_or_path: "tiny-t5" (embedded), a folder, or a hub name.
@@ -50,7 +61,11 @@ def load_backbone(
 
     Raises:
         WrongKind: an unknown kind, or a model of the other one; the message says which kind loads it.
-        MissingBackbone: the name cannot be resolved, or its files cannot be read; the message says where it was sought.
+        MissingBackbone: the name cannot be resolved, or its files cannot be read; the message says where it was
+            sought, or which library is missing.
+        UnfitWeights: its files lack weights, hold unknown ones or a NaN.
+        UnsupportedType: a type that no test covers, and that does not read embeddings as it reads ids.
+        BadFile: a file is a git-lfs pointer.
         UnsupportedPrecision: another dtype, or float16 with T5, whose feed-forward activations overflow it.
     """
     if kind not in _KINDS:
@@ -62,19 +77,71 @@ def load_backbone(
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     # trust_remote_code=None would ask on the terminal whether to run a stranger's code.
     source = {"revision": revision, "trust_remote_code": False}
+    _check_folder(Path(path))
     try:
         config = AutoConfig.from_pretrained(path, **source)
         _check_kind(kind, wanted, model_name_or_path, config)
-        model = read.from_pretrained(path, dtype=DTYPES[dtype], attn_implementation=attn_implementation, **source)
+        with quiet_report():
+            model, report = read.from_pretrained(
+                path,
+                dtype=DTYPES[dtype],
+                attn_implementation=attn_implementation,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
+                **source,
+            )
+        written = PretrainedConfig.get_config_dict(path, **source)[0]
     except WrongKind:
         raise
-    except (OSError, ValueError, SafetensorError) as error:  # a folder without config.json is a ValueError
-        raise MissingBackbone(
-            f"{model_name_or_path}: wanted a folder with config.json and weights, or a model name that the hub or the "
-            f"local cache has (HF_HUB_OFFLINE=1 asks the cache alone). {str(error).splitlines()[0]}"
-        ) from error
+    except Exception as error:  # third parties raise what they like on a stranger's files
+        refuse_pointers(Path(path), "*.safetensors", "*.bin")
+        raise MissingBackbone(_explain(model_name_or_path, error)) from error
+    check_keys(model_name_or_path, model, report, written)
+    check_values(model_name_or_path, model)
     folder = Path(model_name_or_path)
-    return backbone(model, name=folder.name if folder.is_dir() else str(model_name_or_path), revision=revision)
+    return _wrap(backbone, model, folder.name if folder.is_dir() else str(model_name_or_path), revision)
+
+
+def _wrap(backbone: type[Backbone], model: PreTrainedModel, name: str, revision: str | None) -> Backbone:
+    """Raises: UnsupportedType."""
+    if model.config.model_type in TESTED_TYPES:
+        return backbone(model, name=name, revision=revision)
+    try:
+        frozen = backbone(model, name=name, revision=revision)
+    except AttributeError as error:  # of its config: no width, no number of positions
+        raise UnsupportedType(
+            f"{name}: wanted a model built as a T5, GPT-2 or LLaMA is, given one of type {model.config.model_type} "
+            f"({error})"
+        ) from error
+    check_readable(frozen)
+    return frozen
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises: BadFile for a git-lfs pointer; MissingBackbone for an adapter, which transformers would attach."""
+    if not folder.is_dir():
+        return
+    refuse_pointers(folder, "*.json")
+    if (folder / "adapter_config.json").is_file():
+        raise MissingBackbone(
+            f"{folder}: wanted a model's folder, given one with an adapter in it (adapter_config.json), which would "
+            "become a part of the frozen model: give the folder of the model alone"
+        )
+
+
+def _explain(name: str, error: Exception) -> str:
+    reason = next(filter(None, map(str.strip, str(error).splitlines())), "no reason given")
+    if isinstance(error, ImportError):  # its message names the library
+        return (
+            f"{name}: wanted a model that the installed packages read, given one that needs another. {reason}; install "
+            "it or, of a quantised model, give the folder of the one it was made from"
+        )
+    if not isinstance(error, OSError | ValueError | SafetensorError):
+        reason = f"Reading it ends in {type(error).__name__}: {reason}"
+    return (
+        f"{name}: wanted a folder with config.json and weights, or a model name that the hub or the local cache has "
+        f"(HF_HUB_OFFLINE=1 asks the cache alone). {reason}"
+    )
 
 
 def _check_dtype(dtype: str, kind: str) -> None:
@@ -92,5 +159,3 @@ def _check_kind(kind: str, wanted: str, name: str, config: PretrainedConfig) -> 
     if own != kind:
         suits = own == "seq2seq" or given in CAUSAL_TYPES
         raise WrongKind(f"{name}: wanted {wanted}, given a {given} model{f'; set kind to {own}' if suits else ''}")
-    if kind == "causal" and given not in CAUSAL_TYPES:
-        raise WrongKind(f"{name}: wanted a model of type {' or '.join(CAUSAL_TYPES)}, given a {given} model")

@@ -18,7 +18,6 @@ class Seq2SeqBackbone(Backbone):
     """
 
     kind, task_type = "seq2seq", "SEQ_2_SEQ_LM"
-    max_positions = None
 
     def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
         super().__init__(model, name=name, revision=revision)
@@ -28,7 +27,8 @@ class Seq2SeqBackbone(Backbone):
             eos_token_id=ids.eos_token_id,
             pad_token_id=ids.pad_token_id,
         )
-        self.d_model = model.config.d_model
+        self.max_positions = getattr(model.config, "max_position_embeddings", None)  # of BART and its kin; T5 has none
+        self.d_model = model.get_input_embeddings().embedding_dim
 
     def logits(self, embeds: Embeds, mask: Mask, labels: Labels) -> Logits:
         given = self.model.prepare_decoder_input_ids_from_labels(labels)  # `labels=` would compute a loss of its own
