@@ -1,6 +1,7 @@
 """The tokenizer that belongs to a backbone: found by the same name, and checked against its facts."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -8,6 +9,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
+from dept_vl.untrusted.lfs_pointers import refuse_pointers
 
 _SPARE_ROWS = 1024  # of an embedding table that no token uses; CodeGen has 905, T5 28
 
@@ -33,17 +35,22 @@ def load_tokenizer(name_or_path: str, revision: str | None = None, pad_token: st
 
     pad_token: a token of its vocabulary to pad with, for a tokenizer that has none of its own.
 
-    Raises: MissingTokenizer, SlowTokenizer, MissingPadToken.
+    Raises: MissingTokenizer, SlowTokenizer, MissingPadToken; BadFile: a file is a git-lfs pointer.
     """
+    place = embedded(name_or_path) or name_or_path
+    refuse_pointers(Path(place), "*.json", "*.txt", "*.model")
     try:
-        place = embedded(name_or_path) or name_or_path
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # third parties raise what they like on a stranger's files
+        reason = next(filter(None, map(str.strip, str(error).splitlines())), "no reason given")
+        if not isinstance(error, OSError | ValueError | ImportError):
+            reason = f"Reading it ends in {type(error).__name__}: {reason}"
         raise MissingTokenizer(
             f"{name_or_path}: wanted a folder with tokenizer files, or a model name that the hub or the local cache "
-            f"has. {str(error).splitlines()[0]}"
+            f"has. {reason}"
         ) from error
     require_fast(tokenizer)
+    _check_vocabulary(tokenizer, Path(place))
     if pad_token is not None:
         if pad_token not in tokenizer.get_vocab():
             hint = did_you_mean(pad_token, tokenizer.all_special_tokens)
@@ -54,6 +61,22 @@ def load_tokenizer(name_or_path: str, revision: str | None = None, pad_token: st
         tokenizer.pad_token = pad_token
     pad_id(tokenizer)
     return tokenizer
+
+
+def _check_vocabulary(tokenizer: Tokenizer, folder: Path) -> None:
+    """transformers makes a tokenizer of special tokens alone, or of letters, where a folder lacks its vocabulary.
+
+    Raises: MissingTokenizer.
+    """
+    whole = [path for form in ("tokenizer.*json", "tekken.json", "*.model") for path in folder.glob(form)]
+    files = [file for kind, file in tokenizer.vocab_files_names.items() if kind != "tokenizer_file"]
+    absent = [file for file in files if not (folder / file).is_file()]
+    if folder.is_dir() and not whole and (absent or not files):
+        wanted = " or ".join(filter(None, ["tokenizer.json", " and ".join(files)]))
+        raise MissingTokenizer(
+            f"{folder}: wanted a tokenizer with its vocabulary ({wanted}), "
+            f"given {type(tokenizer).__name__} without {', '.join(absent) or 'any'}"
+        )
 
 
 def pad_id(tokenizer: Tokenizer) -> int:

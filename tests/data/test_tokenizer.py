@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 
 from dept_vl.data.tokenizer import (
@@ -9,6 +12,7 @@ from dept_vl.data.tokenizer import (
     load_tokenizer,
 )
 from tests.data.tiny_tokenizers import write_gpt2, write_llama
+from tests.untrusted.test_lfs_pointers import POINTER
 
 T5 = {"rows": 32_128, "eos_token_id": 1, "pad_token_id": 0, "name": "google-t5/t5-base"}
 
@@ -85,3 +89,35 @@ def test_the_tokenizer_of_another_model_is_refused(t5, fact, message):
 def test_a_padding_id_is_not_compared_for_a_backbone_that_has_none(tmp_path):
     tokenizer = load_tokenizer(str(write_llama(tmp_path)), pad_token="<unk>")
     check_tokenizer(tokenizer, rows=len(tokenizer), eos_token_id=2, pad_token_id=None, name="llama")
+
+
+def test_spiece_model_alone_gives_the_ids_of_the_fast_tokenizer(real, tmp_path):
+    """As many published T5s come; transformers converts it with sentencepiece and protobuf."""
+    facts = {"tokenizer_class": "T5Tokenizer", "extra_ids": 100, "eos_token": "</s>", "pad_token": "<pad>"}
+    loaded = {}
+    for name, files in (("fast", ["tokenizer.json", "spiece.model"]), ("alone", ["spiece.model"])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer_config.json").write_text(json.dumps(facts))
+        for file in files:
+            shutil.copy(real / "tokenizers" / "t5" / file, tmp_path / name)
+        loaded[name] = load_tokenizer(str(tmp_path / name))
+    texts = ["a red circle", "naïve  café\n<b>½</b>", "中文 <extra_id_0> ok", " ﬁne\t", "", "A</s>B"]
+    assert loaded["alone"].is_fast and loaded["alone"](texts)["input_ids"] == loaded["fast"](texts)["input_ids"]
+
+
+def test_a_tokenizer_without_its_vocabulary_is_never_made_of_special_tokens(t5, tmp_path):
+    t5.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(
+        MissingTokenizer, match="wanted a tokenizer with its vocabulary .*given T5Tokenizer without spie"
+    ):
+        load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [POINTER, "{", '["T5Tokenizer"]', '{"tokenizer_class": 3}'])
+def test_a_broken_tokenizer_file_is_one_sentence(t5, tmp_path, content):
+    t5.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    with pytest.raises(ValueError, match=f"{tmp_path.name}.*: wanted a (file|folder)") as told:
+        load_tokenizer(str(tmp_path))
+    assert "\n" not in str(told.value)
