@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
+from dept_vl.vision.clip_files import UnloadableClip, check_files, check_tower, shorten
 from dept_vl.vision.pooling import check_pooling, pool_grid
 from dept_vl.vision.preprocess import Preprocess
 
@@ -30,10 +31,6 @@ _WANTED = (
 )
 
 _THREADS = "TOKENIZERS_PARALLELISM"
-
-
-class UnloadableClip(ValueError):
-    """A CLIP that cannot be loaded, with what was wanted and given."""
 
 
 class FrozenClip(nn.Module):
@@ -201,6 +198,7 @@ def _create(name: str, pretrained: str | None, random_weights: bool) -> tuple[nn
     # OpenAI's towers were trained with QuickGELU; plain configs leave it out, and open_clip only warns.
     tag = open_clip.get_pretrained_cfg(key, pretrained) if pretrained else {}
     quick_gelu = bool(tag.get("quick_gelu", False))
+    check_files(name, pretrained, "*.json")
     try:
         with torch.random.fork_rng(devices=[]):  # building draws weights: the caller's stream must not move
             torch.default_generator.manual_seed(0)
@@ -215,8 +213,11 @@ def _create(name: str, pretrained: str | None, random_weights: bool) -> tuple[nn
             )
         config = open_clip.get_model_config(key)
     except Exception as error:  # files, network and state dicts fail in many ways, all for the caller to see
-        given = f"CLIP {name!r}, tag {pretrained!r}, where loading failed with: {error}"
+        check_files(name, pretrained, "*.safetensors", "*.bin", "*.pt*")
+        given = f"CLIP {name!r}, tag {pretrained!r}, where loading failed with: {shorten(error)}"
         raise UnloadableClip(f"{given}. Wanted{_WANTED.removeprefix('wanted')}") from error
+    if not random_weights:
+        check_tower(name, model.visual)
     shaping = {field: config.get(field) for field in ("embed_dim", "vision_cfg")}
     return model, {**shaping, "quick_gelu": quick_gelu or bool(config.get("quick_gelu", False))}
 
