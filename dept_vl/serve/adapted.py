@@ -23,8 +23,8 @@ from dept_vl.model import BankEntry, Batch, Network
 from dept_vl.registry import DeptVLWarning
 from dept_vl.saved import SavedAdapter, check_identity, read_any, tower_of, write_adapter
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
-from dept_vl.serve.pictures import Picture, pixels_of
-from dept_vl.serve.rows import Row, Text, WrongRows, WrongTask, plan_rows, plan_texts
+from dept_vl.serve.pictures import Pixels, check_picture, in_row, pixels_of
+from dept_vl.serve.rows import Row, WrongRows, WrongTask, plan_rows, plan_texts
 from dept_vl.tasks.example import Example
 from dept_vl.train.evaluate import Answerer
 from dept_vl.vision import FrozenClip
@@ -38,6 +38,8 @@ class AdaptedModel:
     `answer` and `caption` use the active adapter, or the one that `adapter_names` gives each row; "__base__" is
     the language model with neither prompt nor shift, asked in the active adapter's prompt format. It has no
     projection, so an image in a row of it is refused (`WrongRows`), never ignored.
+
+    Every row is checked before any model runs, so what a list may hold stands in the text (`Picture`, `Text`).
     """
 
     def __init__(self, backbone: Backbone, tokenizer: Any, clip: FrozenClip | None = None) -> None:
@@ -117,33 +119,35 @@ class AdaptedModel:
 
     def answer(
         self,
-        images: Sequence[Picture | None] | None,
-        questions: Sequence[str],
+        images: Sequence[Any] | None,
+        questions: Sequence[Any],
         adapter_names: Sequence[str] | None = None,
     ) -> list[str]:
-        """An answer to each question about the image beside it. `images`, or one of them, None: text alone.
+        """An answer to each question, a text, about the image beside it, a `Picture`. `images`, or one of them, None:
+        text alone.
 
         Raises:
-            WrongRows, WrongTask, UnknownAdapter: before any row is answered.
-            UnreadableImage: when the row's turn comes; `preprocess` finds it earlier.
+            WrongRows, WrongTask, UnknownAdapter, UnsupportedPicture: before any row is answered.
+            UnreadableImage: likewise, but for a file that is cut or broken behind its header: when the row's turn
+            comes; `preprocess` finds it earlier.
         """
         return self._generate(plan_rows("vqa", images, questions, adapter_names, self.adapters))
 
-    def caption(self, images: Sequence[Picture], adapter_names: Sequence[str] | None = None) -> list[str]:
-        """A caption for each image. Raises: as `answer`."""
+    def caption(self, images: Sequence[Any], adapter_names: Sequence[str] | None = None) -> list[str]:
+        """A caption for each image, a `Picture`. Raises: as `answer`."""
         return self._generate(plan_rows("caption", images, None, adapter_names, self.adapters))
 
-    def classify(self, texts: Sequence[Text], adapter_names: Sequence[str] | None = None) -> list[str]:
+    def classify(self, texts: Sequence[Any], adapter_names: Sequence[str] | None = None) -> list[str]:
         """The class of each text, by its name ("entailment"): what greedy decoding among the task's labels would say.
 
-        A text is a row of its adapter's task (as {"premise": ..., "hypothesis": ...}), or a string where the task
+        A `Text` is a row of its adapter's task (as {"premise": ..., "hypothesis": ...}), or a string where the task
         reads one field.
 
         Raises: WrongRows, WrongTask, UnknownAdapter.
         """
         return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=True))
 
-    def generate(self, texts: Sequence[Text], adapter_names: Sequence[str] | None = None) -> list[str]:
+    def generate(self, texts: Sequence[Any], adapter_names: Sequence[str] | None = None) -> list[str]:
         """A free answer to each text, as the adapters of question answering and summaries give it. `texts` as in
         `classify`; an adapter with labels answers with one of them, or with anything else.
 
@@ -151,14 +155,14 @@ class AdaptedModel:
         """
         return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=False))
 
-    def preprocess(self, picture: Picture) -> Float[Tensor, "3 height width"]:
-        """The pixels that CLIP reads; `answer` and `caption` take them too.
+    def preprocess(self, picture: Any) -> Float[Tensor, "3 height width"]:
+        """The pixels that CLIP reads of a `Picture`; `answer` and `caption` take them too.
 
         Raises: UnreadableImage for a file, UnsupportedPicture; WrongRows where no adapter reads images.
         """
         if self.clip is None:
             raise WrongRows("no adapter here reads images: wanted None in place of the image, given one")
-        return pixels_of(picture, self.clip.preprocess)
+        return pixels_of(check_picture(picture), self.clip.preprocess).as_subclass(Pixels)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the adapter "default" (without one, the active one) to `folder`, every other to a sub-folder.
@@ -243,7 +247,11 @@ class AdaptedModel:
         seeing = [place for place, row in enumerate(rows) if row.picture is not None]
         if not seeing:
             return None
-        seen = self.clip(torch.stack([self.preprocess(rows[place].picture) for place in seeing]))
+        pixels = []
+        for place in seeing:
+            with in_row(rows[place].place):
+                pixels.append(pixels_of(rows[place].picture, self.clip.preprocess))
+        seen = self.clip(torch.stack(pixels))
         features = seen.new_zeros(len(rows), *seen.shape[1:])
         features[seeing] = seen
         return features.to(self.device)

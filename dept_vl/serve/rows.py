@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dept_vl.model import BASE
+from dept_vl.registry import did_you_mean
 from dept_vl.serve.named import NamedAdapters
-from dept_vl.serve.pictures import Picture
+from dept_vl.serve.pictures import Picture, check_picture, in_row
 from dept_vl.tasks import TASKS
 from dept_vl.tasks.example import template_fields
+from dept_vl.tasks.text_task import BadRow, TextTask, render
 from dept_vl.train.evaluate import Decoding
 
 _VERBS = {"vqa": "answer", "caption": "caption"}  # of other tasks "generate", and "classify" where they have labels
@@ -23,6 +25,17 @@ class WrongTask(ValueError):
 
 class WrongRows(ValueError):
     """Rows that cannot be answered: an image for an adapter of text alone, or none for one that reads images."""
+
+
+class WrongRow(WrongRows):
+    """One row that cannot be answered. place: in its list. of: the task or list that it is a row of."""
+
+    def __init__(self, place: int, of: str, wanted: str, given: str) -> None:
+        super().__init__(place, of, wanted, given)
+        self.place, self.of, self.wanted, self.given = place, of, wanted, given
+
+    def __str__(self) -> str:
+        return f"row {self.place}: {self.of}: wanted {self.wanted}, given {self.given}"
 
 
 @dataclass(frozen=True)
@@ -43,20 +56,27 @@ class Row:
 
 def plan_rows(
     task: str,
-    images: Sequence[Picture | None] | None,
-    questions: Sequence[str] | None,
+    images: Sequence[Any] | None,
+    questions: Sequence[Any] | None,
     adapter_names: Sequence[str] | None,
     adapters: NamedAdapters,
 ) -> list[Row]:
-    """One row per question, or per image where there is no question. Raises: WrongRows, WrongTask, UnknownAdapter."""
+    """One row per question, or per image where there is no question.
+
+    Raises: WrongRows, WrongTask, UnknownAdapter; UnsupportedPicture, UnreadableImage.
+    """
     names = _names({"images": images, "questions": questions}, adapter_names, adapters)
     rows = []
     for place, name in enumerate(names):
         picture = None if images is None else images[place]
         question = "" if questions is None else questions[place]
-        facts = _task_facts(name, _VERBS[task], adapters)
+        if not isinstance(question, str):
+            raise WrongRow(place, "questions", "a text", _described(question))
+        facts = task_facts(name, _VERBS[task], adapters)
         replace(TASKS[task], template=facts["template"])  # refuses one with other fields than the task fills
-        _check_picture(place, name, picture, adapters)
+        _check_presence(place, name, picture, adapters)
+        with in_row(place):
+            picture = None if picture is None else check_picture(picture)
         decoding = Decoding(facts["max_target_length"], facts["num_beams"])
         source = facts["template"].format(question=question.strip())
         rows.append(Row(place, source, picture, name, facts["max_source_length"], decoding))
@@ -64,7 +84,7 @@ def plan_rows(
 
 
 def plan_texts(
-    texts: Sequence[Text], adapter_names: Sequence[str] | None, adapters: NamedAdapters, *, classify: bool
+    texts: Sequence[Any], adapter_names: Sequence[str] | None, adapters: NamedAdapters, *, classify: bool
 ) -> list[Row]:
     """One row per text, for adapters of text tasks: with labels to choose among (`classify`), or with free answers.
 
@@ -72,7 +92,7 @@ def plan_texts(
     """
     rows = []
     for place, name in enumerate(_names({"texts": texts}, adapter_names, adapters)):
-        facts = _task_facts(name, "classify" if classify else "generate", adapters)
+        facts = task_facts(name, "classify" if classify else "generate", adapters)
         source, context = _fill(place, facts, texts[place])
         labels = facts["labels"] if classify else {}
         decoding = Decoding(facts["max_target_length"], facts["num_beams"], tuple(labels))
@@ -96,7 +116,7 @@ def _names(
     return names
 
 
-def _task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, Any]:
+def task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, Any]:
     """The task that the adapter's config records; the base model takes the active adapter's. Raises: WrongTask."""
     source = adapters.active if name == BASE else name
     facts = None if source is None else adapters.find(source).config["task"]
@@ -107,22 +127,40 @@ def _task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, A
     return facts
 
 
-def _fill(place: int, facts: Mapping[str, Any], text: Text) -> tuple[str, tuple[int, int]]:
+def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[int, int]]:
     """A row as the task made its training texts, under the adapter's protocol and template."""
     task = replace(TASKS[facts["name"]].under(facts["protocol"]), template=facts["template"])
     fields = sorted(template_fields(task.template))
     if isinstance(text, str):
         if len(fields) != 1 or task.fields is not None:
-            raise WrongRows(f"row {place}: {task.name} reads {task.template!r}: wanted a mapping, given one string")
+            raise WrongRow(place, task.name, f"a mapping, as it reads {task.template!r}", "one string")
         text = {fields[0]: text}
+    if not isinstance(text, Mapping):
+        raise WrongRow(place, task.name, f"a mapping with {', '.join(fields)}, or a text", _described(text))
     try:
-        return task.fill(text)
+        values = task.values({name: value for name, value in text.items() if value is not None})
+        for name in fields:
+            if not isinstance(values[name], str):
+                raise WrongRow(place, task.name, f"a text in the field {name!r}", _described(values[name]))
     except KeyError as error:
-        given = ", ".join(text)
-        raise WrongRows(f"row {place}: {task.name}: wanted the field {error.args[0]!r}, given {given}") from error
+        raise _missing(place, task, error.args[0], text) from error
+    except (TypeError, AttributeError, IndexError, BadRow) as error:
+        raise WrongRow(place, task.name, "the set's own form of row", str(error)) from error
+    return render(task.template, values, task.context)
 
 
-def _check_picture(place: int, name: str, picture: Picture | None, adapters: NamedAdapters) -> None:
+def _missing(place: int, task: TextTask, name: str, row: Mapping[str, Any]) -> WrongRow:
+    if name in row:
+        return WrongRow(place, task.name, f"a text in the field {name!r}", _described(row[name]))
+    hints = (f" Did you mean {name!r}?" for given in row if did_you_mean(str(given), [name]) or len(row) == 1)
+    return WrongRow(place, task.name, f"the field {name!r}", f"{', '.join(map(str, row))}.{next(hints, '')}")
+
+
+def _described(value: Any) -> str:
+    return "None (null in JSON)" if value is None else f"{value!r:.40} ({type(value).__name__})"
+
+
+def _check_presence(place: int, name: str, picture: Any, adapters: NamedAdapters) -> None:
     reads_images = name != BASE and adapters.find(name).projection is not None
     if picture is not None and not reads_images:
         why = "the bare model has no projection" if name == BASE else "it was trained on text alone"

@@ -111,9 +111,13 @@ class TextTask:
         """What the protocol makes of a row: most often the row itself."""
         return [row] if self.expand is None else self.expand(row)
 
+    def values(self, row: Row) -> Mapping[str, Any]:
+        """The template's values of a row. Raises: KeyError."""
+        return row if self.fields is None else self.fields(row)
+
     def fill(self, row: Row) -> tuple[str, tuple[int, int]]:
         """The source text of a row, and where in it the part stands that is cut first. Raises: KeyError."""
-        return render(self.template, row if self.fields is None else self.fields(row), self.context)
+        return render(self.template, self.values(row), self.context)
 
     def read(self, row: Row) -> Example | None:
         """An example, or None when the row has no usable answer.

@@ -1,7 +1,9 @@
 """Open untrusted images as a person sees them: RGB, upright, whole; refuse others by name."""
 
 import contextlib
+import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +20,21 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 
 
 class UnreadableImage(ValueError):
-    """A file that gives no whole picture. `path` names it, `reason` says what was wanted and given."""
+    """A file, or a file's bytes, that gives no whole picture. `path` names it, `reason` says what was wanted and given.
+    row: its place in a list, None where there is none."""
 
-    def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(str(path), reason)  # plain arguments, so that it survives pickling
-        self.path = Path(path)
-        self.reason = reason
+    def __init__(self, path: Path | str | bytes, reason: str, row: int | None = None) -> None:
+        name = f"of {len(path):,} bytes" if isinstance(path, bytes) else str(path)
+        super().__init__(name, reason, row)  # plain arguments, so that it survives pickling
+        self.path, self.reason, self.row = Path(name), reason, row
 
     def __str__(self) -> str:
-        return f"cannot read the image {self.path}: {self.reason}"
+        place = "" if self.row is None else f"row {self.row}: "
+        return f"{place}cannot read the image {self.path}: {self.reason}"
 
 
-def open_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode a file to an RGB image with its EXIF orientation applied.
+def open_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a file, or the bytes of one, to an RGB image with its EXIF orientation applied.
 
     Transparent parts are laid on white; 16-bit grey is scaled to 8 bits; of an animation the first
     frame is taken. `max_pixels` (width x height) is checked on the header, before any pixel is decoded; decoding takes
@@ -39,43 +43,56 @@ def open_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         UnreadableImage: no such file, no image, a truncated one, one of more than `max_pixels` or MAX_SCANNED.
     """
+    with _opened(source, max_pixels) as image:
+        _check_scans(source, image)
+        image.load()
+        with contextlib.suppress(Exception):  # a broken EXIF block spoils the hint, not the picture
+            ImageOps.exif_transpose(image, in_place=True)
+        return to_rgb(image)
+
+
+def check_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> None:
+    """Read the header alone. Raises: UnreadableImage, for what it tells."""
+    with _opened(source, max_pixels):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """Raises: UnreadableImage, also for what PIL raises within it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL warns of odd metadata and of sizes that are judged here
-            with Image.open(path, formats=FORMATS) as image:
-                _check_size(path, image, max_pixels)
-                _check_scans(path, image)
-                image.load()
-                with contextlib.suppress(Exception):  # a broken EXIF block spoils the hint, not the picture
-                    ImageOps.exif_transpose(image, in_place=True)
-                return to_rgb(image)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+                _check_size(source, image, max_pixels)
+                yield image
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage(path, f"wanted one of {', '.join(FORMATS)}, given {_opening(path)}") from error
+        raise UnreadableImage(source, f"wanted one of {', '.join(FORMATS)}, given {_opening(source)}") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableImage(path, f"wanted at most {max_pixels:,} pixels, given more: {error}") from error
+        raise UnreadableImage(source, f"wanted at most {max_pixels:,} pixels, given more: {error}") from error
     except FileNotFoundError as error:
-        raise UnreadableImage(path, "wanted an image file, given a path where there is none") from error
+        raise UnreadableImage(source, "wanted an image file, given a path where there is none") from error
     except Exception as error:  # a damaged file can raise anything at all from PIL's decoders
         given = f"one that breaks while decoding ({error or type(error).__name__})"
-        raise UnreadableImage(path, f"wanted a whole image, given {given}") from error
+        raise UnreadableImage(source, f"wanted a whole image, given {given}") from error
 
 
-def _check_size(path: Path | str, image: Image.Image, max_pixels: int) -> None:
+def _check_size(source: Path | str | bytes, image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         given = f"{width} x {height} = {width * height:,}"
-        raise UnreadableImage(path, f"wanted at most {max_pixels:,} pixels, given {given} (from its header)")
+        raise UnreadableImage(source, f"wanted at most {max_pixels:,} pixels, given {given} (from its header)")
 
 
-def _check_scans(path: Path | str, image: Image.Image) -> None:
+def _check_scans(source: Path | str | bytes, image: Image.Image) -> None:
     if image.format == "JPEG":
-        with open(path, "rb") as file:
-            scans = file.read().count(b"\xff\xda")
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        scans = data.count(b"\xff\xda")
         most = max(1, MAX_SCANNED // (image.width * image.height))
         if scans > most:
-            raise UnreadableImage(path, f"wanted at most {most:,} scans of so large a JPEG, given {scans:,}")
+            raise UnreadableImage(source, f"wanted at most {most:,} scans of so large a JPEG, given {scans:,}")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -104,9 +121,10 @@ def _from_grey(values: np.ndarray) -> Image.Image:
     return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
 
 
-def _opening(path: Path | str) -> str:
-    with open(path, "rb") as file:
-        start = file.read(64)
-    if given := as_pointer(start):
+def _opening(source: Path | str | bytes) -> str:
+    if not isinstance(source, bytes):
+        with open(source, "rb") as file:
+            source = file.read(64)
+    if given := as_pointer(source[:64]):
         return given
-    return f"a file that starts with {start[:8]!r}" if start else "an empty file"
+    return f"a file that starts with {source[:8]!r}" if source else "an empty file"

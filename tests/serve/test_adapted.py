@@ -1,7 +1,9 @@
+import io
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -130,8 +132,11 @@ def test_captions_use_the_beams_that_the_adapter_records(save, load, pictures, m
 def test_files_pictures_and_pixels_are_one(save, load, pictures, tmp_path):
     model, file = load(save()), tmp_path / "picture.png"
     pictures[0].save(file)
-    images = [file, str(file), pictures[0], model.preprocess(file)]
-    assert len(set(model.answer(images, QUESTIONS[:1] * 4))) == 1
+    array = np.array(pictures[0])
+    images = [file, str(file), pictures[0], model.preprocess(file), file.read_bytes(), io.BytesIO(file.read_bytes())]
+    images += [array, array / 255, torch.from_numpy(array).permute(2, 0, 1)]
+    assert all(torch.equal(model.preprocess(each), images[3]) for each in images)
+    assert len(set(model.answer(images, QUESTIONS[:1] * 9))) == 1
 
 
 def test_a_text_adapter_needs_no_clip(save, load):

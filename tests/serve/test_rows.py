@@ -1,5 +1,7 @@
+import io
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,6 +9,7 @@ from safetensors.torch import save_file
 from dept_vl.model import BASE
 from dept_vl.saved import BadAdapterFolder
 from dept_vl.serve import UnknownAdapter, WrongRows, WrongTask
+from dept_vl.vision import UnreadableImage
 
 
 @pytest.fixture
@@ -33,6 +36,31 @@ def test_lists_in(model, pictures):
         model.caption("picture.png")
     with pytest.raises(WrongRows, match=r"adapter_names: wanted a list, .*given one str"):
         model.answer([pictures[0]], ["what color"], "seeing")
+
+
+BAD_ROWS = {
+    "no question": ([0, 0], ["what", None], "row 1: questions: wanted a text, given None"),
+    "a number": ([0, 0], ["what", 5], r"row 1: questions: wanted a text, given 5 \(int\)"),
+    "no picture": ([0, 3], ["what", "what"], "row 1: wanted a picture .*, given int"),
+    "an empty array": ([0, np.zeros((0, 4))], ["what", "what"], "row 1: wanted a picture of shape"),
+    "no image": ([0, b"hello"], ["what", "what"], "row 1: cannot read the image of 5 bytes"),
+    "no file": ([0, "none.png"], ["what", "what"], "row 1: cannot read the image none.png"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_a_bad_row_is_refused_by_its_number_before_any_model_runs(case, model, pictures, monkeypatch):
+    monkeypatch.setattr(model.network, "embed", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(model, "_look", lambda *_: pytest.fail("it looked"))
+    images, questions, message = BAD_ROWS[case]
+    with pytest.raises(ValueError, match=message):
+        model.answer([pictures[0] if isinstance(each, int) and each == 0 else each for each in images], questions)
+
+
+def test_a_file_that_is_cut_behind_its_header_names_its_row(model, pictures):
+    pictures[0].resize((200, 200)).save(file := io.BytesIO(), format="PNG")
+    with pytest.raises(UnreadableImage, match="row 1: cannot read the image of .* wanted a whole image"):
+        model.answer([pictures[0], file.getvalue()[:-100]], ["what", "what"])
 
 
 def test_lists_of_one_length(model, pictures):

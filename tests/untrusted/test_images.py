@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dept_vl.untrusted.images import UnreadableImage, open_image
+from dept_vl.untrusted.images import UnreadableImage, check_image, open_image
 from tests.fuzz.bounds import forget_peak, peak
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "realdata"
@@ -165,6 +165,26 @@ def test_a_decompression_bomb_is_refused_before_decoding(tmp_path, monkeypatch, 
     assert f"{width * height:,}" in str(caught.value) or str(width * height) in str(caught.value)
 
 
+def test_the_bytes_of_a_file_are_read_as_the_file_is(tmp_path, picture):
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(path, exif=exif)
+    assert np.array_equal(np.asarray(open_image(path.read_bytes())), np.asarray(open_image(path)))
+
+
+def test_bytes_are_no_way_around_the_bounds(monkeypatch, picture, tmp_path):
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
+    bomb = png_header(10_001, 10_000)
+    for read in (open_image, check_image):
+        with pytest.raises(UnreadableImage, match=rf"image of {len(bomb):,} bytes: wanted at most 100,000,000 pixels"):
+            read(bomb)
+        with pytest.raises(UnreadableImage, match="image of 5 bytes: wanted one of JPEG, .*starts with b'hello'"):
+            read(b"hello")
+        with pytest.raises(UnreadableImage, match="image of 0 bytes: wanted one of JPEG, .*given an empty file"):
+            read(b"")
+
+
 def test_the_pixel_limit_is_inclusive(tmp_path, picture):
     path = tmp_path / "x.png"
     picture.save(path)
@@ -176,6 +196,8 @@ def test_the_pixel_limit_is_inclusive(tmp_path, picture):
 def test_the_error_survives_pickling():
     error = pickle.loads(pickle.dumps(UnreadableImage("a.jpg", "wanted this, given that")))
     assert str(error) == "cannot read the image a.jpg: wanted this, given that" and error.path == Path("a.jpg")
+    error = pickle.loads(pickle.dumps(UnreadableImage("a.jpg", "wanted this", 3)))
+    assert str(error) == "row 3: cannot read the image a.jpg: wanted this"
 
 
 @needs_shared
@@ -193,8 +215,9 @@ def test_a_jpeg_of_endless_scans_is_refused_before_decoding(tmp_path, monkeypatc
     last = data[data.rindex(b"\xff\xda") : -2]
     path.write_bytes(data[:-2] + last * 300 + data[-2:])  # which take no byte more than this, and a pass each
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
-    with pytest.raises(UnreadableImage, match="wanted at most 222 scans of so large a JPEG, given 306"):
-        open_image(path)
+    for source in (path, path.read_bytes()):
+        with pytest.raises(UnreadableImage, match="wanted at most 222 scans of so large a JPEG, given 306"):
+            open_image(source)
 
 
 @pytest.mark.parametrize(
