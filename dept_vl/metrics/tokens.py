@@ -14,7 +14,7 @@ from pathlib import Path
 import pycocoevalcap
 from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS, STANFORD_CORENLP_3_4_1_JAR
 
-from dept_vl.metrics.java import JavaFailed
+from dept_vl.metrics.java import LOCALE, JavaFailed, environment
 
 DROPPED = frozenset(PUNCTUATIONS)
 _JAR = Path(pycocoevalcap.__path__[0], "tokenizer", STANFORD_CORENLP_3_4_1_JAR)
@@ -57,10 +57,10 @@ def one_line(caption: str) -> str:
 
 def ptb_tokens(captions: Sequence[str], java: str) -> list[str]:
     """Tokens of every caption joined by spaces, through one start of `java`. Raises JavaFailed."""
-    command = [java, "-cp", str(_JAR), _CLASS, "-preserveLines", "-lowerCase"]
+    command = [java, *LOCALE, "-cp", str(_JAR), _CLASS, "-preserveLines", "-lowerCase"]
     text = "".join(f"{one_line(caption)}\n" for caption in captions).encode("utf-8", errors="replace")
     try:
-        done = subprocess.run(command, input=text, capture_output=True)
+        done = subprocess.run(command, input=text, capture_output=True, env=environment())
     except OSError as error:
         raise JavaFailed(f"the PTB tokenizer did not start with {java}: {error}") from error
     lines = done.stdout.decode("utf-8").split("\n")[:-1]

@@ -17,6 +17,7 @@ from dept_vl.plans.settings import BadPlan
 from dept_vl.plans.summary import as_markdown
 from dept_vl.plans.table import Table
 from dept_vl.plans.workers import processes
+from dept_vl.run import notes
 from dept_vl.untrusted.folder_lock import FolderInUse
 from dept_vl.untrusted.whole_files import write_files_whole
 
@@ -46,6 +47,9 @@ class How:
 def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str]:
     """Run and measure what is left of the plans; the reasons of runs that failed, by name."""
     runs = schedule.of(*plans)
+    by_task = {each.config.task.name: each.config for each in runs.values()}
+    for note in dict.fromkeys(note for config in by_task.values() for note in notes(config)):
+        how.say(note)
     failed = run_all(runs, jobs=how.jobs, say=how.say, again=how.again, work=how.work, pool=how.pool)
     rounds, rows = (_FAST_ROUNDS, _FAST_ROWS) if how.fast else (_ROUNDS, _ROWS)
     for plan in (each for each in plans if each.costed()):

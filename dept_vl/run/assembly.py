@@ -255,7 +255,9 @@ def fit(parts: Parts, folder: Path) -> Trained:
     def evaluate() -> dict[str, float]:
         scores = parts.score("eval", parts.predict("eval"), quick=metric == parts.task.headline)
         if metric not in scores:
-            raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(_numbers(scores))}, given {metric!r}")
+            why = scores.get("skipped", {}).get(metric, "the evaluation gave none")
+            wanted = f"wanted one of {', '.join(_numbers(scores))}"
+            raise BadConfig(f"metric_for_best_model: {wanted}, given {metric!r}: {why}")
         return _numbers(scores)
 
     with start_stages(config, parts) as stages:

@@ -1,6 +1,7 @@
 """From the config to each component: the only place where settings become plain arguments."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
 from dept_vl.data.tokenizer import Tokenizer, load_fitting
 from dept_vl.embedded.shapes import write_shapes, write_text_shapes
+from dept_vl.metrics.captions import METRICS_OF_JAVA, fails, unavailable
+from dept_vl.metrics.java import find_javas
 from dept_vl.model import Part
 from dept_vl.registry import did_you_mean
 from dept_vl.saved import check_identity, read_any
@@ -56,6 +59,26 @@ def check(config: Experiment) -> None:
     if metric is not None and metric not in task.selecting:
         hint = did_you_mean(metric, task.selecting)
         raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
+    if metric in METRICS_OF_JAVA and (reason := _fails(metric, tuple(find_javas()))):
+        raise BadConfig(
+            f"metric_for_best_model: wanted a metric that can be computed on this machine, given {metric!r}: {reason}"
+        )
+
+
+@functools.cache
+def _fails(metric: str, javas: tuple[str, ...]) -> str | None:
+    """A plan checks many configs, and METEOR starts for seconds."""
+    return fails(metric)
+
+
+def notes(config: Experiment) -> list[str]:
+    """What the results will lack on this machine, a sentence each: to be told before a run trains."""
+    if not any(isinstance(TASKS[name.strip()], CaptionTask) for name in config.task.name.split(",")):
+        return []
+    lost: dict[str, list[str]] = {}
+    for what, reason in unavailable().items():
+        lost.setdefault(reason, []).append(what)
+    return [f"not to be had here: {', '.join(names)}: {reason}" for reason, names in lost.items()]
 
 
 def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:

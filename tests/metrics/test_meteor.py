@@ -12,8 +12,13 @@ HYPOTHESES = {1: ["a dog runs"], "b": [""]}
 
 @pytest.fixture(scope="module")
 def meteor() -> Iterator[Meteor]:
-    """One program for the whole module: it reads its tables for seconds when it starts."""
-    with Meteor(find_javas()[0]) as program:
+    """One program for the whole module: it reads its tables for seconds when it starts. For the machine it is German,
+    where a half is written 0,5, which METEOR then cannot read."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"):
+            patch.setenv(name, "-Duser.language=de -Duser.country=DE")
+        program = Meteor(find_javas()[0])
+    with program:
         yield program
         process = program._process
     assert process.returncode is not None, "still running, or a zombie"
