@@ -129,7 +129,7 @@ def write_store(folder: Path, keys: Sequence[str], shape: tuple[int, int], seed:
         "format": 1, "address": "random", "dtype": "float16", "patch": shape[0], "width": shape[1],
         "identity": {}, "unreadable": {}, "shards": [shard],
     }  # fmt: skip
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     return FeatureStore.open(folder)
 
 

@@ -116,6 +116,6 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 def _processor() -> str:
     """The name that Linux gives the processor; elsewhere what Python knows."""
     facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()

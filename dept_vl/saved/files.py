@@ -56,7 +56,7 @@ def read_card(folder: Path) -> str:
     """The README's text, "" where there is none. Raises: BadAdapterFolder."""
     path = folder / CARD
     try:
-        return path.read_text("utf-8") if path.is_file() else ""
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
     except UnicodeDecodeError as error:
         raise BadAdapterFolder(path, "UTF-8 text", f"bytes that are not ({error})") from error
 

@@ -20,7 +20,7 @@ class RunLog:
         """Forgets lines beyond `step`: a resumed run writes them again."""
         if not self._accelerator.is_main_process:
             return
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
         kept = "".join(line for line in lines if _step_of(line) <= step)
         write_files_whole(self.path.parent, {self.path.name: kept.encode("utf-8")})
 
@@ -28,7 +28,7 @@ class RunLog:
         if self._accelerator.is_main_process:
             line = json.dumps({"step": step, **values}) + "\n"
             try:
-                with self.path.open("a") as file:
+                with self.path.open("a", encoding="utf-8") as file:
                     file.write(line)
             except OSError as error:
                 raise OSError(error.errno, f"could not log step {step}: {error.strerror}", str(self.path)) from error

@@ -67,7 +67,7 @@ def save_checkpoint(
         sizes = {path.name: path.stat().st_size for path in sorted(half.iterdir())}
         hashes = {name: _sha256(half / name) for name in sizes}
         record = {"step": step, "files": sizes, "sha256": hashes, **progress}
-        (half / _PROGRESS).write_text(json.dumps(record, indent=2) + "\n")
+        (half / _PROGRESS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         for path in half.iterdir():
             _sync(path)
         if final.exists():

@@ -168,7 +168,8 @@ def to_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Tensor:
 def save_clip(model: open_clip.CLIP, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Saves in open_clip's `local-dir:` layout, fp16, tokenizer beside it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(clip_config(len(tokenizer)), indent=2) + "\n")
+    config = json.dumps(clip_config(len(tokenizer)), indent=2) + "\n"
+    (folder / "open_clip_config.json").write_text(config, encoding="utf-8")
     weights = {
         name: tensor.to(torch.float16 if tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in model.state_dict().items()

@@ -44,16 +44,16 @@ def write_whole(root: Path, marker_name: str, what: str, stamp: dict, write: Cal
         FileExistsError: `root` holds something else.
     """
     marker = root / marker_name
-    if marker.is_file() and json.loads(marker.read_text()) == stamp:
+    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == stamp:
         return root
     if root.exists() and any(root.iterdir()):
-        found = marker.read_text().strip() if marker.is_file() else "other files"
+        found = marker.read_text(encoding="utf-8").strip() if marker.is_file() else "other files"
         raise FileExistsError(f"{root}: wanted an empty folder for {what} {json.dumps(stamp)}, found {found}")
     half = root.with_name(f".{root.name}.{os.getpid()}")
     shutil.rmtree(half, ignore_errors=True)
     try:
         write(half)
-        (half / marker_name).write_text(json.dumps(stamp) + "\n")
+        (half / marker_name).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
         _put_in_place(half, root, marker, stamp)
     finally:
         shutil.rmtree(half, ignore_errors=True)
@@ -65,7 +65,7 @@ def _put_in_place(half: Path, root: Path, marker: Path, stamp: dict) -> None:
     try:
         os.replace(half, root)  # an empty `root` gives way, a filled one is an error
     except OSError:
-        if not (marker.is_file() and json.loads(marker.read_text()) == stamp):
+        if not (marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == stamp):
             raise
 
 
