@@ -27,6 +27,7 @@ from benchmarks.store import store
 from benchmarks.table import BadResults, Measured, keep, provenance, read_results, table
 from benchmarks.techniques import techniques
 from benchmarks.timing import surroundings
+from dept_vl.untrusted.whole_files import check_writable
 
 MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
     "step": (time_steps, 0.14),
@@ -75,10 +76,14 @@ def main(words: Sequence[str] | None = None) -> str:
         seed=given.seed,
         lengths=given.lengths,
     )
+    kept = given.output is not None or not given.tiny
+    if kept:  # before minutes of measuring
+        read_results(path)
+        check_writable(path)
     found, names = {}, list(MEASURES) if given.what == "all" else [given.what]
     for name in names:
         found[name] = measure(name, setting, words, given.minutes if given.what == "all" else None)
-        if given.output or not given.tiny:
+        if kept:
             keep(path, {name: found[name]})
         print(f"{name}: done", file=sys.stderr, flush=True)
     return table(found, {name: NUMBERS[name] for name in names})
@@ -120,5 +125,5 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         print(main())
-    except (NoDevice, BadResults) as error:
+    except (NoDevice, BadResults, OSError) as error:
         sys.exit(f"benchmarks.run: {error}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.timing import Spread, Times
+from dept_vl.untrusted.whole_files import write_whole
 
 FORMAT = 1
 
@@ -85,8 +86,7 @@ def keep(path: Path, measures: Mapping[str, Mapping[str, Any]]) -> None:
     """Puts these measures into the file, beside those that it has of others."""
     results = read_results(path)
     results["measures"].update(measures)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(results, indent=1) + "\n").encode())
 
 
 def table(measures: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, int | str]) -> str:

@@ -8,13 +8,14 @@ import argparse
 import contextlib
 import functools
 import importlib
+import io
 import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from dept_vl.config import PlainParser, config_files, parse_experiment
 from dept_vl.tasks import TASKS, TextTask
@@ -54,11 +55,14 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
     adapter = "dept_vqa" if task == "vqa" else "dept"
     defaults = config_files("backbones/tiny.yaml", f"tasks/{task}_shapes.yaml", f"adapters/{adapter}.yaml")
     config = parse_experiment(argv, description=ABOUT[task], defaults=defaults, prog=_program("train"))
+    from dept_vl.run import notes
     from dept_vl.run.execute import run_each
     from dept_vl.run.results import overview, summary
 
     finished = []
     with plain_errors("train"):
+        for note in notes(config) if int(os.environ.get("RANK", 0)) == 0 else ():
+            print(note, file=sys.stderr, flush=True)
         for folder, results in run_each(config):
             print(f"{summary(results)}\nrun folder: {folder} (open report.html)", flush=True)
             finished.append(results)
@@ -99,7 +103,7 @@ def evaluate(argv: Sequence[str] | None = None) -> None:
 def _clean_stdout() -> Iterator[TextIO]:
     """The real stdout, while everything that libraries and their programs print there goes to stderr."""
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace") as stdout:
         os.dup2(2, 1)
         try:
             yield stdout
@@ -114,27 +118,44 @@ def predict(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--adapter", required=True, metavar="RUN", help="an adapter or run folder")
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--image", type=Path, help="an image file, or a folder of them")
-    given.add_argument("--rows", type=Path, help="a JSONL file of rows of the adapter's text task")
+    given.add_argument("--rows", type=Path, help="rows of the adapter's text task: jsonl, json, csv, tsv, parquet")
     parser.add_argument("--question", help="asked of every image; left out, the images are captioned")
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: %(default)s)")
     parser.add_argument("--backbone", metavar="FOLDER", help="the language model, if its recorded name is not found")
     parser.add_argument("--vision", metavar="FOLDER", help="the CLIP, if its recorded name is not found")
     parser.add_argument("--output", type=Path, metavar="JSONL", help="a file for the lines (default: print them)")
     args = parser.parse_args(argv)
-    from dept_vl.run.predictions import predict_images, predict_rows
+    if args.rows and args.question is not None:
+        parser.error("--question: asked of images, given with --rows, which have texts of their own")
+    if args.rows and args.output and args.output.exists() and args.output.samefile(args.rows):
+        parser.error(f"--output: wanted another file than --rows, given {args.output} for both")
+    from dept_vl.run.predictions import find_images, find_rows, predict_images, predict_rows
     from dept_vl.serve import AdaptedModel
 
-    with plain_errors("predict"):
+    with plain_errors("predict"), _json_lines(args.output) as write:
+        given = find_rows(args.adapter, args.rows) if args.rows else None
+        files = find_images(args.adapter, args.image, args.question) if args.image else ()
         model = AdaptedModel.from_pretrained(args.adapter, args.device, args.backbone, args.vision)
-        if args.rows:
-            rows = predict_rows(model, args.rows)
+        if given is not None:
+            rows = predict_rows(model, given)
         else:
-            rows = predict_images(model, args.image, args.question, lambda text: print(text, file=sys.stderr))
-        text = "".join(json.dumps(row, ensure_ascii=not args.rows) + "\n" for row in rows)
-        if args.output:
-            args.output.write_text(text, encoding="utf-8")
-        else:
-            sys.stdout.write(text)
+            report = functools.partial(print, file=sys.stderr)
+            rows = predict_images(model, args.image, files, args.question, report)
+        for row in rows:
+            write(row)
+
+
+@contextlib.contextmanager
+def _json_lines(output: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """What writes a row as a JSON line: into the file, or to stdout."""
+    from dept_vl.run.output import json_lines, lines_to
+
+    if output is not None:
+        with json_lines(output) as write:
+            yield write
+    else:
+        with _clean_stdout() as stdout:
+            yield lines_to(stdout)
 
 
 def plan(argv: Sequence[str] | None = None) -> None:
@@ -153,7 +174,10 @@ def _program(command: str) -> str:
 
 @contextlib.contextmanager
 def plain_errors(command: str) -> Iterator[None]:
-    """Exit with one plain line and status 1 for what a user can cause."""
+    """Exit with one plain line and status 1 for what a user can cause. A locale that lacks a character of what is
+    printed ends nothing: it is printed as Python escapes it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     except (ValueError, OSError) as error:

@@ -7,10 +7,10 @@ python scripts/analyse.py rank runs/text_shapes/shapes-qnli --json     # every n
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dept_vl.cli import plain_errors
 from dept_vl.plans.analysis import MatrixFacts, RankAnalysis, analyse_rank
 
 SHOWN = 10  # lines of a table; --json has them all
@@ -65,11 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     rank.add_argument("folder", type=Path, help="a run folder or an adapter folder, ours or of PEFT or DePT's authors")
     rank.add_argument("--json", action="store_true", help="print one JSON object instead")
     args = parser.parse_args(argv)
-    try:
+    with plain_errors("analyse"):
         found = analyse_rank(args.folder)
-    except (ValueError, OSError) as error:
-        sys.exit(f"analyse.py: {type(error).__name__}: {error}")
-    print(json.dumps(dataclasses.asdict(found), allow_nan=False, indent=2) if args.json else text(found))
+        print(json.dumps(dataclasses.asdict(found), allow_nan=False, indent=2) if args.json else text(found))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ python scripts/extract_features.py                                              
 python scripts/extract_features.py --config configs/paper/vqa_dept.yaml --task.root data/vqa2
 """
 
-import sys
 from pathlib import Path
 
+from dept_vl.cli import plain_errors
 from dept_vl.config import parse_experiment
 from dept_vl.run import build_task, features, load_clip, load_splits, start, together
+from dept_vl.vision.store import refuse_read_only
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DEFAULTS = [CONFIGS / name for name in ("backbones/tiny.yaml", "tasks/vqa_shapes.yaml")]
@@ -17,17 +18,15 @@ if __name__ == "__main__":
     config = parse_experiment(None, description=__doc__.splitlines()[0], defaults=DEFAULTS)
     task = config.task
     names = {task.train_split, task.eval_split, task.test_split}
-    try:
-        with together(config):
-            accelerator = start(config)
-            splits = {name: (name, None) for name in sorted(names)}
-            loaded = load_splits(config, build_task(config), accelerator, splits)
-            store = features(config, load_clip(config), list(loaded.values()), accelerator)
-    except (ValueError, OSError) as error:
-        sys.exit(f"extract_features.py: {type(error).__name__}: {error}")
-    if accelerator.is_main_process:
-        patch, width = store.shape
-        megabytes = len(store) * patch * width * 2 / 1e6
-        print(f"{len(store):,} images of {patch} x {width} ({megabytes:,.1f} MB) in {store.folder}")
-        for name, reason in store.unreadable.items():
-            print(f"unreadable: {name}: {reason}")
+    with plain_errors("extract_features"), together(config):
+        refuse_read_only(Path(config.vision.feature_dir))
+        accelerator = start(config)
+        splits = {name: (name, None) for name in sorted(names)}
+        loaded = load_splits(config, build_task(config), accelerator, splits)
+        store = features(config, load_clip(config), list(loaded.values()), accelerator)
+        if accelerator.is_main_process:
+            patch, width = store.shape
+            megabytes = len(store) * patch * width * 2 / 1e6
+            print(f"{len(store):,} images of {patch} x {width} ({megabytes:,.1f} MB) in {store.folder}")
+            for name, reason in store.unreadable.items():
+                print(f"unreadable: {name}: {reason}")

@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from dept_vl.cli import plain_errors
 from dept_vl.data.data_root import MissingFile, MissingImages
 from dept_vl.data.sources import load_aokvqa, load_caption, load_vqa
 from dept_vl.data.text_sources import load_text
@@ -34,22 +35,18 @@ if __name__ == "__main__":
     parser.add_argument("--protocol", help="of a text task: how its splits are made (default: the task's first)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the generated set (default 1)")
     args = parser.parse_args()
-    if args.set in WRITERS:
-        try:
+    with plain_errors("prepare_data"):
+        if args.set in WRITERS:
             print(f"Shapes are in {WRITERS[args.set](args.root, seed=args.seed)}")
-        except OSError as error:
-            sys.exit(f"prepare_data.py: {type(error).__name__}: {error}")
-        sys.exit()
-    load, name = (LOADERS | TEXT)[args.set]
-    splits = args.splits or (["train", "val"] if args.set == "aokvqa" else ["train", "val", "test"])
-    try:
-        task = TASKS[name] if args.protocol is None else TASKS[name].under(args.protocol)
-        for split in splits:
-            counts = load(args.root, split, task).counts
-            print(f"{split}: " + ", ".join(f"{name} {value:,}" for name, value in counts.items()))
-    except (MissingFile, MissingImages) as error:
-        if args.set in TEXT:  # its message names the source
-            sys.exit(f"prepare_data.py: {error}")
-        sys.exit(f"{error}\n\n{SOURCES.format(root=args.root)}")
-    except (ValueError, OSError) as error:
-        sys.exit(f"prepare_data.py: {type(error).__name__}: {error}")
+            sys.exit()
+        load, name = (LOADERS | TEXT)[args.set]
+        splits = args.splits or (["train", "val"] if args.set == "aokvqa" else ["train", "val", "test"])
+        try:
+            task = TASKS[name] if args.protocol is None else TASKS[name].under(args.protocol)
+            for split in splits:
+                counts = load(args.root, split, task).counts
+                print(f"{split}: " + ", ".join(f"{name} {value:,}" for name, value in counts.items()))
+        except (MissingFile, MissingImages) as error:
+            if args.set in TEXT:  # its message names the source
+                raise
+            sys.exit(f"{error}\n\n{SOURCES.format(root=args.root)}")

@@ -8,10 +8,9 @@ python scripts/reproduce.py --table 1 --method dept --task superglue-cb
 
 import sys
 
+from dept_vl.cli import plain_errors
 from dept_vl.plans.papers import main
 
 if __name__ == "__main__":
-    try:
+    with plain_errors("reproduce"):
         sys.exit(main())
-    except (ValueError, OSError) as error:
-        sys.exit(f"reproduce.py: {type(error).__name__}: {error}")

@@ -1,5 +1,6 @@
 """The command `dept-vl`: what it says of itself, which defaults it takes, and how it reports errors."""
 
+import io
 import os
 import subprocess
 import sys
@@ -68,6 +69,16 @@ def test_an_error_is_one_sentence_behind_the_programs_name(error, monkeypatch):
         cli.main(["train"])
     wanted = "no good" if isinstance(error, ValueError) else "runs/a: No space left on device"
     assert stop.value.code == f"dept-vl train: error: {wanted}"
+
+
+def test_what_a_locale_cannot_print_ends_nothing(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(execute, "run_each", lambda config: iter([("runs/é 😀", {})]))
+    monkeypatch.setattr("dept_vl.run.results.summary", lambda results: "100 %")
+    cli.main(["train"])
+    stdout.flush()
+    assert "runs/é \\U0001f600" in stdout.buffer.getvalue().decode("latin-1")
 
 
 def test_the_config_files_are_found_in_the_checkout():

@@ -7,10 +7,11 @@ them, in delimited files all strings.
 
 from __future__ import annotations
 
+import array
 import csv
 import io
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,20 @@ from dept_vl.untrusted.json_files import decode_json
 
 @dataclass(frozen=True)
 class FileRows:
-    """rows: what the file holds. short: how many lines of a delimited file have fewer cells than columns. first_short:
-    the first of them, as an error.
+    """rows: what the file holds. lines: on which line of the file each ends, () where a file has none. short: how many
+    lines of a delimited file have fewer cells than columns. first_short: the first of them, as an error.
 
     The caller decides about `short`: GLUE's own QQP file has such lines, in any other file they are a sign of a cut.
     """
 
     rows: list[dict[str, Any]]
+    lines: Sequence[int] = ()
     short: int = 0
     first_short: BadFile | None = None
+
+    def where(self, place: int) -> str:
+        """ "line 3" or, of a file without lines, "row 3", counted from 1: for an error about the row at `place`."""
+        return f"line {self.lines[place]:,}" if self.lines else f"row {place + 1:,}"
 
 
 def read_rows(path: Path, columns: tuple[str, ...] = ()) -> FileRows:
@@ -86,18 +92,20 @@ def _table(path: Path, columns: tuple[str, ...], lines: Iterator[tuple[int, list
     if len(set(names)) < len(names):
         raise BadFile(path, "columns of different names in line 1", f"{', '.join(names):.200}")
     rows: list[dict[str, Any]] = []
+    ends = array.array("L")
     short, first_short = 0, None
     is_row = bool(first) and list(names) != first
     for number, cells in itertools.chain([(place, first)] if is_row else [], lines):
         if len(cells) == len(names):
             rows.append(dict(zip(names, cells, strict=True)))
+            ends.append(number)
             continue
         wanted = f"{len(names)} cells in line {number:,} ({', '.join(names):.200})"
         wrong = BadFile(path, wanted, f"{len(cells)}: {' | '.join(cells)!r:.80}")
         if len(cells) > len(names):
             raise wrong
         short, first_short = short + 1, first_short or wrong
-    return FileRows(rows, short, first_short)
+    return FileRows(rows, ends, short, first_short)
 
 
 def _tabs_or_json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
@@ -107,7 +115,8 @@ def _tabs_or_json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
 def _json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
     data = read_bytes(path).rstrip(b"\r\n")
     lines = enumerate(data.split(b"\n") if data else (), 1)
-    return FileRows([decode_json(path, line, dict[str, Any], f" in line {number:,}") for number, line in lines])
+    rows = [decode_json(path, line, dict[str, Any], f" in line {number:,}") for number, line in lines]
+    return FileRows(rows, range(1, len(rows) + 1))
 
 
 def _json_document(path: Path, columns: tuple[str, ...]) -> FileRows:

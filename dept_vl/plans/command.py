@@ -30,6 +30,7 @@ from dept_vl.plans.summary import check_pick
 from dept_vl.plans.table import read_table
 from dept_vl.run import check
 from dept_vl.tasks import TASKS, TextTask
+from dept_vl.untrusted.whole_files import check_writable
 from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 
 ROOT, FAST_ROOT = Path("runs/plans"), Path("runs/plans_fast")
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int
                       for each in schedule.places[plan.name]))  # fmt: skip
         say(f"{len(schedule.runs)} runs")
         return 0
+    check_writable(root / plan.name / "table.md")
     failed = do([plan], schedule, How(root, say, args.jobs, args.again, args.fast, **how))
     table = read_table(plan, schedule, root)
     say("\n" + write_table(table, root / plan.name, failed))

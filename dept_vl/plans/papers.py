@@ -29,6 +29,7 @@ from dept_vl.plans.settings import BadPlan, read_all
 from dept_vl.plans.table import read_table
 from dept_vl.registry import did_you_mean
 from dept_vl.tasks import TASKS
+from dept_vl.untrusted.whole_files import check_writable
 
 ROWS, ROOT, FAST_ROOT, DOCS = (
     Path(each) for each in ("runs/paper", "runs/reproduction", "runs/reproduction_fast", "docs")
@@ -155,8 +156,11 @@ def _studies(args: argparse.Namespace, configs: Path, how: How) -> int:
     if args.page and not whole:
         raise BadPlan("--page: writes the page of all studies; wanted it without --paper, --figure and --study")
     chosen = select_plans(every, paper=args.paper or ("dept" if shows else None), shows=shows, name=args.study)
-    failed = {} if args.page else do(chosen, schedule, how)
     folder = how.root if args.fast or args.output_dir else DOCS
+    failed = {}
+    if not args.page:
+        check_writable(folder / "figures" / "claims.csv")
+        failed = do(chosen, schedule, how)
     tables = [read_table(plan, schedule, how.root) for plan in (every.values() if whole else chosen)]
     if whole:
         sections = [make_section(table, write_figures(table, folder / "figures")) for table in tables]

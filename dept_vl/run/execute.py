@@ -104,13 +104,14 @@ def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool)
         trained = fit(parts, folder)
     with timed(parts.seconds, "evaluate"):
         predictions = parts.predict("test")
+        if accelerator.is_main_process:  # before anything else can fail
+            fields = ("references", "image", "text", "question_type", "group")
+            write_predictions(folder / PREDICTIONS, parts.splits["test"].examples, predictions, fields)
         scores = parts.score("test", predictions)
     with timed(parts.seconds, "baselines"):
         baselines = score_baselines(parts)
     results = assemble(parts, trained, scores, baselines, predictions, began, time.perf_counter() - clock)
     if accelerator.is_main_process:
-        fields = ("references", "image", "text", "question_type", "group")
-        write_predictions(folder / PREDICTIONS, parts.splits["test"].examples, predictions, fields)
         _save_adapter(parts, results, folder)
         results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
         write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})

@@ -13,6 +13,7 @@ from dept_vl.saved import SavedAdapter, read_any, tower_of
 from dept_vl.serve.rows import WrongTask
 from dept_vl.tasks import TASKS, TextTask
 from dept_vl.train.evaluate import histogram
+from dept_vl.untrusted.whole_files import check_writable
 
 
 def score_adapter(
@@ -45,6 +46,8 @@ def score_adapter(
         bf16: compute in bfloat16 under autocast; null is as the run in this folder did, false where there is none.
         predictions: a JSONL file to write, a line per example.
     """
+    if predictions is not None:
+        check_writable(Path(predictions))
     saved = read_any(Path(adapter))
     visual = TASKS[task].visual
     if visual and saved.projection is None:
@@ -58,9 +61,9 @@ def score_adapter(
     with together(config):
         parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
         answers = parts.predict("test")
-    scores = parts.score("test", answers)
     if predictions is not None:
         write_predictions(Path(predictions), parts.splits["test"].examples, answers, ("references",))
+    scores = parts.score("test", answers)
     return {
         "task": config.task.name,
         "split": split,

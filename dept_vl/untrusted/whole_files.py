@@ -1,11 +1,37 @@
 """Small files written whole: all of them together, or what was there before."""
 
 import contextlib
+import errno
 import fcntl
 import os
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a file. Raises: OSError naming it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        reason = f"wanted a folder for {path.name}, given a file"
+        raise NotADirectoryError(errno.ENOTDIR, reason, str(path.parent)) from error
+
+
+def check_writable(path: Path) -> None:
+    """Fail before the work whose outcome is to be written to this file, whole; its folder is made.
+
+    Raises: OSError naming the path.
+    """
+    make_folder(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "wanted a file to write, given a folder", str(path))
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, f"wanted a folder that can be written, for {path.name}", str(path.parent)) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -163,6 +163,20 @@ def test_an_absent_file_is_refused(tmp_path, name):
         read_rows(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "places"),
+    [
+        ("x.jsonl", b'{"a": 1}\n{"a": 2}', ["line 1", "line 2"]),
+        ("x.tsv", b"a\tb\nx\nx\ty\n", ["line 3"]),
+        ("x.csv", b'a,b\n"x\nx",y\nz,z\n', ["line 3", "line 4"]),
+        ("x.json", b'[{"a": 1}, {"a": 2}]', ["row 1", "row 2"]),
+    ],
+)
+def test_a_row_knows_its_line(tmp_path, name, data, places):
+    found = read_rows(write(tmp_path, name, data))
+    assert [found.where(place) for place in range(len(found.rows))] == places
+
+
 def test_many_short_lines_cost_one_error(tmp_path):
     path = tmp_path / "rows.tsv"
     path.write_text("\t".join(f"column {n}" for n in range(5_000)) + "\nx" * 5_000)

@@ -80,5 +80,5 @@ def test_a_shift_stands_beside_the_prompt(script, dept, capsys):
 def test_a_folder_without_an_adapter_is_told_on_stderr(script, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         script.main(["rank", str(tmp_path)])
-    assert "analyse.py: BadAdapterFolder: " in str(stop.value) and "wanted an adapter's config" in str(stop.value)
+    assert "error: " in str(stop.value) and "wanted an adapter's config" in str(stop.value)
     assert capsys.readouterr().out == ""
