@@ -132,17 +132,17 @@ def predict(argv: Sequence[str] | None = None) -> None:
     from dept_vl.run.predictions import find_images, find_rows, predict_images, predict_rows
     from dept_vl.serve import AdaptedModel
 
-    with plain_errors("predict"), _json_lines(args.output) as write:
-        given = find_rows(args.adapter, args.rows) if args.rows else None
-        files = find_images(args.adapter, args.image, args.question) if args.image else ()
-        model = AdaptedModel.from_pretrained(args.adapter, args.device, args.backbone, args.vision)
-        if given is not None:
-            rows = predict_rows(model, given)
+    with plain_errors("predict"):
+        if args.rows:
+            given, answers = find_rows(args.adapter, args.rows), predict_rows
         else:
+            given = find_images(args.adapter, args.image, args.question)
             report = functools.partial(print, file=sys.stderr)
-            rows = predict_images(model, args.image, files, args.question, report)
-        for row in rows:
-            write(row)
+            answers = functools.partial(predict_images, question=args.question, report=report)
+        with _json_lines(args.output) as write:
+            model = AdaptedModel.from_pretrained(args.adapter, args.device, args.backbone, args.vision)
+            for row in answers(model, given):
+                write(row)
 
 
 @contextlib.contextmanager

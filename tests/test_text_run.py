@@ -10,6 +10,7 @@ import torch
 from dept_vl import AdaptedModel, load_adapter
 from dept_vl.config import BadConfig, load_experiment
 from dept_vl.data.tokenizer import WrongTokenizer
+from dept_vl.run import Parts
 from dept_vl.run.execute import run, run_each
 from dept_vl.run.results import overview, summary
 from dept_vl.run.saved import score_adapter
@@ -107,6 +108,22 @@ def test_a_saved_adapter_scores_as_in_its_run(finished, data, byte_t5, tmp_path)
     assert [row["prediction"] for row in json_lines(tmp_path / "p.jsonl")] == [
         row["prediction"] for row in json_lines(folder / "predictions.jsonl")
     ]
+
+
+def test_predictions_that_cannot_be_written_are_told_before_the_adapter_is_read(tmp_path):
+    with pytest.raises(IsADirectoryError, match="wanted a file to write, given a folder"):
+        score_adapter("nowhere", "cola", predictions=str(tmp_path))
+
+
+@pytest.mark.usefixtures("afresh")
+def test_what_a_run_predicted_is_kept_when_its_scoring_fails(data, byte_t5, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no score")
+
+    monkeypatch.setattr(Parts, "score", fail)
+    with pytest.raises(ValueError, match="no score"):
+        run(text_experiment(byte_t5, data, tmp_path / "run", max_steps=1, eval_steps=0))
+    assert len(json_lines(tmp_path / "run" / "predictions.jsonl")) == 6
 
 
 @pytest.mark.usefixtures("afresh")

@@ -67,8 +67,9 @@ def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int
                       for each in schedule.places[plan.name]))  # fmt: skip
         say(f"{len(schedule.runs)} runs")
         return 0
+    way = How(root, say, args.jobs, args.again, args.fast, **how)
     check_writable(root / plan.name / "table.md")
-    failed = do([plan], schedule, How(root, say, args.jobs, args.again, args.fast, **how))
+    failed = do([plan], schedule, way)
     table = read_table(plan, schedule, root)
     say("\n" + write_table(table, root / plan.name, failed))
     tell_claims(table, root / plan.name, say)

@@ -1,17 +1,18 @@
 """From two lists of run folders to a paired comparison of what they answered."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dept_vl.config import load_experiment
+from dept_vl.data.text_files import read_rows
 from dept_vl.plans.paired import Paired, compare_paired
 from dept_vl.registry import did_you_mean
 from dept_vl.run import build_task
 from dept_vl.tasks import CaptionTask, Example, Task
 from dept_vl.untrusted.bad_file import listed
+from dept_vl.untrusted.json_files import read_json
 
 _MEANS = ("accuracy", "vqa_accuracy", "exact_match", "rouge1", "rouge2", "rougeL", "rougeLsum")
 _SAME = 1e-9
@@ -64,14 +65,13 @@ class PairedRuns:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Raises: NotComparable for a folder that holds no finished run; BadConfig for an unreadable config.yaml."""
-    try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-        task = build_task(load_experiment(folder / "config.yaml"))
-    except FileNotFoundError as error:
-        raise NotComparable(f"{folder}: wanted a finished run, given no {Path(error.filename).name}") from error
-    rows = [json.loads(line) for line in lines]
+    """Raises: NotComparable for a folder that holds no finished run; BadFile, BadConfig for an unreadable file."""
+    for name in ("results.json", "predictions.jsonl", "config.yaml"):
+        if not (folder / name).exists():
+            raise NotComparable(f"{folder}: wanted a finished run, given no {name}")
+    results = read_json(folder / "results.json", dict[str, Any])
+    rows = read_rows(folder / "predictions.jsonl").rows
+    task = build_task(load_experiment(folder / "config.yaml"))
     if isinstance(task, CaptionTask):  # one metric is compared; METEOR would start java for each resample
         task = dataclasses.replace(task, metrics=(task.headline,))
     return FinishedRun(

@@ -26,12 +26,12 @@ def find_images(adapter: Path | str, place: Path, question: str | None) -> list[
     task_facts(DEFAULT_NAME, "caption" if question is None else "answer", _named(adapter))
     files = sorted(each for each in place.glob("[!.]*") if each.is_file()) if place.is_dir() else [place]
     if not any(each.is_file() for each in files):
-        raise _nothing_readable(place, files)
+        raise _nothing_readable(files, place)
     return files
 
 
 def predict_images(
-    model: AdaptedModel, place: Path, files: Sequence[Path], question: str | None, report: Callable[[str], None]
+    model: AdaptedModel, files: Sequence[Path], question: str | None, report: Callable[[str], None]
 ) -> Iterator[dict[str, str]]:
     """The answer, or without a question the caption, of each file.
 
@@ -54,7 +54,7 @@ def predict_images(
     if unreadable:
         report(f"{unreadable} of {len(files)} images could not be read")
     if unreadable == len(files):
-        raise _nothing_readable(place, files)
+        raise _nothing_readable(files, files[0] if len(files) == 1 else files[0].parent)
 
 
 def find_rows(adapter: Path | str, file: Path) -> list[dict[str, Any]]:
@@ -99,5 +99,5 @@ def _labels(adapters: NamedAdapters) -> Any:
     return (adapters.find(adapters.answering).config["task"] or {}).get("labels")
 
 
-def _nothing_readable(place: Path, files: Sequence[Path]) -> ValueError:
+def _nothing_readable(files: Sequence[Path], place: Path) -> ValueError:
     return ValueError(f"{place}: wanted at least one readable image, given none of {len(files)} files")

@@ -121,7 +121,7 @@ class AdaptedModel:
         self,
         images: Sequence[Any] | None,
         questions: Sequence[Any],
-        adapter_names: Sequence[str] | None = None,
+        adapter_names: Sequence[Any] | None = None,
     ) -> list[str]:
         """An answer to each question, a text, about the image beside it, a `Picture`. `images`, or one of them, None:
         text alone.
@@ -133,11 +133,11 @@ class AdaptedModel:
         """
         return self._generate(plan_rows("vqa", images, questions, adapter_names, self.adapters))
 
-    def caption(self, images: Sequence[Any], adapter_names: Sequence[str] | None = None) -> list[str]:
+    def caption(self, images: Sequence[Any], adapter_names: Sequence[Any] | None = None) -> list[str]:
         """A caption for each image, a `Picture`. Raises: as `answer`."""
         return self._generate(plan_rows("caption", images, None, adapter_names, self.adapters))
 
-    def classify(self, texts: Sequence[Any], adapter_names: Sequence[str] | None = None) -> list[str]:
+    def classify(self, texts: Sequence[Any], adapter_names: Sequence[Any] | None = None) -> list[str]:
         """The class of each text, by its name ("entailment"): what greedy decoding among the task's labels would say.
 
         A `Text` is a row of its adapter's task (as {"premise": ..., "hypothesis": ...}), or a string where the task
@@ -147,7 +147,7 @@ class AdaptedModel:
         """
         return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=True))
 
-    def generate(self, texts: Sequence[Any], adapter_names: Sequence[str] | None = None) -> list[str]:
+    def generate(self, texts: Sequence[Any], adapter_names: Sequence[Any] | None = None) -> list[str]:
         """A free answer to each text, as the adapters of question answering and summaries give it. `texts` as in
         `classify`; an adapter with labels answers with one of them, or with anything else.
 

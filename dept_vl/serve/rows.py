@@ -58,7 +58,7 @@ def plan_rows(
     task: str,
     images: Sequence[Any] | None,
     questions: Sequence[Any] | None,
-    adapter_names: Sequence[str] | None,
+    adapter_names: Sequence[Any] | None,
     adapters: NamedAdapters,
 ) -> list[Row]:
     """One row per question, or per image where there is no question.
@@ -84,7 +84,7 @@ def plan_rows(
 
 
 def plan_texts(
-    texts: Sequence[Any], adapter_names: Sequence[str] | None, adapters: NamedAdapters, *, classify: bool
+    texts: Sequence[Any], adapter_names: Sequence[Any] | None, adapters: NamedAdapters, *, classify: bool
 ) -> list[Row]:
     """One row per text, for adapters of text tasks: with labels to choose among (`classify`), or with free answers.
 
@@ -101,7 +101,7 @@ def plan_texts(
 
 
 def _names(
-    given: Mapping[str, Sequence[Any] | None], adapter_names: Sequence[str] | None, adapters: NamedAdapters
+    given: Mapping[str, Sequence[Any] | None], adapter_names: Sequence[Any] | None, adapters: NamedAdapters
 ) -> Sequence[str]:
     """The adapter of each row. Raises: WrongRows for what is no list, or lists of several lengths."""
     for what, each in {**given, "adapter_names": adapter_names}.items():
@@ -110,6 +110,9 @@ def _names(
     lengths = {what: len(each) for what, each in given.items() if each is not None}
     count = next(iter(lengths.values()), 0)
     names = [adapters.answering] * count if adapter_names is None else adapter_names
+    for place, name in enumerate(names):
+        if not isinstance(name, str):
+            raise WrongRow(place, "adapter_names", "a name", _described(name))
     lengths["adapter_names"] = len(names)
     if len(set(lengths.values())) != 1:
         raise WrongRows(f"wanted lists of one length, given {lengths}")

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.run import FOLDER, MEASURES, NUMBERS, main
 from benchmarks.setting import NoDevice
+from benchmarks.table import BadResults
 
 pytestmark = [
     pytest.mark.usefixtures("afresh"),
@@ -36,6 +37,16 @@ def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
     assert said.count("not measured") == len(MEASURES) - (name in MEASURES)
     provenance = said.splitlines()[-1]
     assert provenance.startswith(f"- {name}: `python -m benchmarks.run ") and "torch 2." in provenance
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("broken.json", BadResults), ("broken.json/file.json", NotADirectoryError)]
+)
+def test_results_that_cannot_be_kept_are_told_before_anything_is_measured(name, error, tmp_path, monkeypatch):
+    (tmp_path / "broken.json").write_text("{")
+    monkeypatch.setattr("benchmarks.run.measure", lambda *_: pytest.fail("measured"))
+    with pytest.raises(error, match="broken.json"):
+        main(["padding", "--tiny", "--output", str(tmp_path / name)])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="skipped: this machine has a CUDA device")

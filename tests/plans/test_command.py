@@ -46,6 +46,13 @@ def test_the_best_cell_is_printed_and_written(do, tmp_path):
     assert len(do.ran) == 8, "what two grids have in common is run once"
 
 
+def test_a_table_that_cannot_be_written_is_told_before_any_run(do, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="wanted a folder for table.md, given a file"):
+        do("--task", "shapes-rte", "--seeds", 1, "--output_dir", tmp_path / "file")
+    assert do.ran == []
+
+
 def test_a_file_of_configs_runs_its_cells(do):
     assert do(PLANS / "dept_lengths.yaml", "--seeds", 1)[0] == 0
     assert len(do.ran) == 4 and {config.seed for config in do.ran} == {1}

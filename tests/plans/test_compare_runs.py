@@ -10,6 +10,7 @@ from dept_vl.config import Experiment, TaskConfig
 from dept_vl.plans.compare_runs import NotComparable, compare_runs, read_run
 from dept_vl.run import build_task
 from dept_vl.tasks.example import Example
+from dept_vl.untrusted.bad_file import BadFile
 
 COLOURS = ["red", "blue", "green", "red", "two", "blue"]
 
@@ -51,6 +52,15 @@ def write(folder: Path, predictions, examples=None, *, task=None, **results) -> 
     ]  # fmt: skip
     (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def test_a_line_mark_inside_an_answer_parts_no_row_and_a_cut_file_is_named(tmp_path):
+    folder = write(tmp_path / "a", ["a\u2028b", *COLOURS[1:]])
+    (file := folder / "predictions.jsonl").write_text(file.read_text(encoding="utf-8").replace("\\u2028", "\u2028"))
+    assert read_run(folder).predictions[10] == "a\u2028b"
+    file.write_text(file.read_text(encoding="utf-8")[:-9], encoding="utf-8")
+    with pytest.raises(BadFile, match=r"predictions.jsonl: wanted a whole JSON file, .*in line 6"):
+        read_run(folder)
 
 
 def test_the_difference_is_the_one_of_the_scores_that_the_runs_report(tmp_path):

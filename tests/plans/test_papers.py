@@ -44,6 +44,13 @@ def test_all_runs_each_run_once_and_writes_the_page(command, tmp_path):
     assert len(command.done) == 18, "the second time finds all of them"
 
 
+def test_a_page_that_cannot_be_written_is_told_before_any_run(command, tmp_path):
+    (tmp_path / "docs").write_text("a file")
+    with pytest.raises(NotADirectoryError, match="wanted a folder for claims.csv, given a file"):
+        command("--all")
+    assert command.done == []
+
+
 def test_the_html_page_needs_no_other_file(command, tmp_path):
     command("--all")
     page = (tmp_path / "docs" / "reproduction.html").read_text()

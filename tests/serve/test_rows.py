@@ -57,6 +57,11 @@ def test_a_bad_row_is_refused_by_its_number_before_any_model_runs(case, model, p
         model.answer([pictures[0] if isinstance(each, int) and each == 0 else each for each in images], questions)
 
 
+def test_a_name_that_is_none_is_refused_by_its_row(model, pictures):
+    with pytest.raises(WrongRows, match="row 1: adapter_names: wanted a name, given None"):
+        model.answer(pictures[:2], ["what", "what"], ["seeing", None])
+
+
 def test_a_file_that_is_cut_behind_its_header_names_its_row(model, pictures):
     pictures[0].resize((200, 200)).save(file := io.BytesIO(), format="PNG")
     with pytest.raises(UnreadableImage, match="row 1: cannot read the image of .* wanted a whole image"):
