@@ -1,6 +1,7 @@
 """A Java for the three official programs, and the locale that they compute in: the PTB tokenizer, METEOR and SPICE."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,13 @@ def environment() -> dict[str, str]:
         if name in found:  # each adds a line to stderr
             found[name] = " ".join([found[name], *LOCALE])
     return found
+
+
+def complaint(stderr: bytes) -> str:
+    """The line of a java program's output that says what went wrong, without the trace below it."""
+    lines = stderr.decode("utf-8", errors="replace").strip().splitlines()
+    named = (line for line in lines if re.search(r"\w(Exception|Error)\b", line))
+    return f"{next(named, lines[-1] if lines else ''):.300}"
 
 
 @contextmanager

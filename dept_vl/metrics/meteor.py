@@ -14,7 +14,7 @@ from types import TracebackType
 import pycocoevalcap
 
 from dept_vl.metrics.ids import ItemId
-from dept_vl.metrics.java import LOCALE, JavaFailed, environment
+from dept_vl.metrics.java import LOCALE, JavaFailed, complaint, environment
 
 _FOLDER = Path(pycocoevalcap.__path__[0], "meteor")
 _COMMAND = ["-jar", "-Xmx2G", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm"]
@@ -94,8 +94,8 @@ class Meteor:
         self._process.kill()
         status = self._process.wait()
         self._stderr.seek(0)
-        output = self._stderr.read().decode("utf-8", errors="replace").strip()[-300:]
-        return JavaFailed(f"METEOR answered {line!r}, wanted numbers (exit status {status}): {output}")
+        why = complaint(self._stderr.read())
+        return JavaFailed(f"METEOR answered {line!r}, wanted numbers (exit status {status}): {why}")
 
 
 def _without_separator(text: str) -> str:

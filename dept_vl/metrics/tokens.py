@@ -14,7 +14,7 @@ from pathlib import Path
 import pycocoevalcap
 from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS, STANFORD_CORENLP_3_4_1_JAR
 
-from dept_vl.metrics.java import LOCALE, JavaFailed, environment
+from dept_vl.metrics.java import LOCALE, JavaFailed, complaint, environment
 
 DROPPED = frozenset(PUNCTUATIONS)
 _JAR = Path(pycocoevalcap.__path__[0], "tokenizer", STANFORD_CORENLP_3_4_1_JAR)
@@ -65,10 +65,10 @@ def ptb_tokens(captions: Sequence[str], java: str) -> list[str]:
         raise JavaFailed(f"the PTB tokenizer did not start with {java}: {error}") from error
     lines = done.stdout.decode("utf-8").split("\n")[:-1]
     if done.returncode != 0 or len(lines) != len(captions):
-        output = done.stderr.decode("utf-8", errors="replace").strip()[-300:]
+        output = done.stderr + (done.stdout if done.returncode else b"")  # where java says why it does not start
         raise JavaFailed(
             f"the PTB tokenizer gave {len(lines)} lines, wanted {len(captions)} "
-            f"(exit status {done.returncode} of {java}): {output}"
+            f"(exit status {done.returncode} of {java}): {complaint(output)}"
         )
     return [_kept(line.rstrip().split(" ")) for line in lines]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dept_vl.metrics.java import JavaFailed, find_javas, first_on_path
+from dept_vl.metrics.java import JavaFailed, complaint, find_javas, first_on_path
 from dept_vl.metrics.meteor import Meteor
 from dept_vl.metrics.tokens import ptb_tokens
 
@@ -36,6 +36,14 @@ def test_every_program_gets_a_locale_of_ours(fake_java, monkeypatch, tmp_path):
         flags, _, options = start.partition(" -Xmx1G ")
         assert flags.startswith("C.UTF-8 -Duser.language=en -Duser.country=US ")
         assert options.startswith("-Duser.language=de -Duser.language=en")
+
+
+def test_of_a_java_trace_the_line_that_says_what_went_wrong_is_kept():
+    trace = (
+        b"Picked up JAVA_TOOL_OPTIONS: -Xss1m\nException in thread main java.lang.OutOfMemoryError: heap\n\tat A.b(C)\n"
+    )
+    assert complaint(trace) == "Exception in thread main java.lang.OutOfMemoryError: heap"
+    assert complaint(b"first\nno memory\n") == "no memory" and complaint(b"") == ""
 
 
 def test_path_names_the_given_java_first_and_is_put_back(fake_java, monkeypatch):
