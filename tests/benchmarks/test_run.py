@@ -17,10 +17,13 @@ pytestmark = [
         "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
     ),  # dynamo reads it
 ]
+COMPILED = ("folded", "techniques")  # torch.compile takes many seconds at any size
 COUNTED = {"memory": 5, "padding": 12}  # measures without times, and their lines
 
 
-@pytest.mark.parametrize("name", [*MEASURES, "techniques"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.slow] * (each in COMPILED)) for each in (*MEASURES, "techniques")]
+)
 def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
     path = tmp_path / "results.json"
     shown = main([name, "--tiny", "--seconds", "0", "--output", str(path)])
