@@ -49,6 +49,7 @@ def test_it_trains_on_real_questions_and_answers_them(byte_t5, clip_folder, tmp_
 
 
 @pytest.mark.usefixtures("meteor_started_once")
+@pytest.mark.filterwarnings("ignore:train. targets. all 590 are cut:UserWarning")  # a byte is a token here
 def test_it_trains_on_real_captions_and_captions_the_test_split(byte_t5, clip_folder, tmp_path):
     task = {"name": "caption", "num_beams": 2, "max_source_length": 20, "max_target_length": 16}
     plan = {"task": task, "max_steps": 3, "eval_steps": 3}

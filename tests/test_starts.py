@@ -7,7 +7,9 @@ import torch
 
 from dept_vl.backbones import load_backbone
 from dept_vl.config import AdapterConfig, BackboneConfig, BadConfig, Experiment, OptimConfig, TaskConfig
+from dept_vl.data.carried import LostText
 from dept_vl.data.tokenizer import load_tokenizer
+from dept_vl.registry import DeptVLWarning
 from dept_vl.run import check, notes
 from dept_vl.run.components import start_adapter
 
@@ -36,6 +38,19 @@ def test_a_text_starts_with_its_own_tokens(parts):
 def test_labels_start_with_the_mean_of_their_pieces(parts):
     ids = parts[1]("red", add_special_tokens=False)["input_ids"]
     torch.testing.assert_close(rows(parts, "LABELS", "red, blue")[0], parts[0].embedding_table[ids].mean(0))
+
+
+@pytest.mark.parametrize("init", ["TEXT", "LABELS"])
+def test_a_text_that_the_tokenizer_does_not_carry_is_told(parts, init):
+    joined = " " if init == "TEXT" else ", "
+    with pytest.warns(
+        DeptVLWarning, match="adapter.start.text: 50.0 % of 2 are not carried .*: '<pad>' comes back as ''"
+    ):
+        rows(parts, init, joined.join(["red", "<pad>"]))
+    with pytest.raises(
+        LostText, match="adapter.start.text: wanted text that the tokenizer carries, given 2 of which none"
+    ):
+        rows(parts, init, joined.join(["</s>", "<pad>"]))
 
 
 def test_random_rows_are_none_of_the_table(parts):

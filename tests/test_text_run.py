@@ -175,6 +175,7 @@ def assert_same_prompt(one, other):
     assert rows and torch.equal(prompts[0][:rows], prompts[1][:rows])
 
 
+@pytest.mark.filterwarnings("ignore:.*not carried by the tokenizer:UserWarning")  # of a few words
 @pytest.mark.usefixtures("afresh")
 @pytest.mark.parametrize(("write", "end"), [(write_tiny_gpt2, "<|endoftext|>"), (write_tiny_llama, "</s>")])
 def test_a_decoder_only_model_runs_the_same_way(write, end, data, tmp_path):
@@ -250,6 +251,7 @@ def test_impossible_text_settings_are_told_before_any_weight_loads(data, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*not carried by the tokenizer:UserWarning")  # of a few words
 @pytest.mark.usefixtures("afresh")
 def test_rows_longer_than_the_models_positions_are_refused_at_the_start(data, tmp_path):
     folder = write_tiny_gpt2(tmp_path / "model")

@@ -13,12 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dept_vl.data.text import Kind, tokenise, tokenise_targets
+from dept_vl.data.carried import Loss, measure_table
+from dept_vl.data.text import Kind, encode_targets, tokenise, tokenise_targets
 from dept_vl.data.token_table import Rows, TokenTable
 from dept_vl.data.tokenizer import Tokenizer, pad_id
 from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
 
+_WHOLE = 1 << 30  # tokens: more than any text has
 _STRETCH = 400  # batches sorted together, times the tokens of a length step: finer steps need more of them to fill
 _NO_LABEL = -100
 FILLER = None  # the id of a row that only fills up a batch
@@ -61,6 +63,11 @@ class EncodedExamples:
         self.targets = tokenise_targets(
             tokenizer, answers, max_target_length, kind=kind, may_cut=kind == "seq2seq" or not trained
         )
+        frames = tokenise(tokenizer, [""], _WHOLE, kind=kind)[0], encode_targets(tokenizer, [""], kind)[0]
+        self.losses: dict[str, Loss] = {  # what of the different sources and targets the tokenizer does not carry
+            "sources": measure_table(tokenizer, texts, self.sources, frames[0]),
+            "targets": measure_table(tokenizer, answers, self.targets, frames[1]),
+        }
         place = {text: row for row, text in enumerate(answers)}
         self._target_rows = TokenTable([place[target] for target in example.targets] for example in self.examples)
 
@@ -74,12 +81,15 @@ class EncodedExamples:
     @property
     def counts(self) -> dict[str, int]:
         """How many different sources and targets were cut to their greatest length; contexts_cut are the sources that
-        lost tokens of their context only, beyond_context_cut those whose context did not suffice."""
+        lost tokens of their context only, beyond_context_cut those whose context did not suffice. Then how many have
+        unknown tokens, and how many of those that were read back came back altered (see `data.carried`)."""
         return {
             "sources_cut": self.sources.counts["cut"],
             "contexts_cut": self.sources.counts["context_cut"],
             "beyond_context_cut": self.sources.counts["beyond_context_cut"],
             "targets_cut": self.targets.counts["cut"],
+            **{f"{what}_unknown": loss.unknown for what, loss in self.losses.items()},
+            **{f"{what}_altered": loss.altered for what, loss in self.losses.items()},
         }
 
     def collate(self, rows: Rows, gather: Gather | None, draws: np.ndarray | None = None) -> Batch:

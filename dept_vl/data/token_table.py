@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -33,6 +33,14 @@ class TokenTable:
     def __getitem__(self, row: int | np.integer) -> np.ndarray:
         end = self._ends[row]
         return self._flat[end - self.lengths[row] : end]
+
+    def rows_with(self, ids: Collection[int], more_than: int = 0) -> list[int]:
+        """The rows with `more_than` so many tokens among `ids`, in order."""
+        there = np.zeros(len(self._flat), dtype=bool)
+        for id in ids:
+            there |= self._flat == id
+        counts = np.bincount(np.searchsorted(self._ends, np.flatnonzero(there), side="right"), minlength=len(self))
+        return np.flatnonzero(counts > more_than).tolist()
 
     def padded(self, rows: Rows, fill: int) -> np.ndarray:
         """Those rows, right-padded with `fill` to the longest of them: int64 [len(rows), longest]."""

@@ -31,6 +31,7 @@ from dept_vl.run.components import (
     start_from,
 )
 from dept_vl.run.images import StoredImages, store_images
+from dept_vl.run.losses import tell_losses
 from dept_vl.run.parts import Parts, timed
 from dept_vl.run.stages import start_stages
 from dept_vl.saved import SavedAdapter, check_identity
@@ -162,6 +163,7 @@ def build(
             role: EncodedExamples(each.examples, tokenizer, kind=backbone.kind, trained=role == "train", **sizes)
             for role, each in loaded.items()
         }
+    tell_losses(task, tokenizer, encoded, warn=accelerator.is_main_process)
     _check_positions(network, encoded, _longest_answer(config, task, network, tokenizer))
     return Parts(
         config, accelerator, task, tokenizer, network, identities, loaded, encoded,

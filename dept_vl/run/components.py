@@ -13,6 +13,7 @@ from dept_vl.adapters import ADAPTERS, Adapter, arguments_of, build_adapter
 from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
 from dept_vl.backbones import Backbone, load_backbone
 from dept_vl.config import AdapterConfig, BadConfig, Experiment
+from dept_vl.data.carried import measure, tell
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
@@ -187,6 +188,9 @@ def start_adapter(
 ) -> Adapter:
     """The adapter with start rows from the backbone's table. Everything is drawn on the CPU from `generator`."""
     num, table, init, text = _rows(config), backbone.embedding_table, config.start.get("init"), config.start.get("text")
+    if init in ("TEXT", "LABELS"):
+        words = [each.strip() for each in (text.split() if init == "TEXT" else text.split(","))]
+        tell("adapter.start.text", measure(tokenizer, list(dict.fromkeys(words))), above=0.0, refuse=True)
     if init == "TEXT":
         rows = from_tokens(table, tokenizer(text)["input_ids"], num)
     elif init == "LABELS":

@@ -14,6 +14,7 @@ from dept_vl.data.sources import Loaded
 from dept_vl.data.text_splits import published_split
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Network
+from dept_vl.run.losses import loss_warnings
 from dept_vl.tasks import CaptionTask, Task, TextTask
 from dept_vl.train.evaluate import Decoding, predict
 
@@ -70,9 +71,8 @@ class Parts:
         if quick and isinstance(task, CaptionTask):
             task = dataclasses.replace(task, metrics=(task.headline,))
         scores = task.score(predictions, loaded.examples, split_size=loaded.counts["in_split"])
-        return (
-            {**scores, "warnings": [*scores["warnings"], *self._not_whole(split)]} if "warnings" in scores else scores
-        )
+        more = [*self._not_whole(split), *loss_warnings(self.encoded)]
+        return {**scores, "warnings": [*scores["warnings"], *more]} if "warnings" in scores else scores
 
     def _not_whole(self, split: str) -> list[str]:
         """A published split with rows missing is another split, for its permutation differs."""

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dept_vl.config import Experiment
+from dept_vl.data.carried import WARN_ABOVE
 from dept_vl.run import Parts, measure
+from dept_vl.run.losses import losses_as_json
 from dept_vl.tasks import TASKS
 from dept_vl.tasks.example import Example
 from dept_vl.train import Trained
@@ -39,6 +41,7 @@ def assemble(
         "baselines": baselines | recorded,
         "recorded": sorted(recorded),
         "counts": {role: loaded.counts | parts.encoded[role].counts for role, loaded in parts.splits.items()},
+        "not_carried": losses_as_json(parts.encoded),
         "weights": weights,
         "selection": {
             "metric": config.metric_for_best_model or parts.task.headline,
@@ -131,8 +134,11 @@ def summary(results: Mapping[str, Any]) -> str:
     lines += [f"    {kind:<14} {100 * value:6.2f}" for kind, value in test.get("by_question_type", {}).items()]
     for role, counts in results["counts"].items():
         for name, count in counts.items():
-            if count and (name.startswith("dropped_") or "_cut" in name):
+            if count and (name.startswith("dropped_") or name.endswith(("_cut", "_unknown", "_altered"))):
                 lines.append(f"  {role}: {name} {count:,}")
+        for what, loss in results.get("not_carried", {}).get(role, {}).items():
+            shown = ", ".join(f"{given!r} comes back as {back!r}" for given, back in loss["examples"])
+            lines += [f"  {role}: {what}: {shown}"] if loss["share"] <= WARN_ABOVE else []  # else it is a warning
     if test.get("invalid_outputs"):
         lines.append(f"  {test['invalid_outputs']:,} outputs are no label")
     lines += [f"  warning: {each}" for each in test.get("warnings", [])]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
 from dept_vl.data.batches import EncodedExamples
+from dept_vl.data.carried import tell
 from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
 from dept_vl.model import BankEntry, Batch, Network
 from dept_vl.registry import DeptVLWarning
@@ -239,6 +240,7 @@ class AdaptedModel:
                 DeptVLWarning,
                 stacklevel=4,
             )
+        tell("texts", encoded.losses["sources"], above=0.0)
         batch = encoded.collate(range(len(rows)), None).to(self.device)
         return dataclasses.replace(batch, features=self._look(rows), adapters=tuple(row.adapter for row in rows))
 

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
-from dept_vl.backbones import CandidateTree
+from dept_vl.backbones import BadCandidates, CandidateTree
 from dept_vl.data.batches import FILLER, EncodedExamples, Gather, evaluation_batches
 from dept_vl.data.text import encode_targets
 from dept_vl.data.tokenizer import Tokenizer
@@ -40,7 +40,11 @@ class Answerer:
     def __init__(self, network: Network, tokenizer: Tokenizer, decoding: Decoding) -> None:
         self.network, self.tokenizer, self.decoding = network, tokenizer, decoding
         targets = encode_targets(tokenizer, decoding.candidates, network.backbone.kind)
-        self._tree = CandidateTree(targets) if targets and not decoding.free else None
+        try:
+            self._tree = CandidateTree(targets) if targets and not decoding.free else None
+        except BadCandidates as error:
+            strings = ", ".join(f"{place} {each!r}" for place, each in enumerate(decoding.candidates[:20]))
+            raise BadCandidates(f"{tokenizer.name_or_path}: {error} (the candidates are {strings})") from error
         spelt = tokenizer.batch_decode(targets, skip_special_tokens=True) if targets else []
         self._known = {text.strip(): candidate for text, candidate in zip(spelt, decoding.candidates, strict=True)}
 

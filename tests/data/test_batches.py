@@ -180,7 +180,8 @@ def test_contexts_are_cut_first_and_counted(make, byte_t5):
     assert rows[0].strip().startswith("the") and rows[0].endswith(asked) and rows[0] == rows[3]
     assert not rows[1].endswith(asked) and rows[2].strip().startswith("the small")
     assert len(encoded.sources) == 3  # of equal text, not of equal context
-    assert encoded.counts == {"sources_cut": 3, "contexts_cut": 1, "beyond_context_cut": 1, "targets_cut": 0}
+    cut = {"sources_cut": 3, "contexts_cut": 1, "beyond_context_cut": 1, "targets_cut": 0}
+    assert {name: number for name, number in encoded.counts.items() if name in cut} == cut
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import dept_vl
 from dept_vl.adapters import ADAPTERS
 from dept_vl.backbones import MissingBackbone
 from dept_vl.model import BASE, Batch, Network
+from dept_vl.registry import DeptVLWarning
 from dept_vl.saved import MismatchedBackbone, read_adapter
 from dept_vl.serve import AdaptedModel, UnknownAdapter, WrongRows
 from dept_vl.serve.rows import plan_rows
@@ -22,7 +23,7 @@ QUESTIONS = [
     "how many red",
     "is there a star on the left ?",
     "where is the big one",
-    "yes or no",
+    "yes there no",
 ]
 
 
@@ -169,6 +170,13 @@ def test_adapters_come_and_go(save, load, pictures):
     assert model.active_adapters == ["second"] and model.answer(pictures, QUESTIONS) == second
     with pytest.raises(UnknownAdapter, match=r"unknown adapter 'default': wanted one that is loaded \(second\)"):
         model.answer(pictures, QUESTIONS, ["default"] * 6)
+
+
+def test_a_question_that_the_tokenizer_does_not_carry_is_said(save, load, pictures):
+    with pytest.warns(
+        DeptVLWarning, match="texts: 50.0 % of 2 are not carried by the tokenizer: 'zebra' comes back as ''"
+    ):
+        load(save()).answer(pictures[:2], ["what color is the zebra", "what shape"])
 
 
 def test_a_long_question_is_cut_and_it_is_said(save, load, pictures):

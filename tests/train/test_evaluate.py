@@ -5,7 +5,7 @@ import torch
 from accelerate import Accelerator
 
 from dept_vl.adapters.none import NoAdapter
-from dept_vl.backbones import load_backbone
+from dept_vl.backbones import BadCandidates, load_backbone
 from dept_vl.data.text import encode_targets
 from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.model import Batch, Network
@@ -63,6 +63,11 @@ def test_blind_answers_are_those_to_the_text_alone(answers):
 def test_an_id_that_stands_twice_is_refused(answers):
     with pytest.raises(IncompleteEvaluation, match="each of 4 examples answered once, given 4 answers to 3"):
         answers(examples=[*toy_examples(3), toy_examples(1)[0]])
+
+
+def test_candidates_that_the_tokenizer_cannot_tell_apart_are_named(network):
+    with pytest.raises(BadCandidates, match=r"tiny-t5: .* twice \(the candidates are 0 'Yes', 1 'yes'\)"):
+        Answerer(network, load_tokenizer("tiny-t5"), Decoding(9, candidates=("Yes", "yes")))
 
 
 def test_the_histogram_shows_a_constant_predictor():
