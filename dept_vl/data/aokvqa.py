@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from dept_vl.data.vqa2 import ten_answers
+from dept_vl.data.vqa2 import enough_answers
 from dept_vl.untrusted.bad_file import BadFile
 from dept_vl.untrusted.json_files import read_json
 
@@ -42,7 +42,7 @@ def read_aokvqa(path: Path) -> list[dict[str, Any]]:
             "question_id": entry.question_id,
             "image_id": entry.image_id,
             "question": entry.question,
-            "answers": ten_answers(path, f"questions[{number}]", entry.direct_answers),
+            "answers": enough_answers(path, f"questions[{number}]", entry.direct_answers),
             "question_type": None,
             "answer_type": None,
         }

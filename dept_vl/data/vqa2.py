@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from dept_vl.metrics.vqa import TooFewAnswers, check_answers
 from dept_vl.untrusted.bad_file import BadFile, listed
 from dept_vl.untrusted.json_files import read_entries, read_json
 from dept_vl.untrusted.paths import check_file_name
@@ -69,25 +70,27 @@ def read_questions(path: Path) -> list[Row]:
 
 
 def read_annotations(path: Path) -> list[Row]:
-    """Rows of question_id, image_id, question_type, answer_type and answers (ten raw strings)."""
+    """Rows of question_id, image_id, question_type, answer_type and answers (raw strings, ten in VQA v2)."""
     return [
         {
             "question_id": entry.question_id,
             "image_id": entry.image_id,
             "question_type": sys.intern(entry.question_type),
             "answer_type": sys.intern(entry.answer_type),
-            "answers": ten_answers(path, f"annotations[{number}]", [sys.intern(each.answer) for each in entry.answers]),
+            "answers": enough_answers(
+                path, f"annotations[{number}]", [sys.intern(each.answer) for each in entry.answers]
+            ),
         }
         for number, entry in enumerate(read_entries(path, "annotations", VqaAnnotation))
     ]
 
 
-def ten_answers(file: Path, place: str, answers: Sequence[str]) -> tuple[str, ...]:
-    """The answers of one question. Raises: BadFile unless there are ten: what an answer is worth in training, and the
-    official accuracy, count ten annotators."""
-    if len(answers) != 10:
-        wanted = f"ten answers in {place}, since a target's weight and the VQA accuracy count ten annotators"
-        raise BadFile(file, wanted, f"{len(answers)}")
+def enough_answers(file: Path, place: str, answers: Sequence[str]) -> tuple[str, ...]:
+    """The answers of one question. Raises: BadFile for fewer than VQA accuracy can score."""
+    try:
+        check_answers(answers)
+    except TooFewAnswers as error:
+        raise BadFile(file, "questions that VQA accuracy can score", f"{place}: {error}") from error
     return tuple(answers)
 
 

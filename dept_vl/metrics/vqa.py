@@ -108,7 +108,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], protocol: str = "offic
         counts = Counter(flatten_whitespace(answer) for answer in answers)
         compared = normalise_answer if protocol == "always" or len(counts) > 1 else str
         given = compared(flatten_whitespace(prediction))
-    return _leave_one_out(sum(n for answer, n in counts.items() if compared(answer) == given), len(answers))
+    return leave_one_out(sum(n for answer, n in counts.items() if compared(answer) == given), len(answers))
 
 
 def score_vqa(
@@ -136,8 +136,9 @@ def score_vqa(
     }
 
 
-def _leave_one_out(matches: int, annotators: int) -> float:
-    """The mean in whole numbers until the last division, so that 0.3 is exactly 0.3."""
+def leave_one_out(matches: int, annotators: int) -> float:
+    """The accuracy of an answer that so many of the annotators gave. Whole numbers until the last division, so that
+    0.3 is exactly 0.3."""
     thirds = matches * min(matches - 1, 3) + (annotators - matches) * min(matches, 3)
     return thirds / (3 * annotators)
 
@@ -168,5 +169,6 @@ def check_answers(answers: Sequence[str]) -> None:
         raise TooFewAnswers(
             f"wanted at least {FEWEST_ANSWERS} reference answers to a question, given {len(answers)} "
             f"({answers!r:.80}): each answer is compared with the others, and three of these must agree with it for "
-            "the full score, so fewer would score a perfect prediction below 1"
+            "the full score, so fewer would score a perfect prediction below 1; give more (VQA v2 has ten), or each "
+            f"answer {FEWEST_ANSWERS} times, which scores a prediction that equals any of them as 1"
         )

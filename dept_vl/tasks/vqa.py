@@ -2,7 +2,7 @@
 
     {"question_id": 71002, "image": "COCO_train2014_000000000071.jpg", "question_type": "is this",
      "question": "Is this train headed towards or from the orange building?", "answer_type": "other",
-     "answers": ("from", "away from", "from", ...)}                      # ten people, in their own spelling
+     "answers": ("from", "away from", "from", ...)}          # ten people, or four or more, in their own spelling
 
 A target is drawn once per visit in proportion to its soft score. The score is not also put on the loss, as
 VL-T5's and VL_adapter's code does: an answer would count with its square.
@@ -17,11 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from dept_vl.metrics.vqa import check_answers, check_protocol, normalise_answer, score_vqa
+from dept_vl.metrics.vqa import check_answers, check_protocol, leave_one_out, normalise_answer, score_vqa
 from dept_vl.tasks.example import Example, part_warnings, template_fields
-
-# What the official leave-one-out score gives an answer that so many of ten people gave.
-SOFT_SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)
 
 _normalise = lru_cache(maxsize=1 << 16)(normalise_answer)  # VQA v2's 6.6 million answers repeat
 
@@ -116,7 +113,7 @@ def _shares(scores: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def soft_targets(answers: Sequence[str]) -> dict[str, float]:
-    """Targets with their soft scores, the best first.
+    """Targets with their soft scores, the best first: the official accuracy, with ten people 0.3, 0.6, 0.9 or 1.
 
     Answers that normalise alike ("2", "two") are one target, spelled as most people spelled it, in lower
     case and stripped: what a generator should emit. Those that normalise to nothing are left out.
@@ -127,4 +124,4 @@ def soft_targets(answers: Sequence[str]) -> dict[str, float]:
             group, spelling = spellings.setdefault(normal, {}), answer.strip().lower()
             group[spelling] = group.get(spelling, 0) + number
     groups = sorted(spellings.values(), key=lambda group: -sum(group.values()))
-    return {max(group, key=group.__getitem__): SOFT_SCORES[min(sum(group.values()), 4)] for group in groups}
+    return {max(each, key=each.__getitem__): leave_one_out(sum(each.values()), len(answers)) for each in groups}

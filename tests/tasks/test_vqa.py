@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from dept_vl.data.sources import load_vqa
 from dept_vl.data.vqa2 import read_annotations
-from dept_vl.metrics.vqa import TooFewAnswers, normalise_answer
+from dept_vl.metrics.vqa import TooFewAnswers, normalise_answer, vqa_accuracy
 from dept_vl.tasks import VqaTask
-from dept_vl.tasks.vqa import SOFT_SCORES, soft_targets
+from dept_vl.tasks.vqa import soft_targets
 from dept_vl.untrusted.bad_file import BadFile
 
 
@@ -46,7 +46,7 @@ def normalised_targets(answers):
 def earned(answers):
     """What each normalised answer earns against the other nine: 0.3 for each person who gave it, at most 1."""
     counts = Counter(normalise_answer(answer) for answer in answers)
-    return {answer: SOFT_SCORES[min(number, 4)] for answer, number in counts.items() if answer}
+    return {answer: (0.0, 0.3, 0.6, 0.9, 1.0)[min(number, 4)] for answer, number in counts.items() if answer}
 
 
 @given(st.lists(SPELLINGS, min_size=10, max_size=10))
@@ -71,8 +71,23 @@ def test_training_data_with_three_answers_a_question_is_refused_by_file_and_plac
     folder = Path(__file__).resolve().parents[3] / "shared" / "cases" / "own_vqa" / "three_answers"
     if not folder.is_dir():
         pytest.skip("skipped: no ../shared")
-    with pytest.raises(BadFile, match=r"annotations.json: wanted ten answers in annotations\[0\], .* given 3"):
+    with pytest.raises(
+        BadFile, match=r"annotations.json: .* annotations\[0\]: wanted at least 4 .* given 3 .*; give more"
+    ):
         load_vqa(folder, "all", VqaTask())
+
+
+@given(st.lists(SPELLINGS, min_size=4, max_size=15), st.sampled_from(["official-2021", "always"]))
+def test_a_target_is_drawn_by_what_it_scores_whatever_the_number_of_answers(answers, protocol):
+    varied = [*answers, "qwertz"]  # official-2021 compares equal answers as they are
+    for target, score in soft_targets(varied).items():
+        assert vqa_accuracy(target, varied, protocol) == score
+
+
+@given(st.lists(SPELLINGS, min_size=1, max_size=3))
+def test_each_answer_four_times_scores_a_prediction_that_equals_any_as_one(answers):
+    """The way out that the refusal of fewer than four names."""
+    assert all(vqa_accuracy(each, answers * 4, "always") == 1 for each in answers)
 
 
 def test_the_question_stands_in_the_source_as_it_is():
