@@ -6,13 +6,16 @@ An annotation file stands in the root, in `annotations/` or in `vqa/`, plain or 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dept_vl.untrusted.bad_file import BadFile, listed
 
 FOLDERS = ("", "annotations", "vqa")
-IMAGE_FOLDERS = ("images", "train2014", "val2014")  # then the same sub-folders as Karpathy's `filepath` names
+YEARS = ("train2014", "val2014", "train2017", "val2017")  # COCO's folders of images
+IMAGE_FOLDERS = ("images", *YEARS)  # then the same sub-folders as Karpathy's `filepath` names
+_COCO_NAME = re.compile(r"(?:COCO_[a-z]+20\d\d_)?(\d{12}\.jpg)")
 
 
 class MissingFile(ValueError):
@@ -74,7 +77,7 @@ def require_file(root: Path, name: str, why: str) -> Path:
 
 def image_folders(root: Path, filepaths: Iterable[str] = ()) -> list[Path]:
     """The existing folders that may hold images, in the order in which they are searched."""
-    inside = dict.fromkeys(["train2014", "val2014", *sorted(filepaths)])
+    inside = dict.fromkeys([*YEARS, *sorted(filepaths)])
     candidates = [root / name for name in IMAGE_FOLDERS]
     candidates += [root / base / name for name in inside for base in ("images", "")]
     return [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
@@ -93,13 +96,34 @@ def list_images(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def locate_images(root: Path, names: Iterable[str], filepaths: Iterable[str] = ()) -> dict[str, Path]:
-    """The path of every named image. Raises: MissingImages, with the count and the names, when any is not there."""
+    """The path of every named image, by the name of another year where COCO's own is not there.
+
+    Raises: MissingImages, with the count and the names, when any is not there.
+    """
     folders = image_folders(root, filepaths)
     present = list_images(folders)
     names = list(dict.fromkeys(names))
-    missing = tuple(name for name in names if name not in present)
+    paths = {name: present.get(name) or _of_another_year(name, present) for name in names}
+    missing = tuple(name for name in names if paths[name] is None)
     if missing:
         places = ", ".join(str(folder.relative_to(root)) for folder in folders) or "no image folder at all"
-        given = f"{listed(missing)} not found in {places}"
+        others = list(dict.fromkeys(other for name in missing for other in other_years(name)))
+        shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+        also = f", nor exactly one each under COCO's other names ({shown})" if others else ""
+        given = f"{listed(missing)} not found in {places}{also}"
         raise MissingImages(root, f"the files of {len(names):,} annotated images", given, missing)
-    return {name: present[name] for name in names}
+    return paths
+
+
+def other_years(name: str) -> list[str]:
+    """What COCO calls the same image in other years: 2014's names tell train from val, 2017's are the number alone."""
+    match = _COCO_NAME.fullmatch(name)
+    if match is None:
+        return []
+    return [match[1]] if name != match[1] else [f"COCO_{year}_{name}" for year in YEARS[:2]]
+
+
+def _of_another_year(name: str, present: Mapping[str, Path]) -> Path | None:
+    """Only where one name alone is there: in a set of one's own, train and val may count their images each from 1."""
+    found = [present[each] for each in other_years(name) if each in present]
+    return found[0] if len(found) == 1 else None

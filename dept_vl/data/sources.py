@@ -45,7 +45,8 @@ class Loaded:
     """A split, ready to use.
 
     counts: read (rows in the files), in_split (rows of the split, the number a whole evaluation covers),
-    dropped_no_answer and, for A-OKVQA, dropped_no_image, then examples and images, as loaded.
+    dropped_no_answer and, for A-OKVQA, dropped_no_image, then examples and images, as loaded; images_of_another_year
+    where some were found under another year's name.
     """
 
     examples: list[Example]
@@ -214,4 +215,7 @@ def _load(
     if not examples:
         raise EmptySplit(f"{root}: wanted at least one example in split {split!r}, given none (counts: {counts})")
     image_paths = locate_images(root, (example.image for example in examples), filepaths)
-    return Loaded(examples, {**counts, "images": len(image_paths)}, image_paths)
+    counts["images"] = len(image_paths)
+    if renamed := sum(path.name != name for name, path in image_paths.items()):
+        counts["images_of_another_year"] = renamed
+    return Loaded(examples, counts, image_paths)

@@ -88,6 +88,14 @@ def root(tmp_path: Path) -> Root:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    folder = REAL.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip("skipped: no ../shared/cases")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real() -> Path:
     if not REAL.is_dir():
         pytest.skip("skipped: no ../shared")

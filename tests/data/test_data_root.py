@@ -10,6 +10,8 @@ from dept_vl.data.data_root import (
     matching_files,
     require_file,
 )
+from dept_vl.data.sources import load_vqa
+from dept_vl.tasks import VqaTask
 from dept_vl.untrusted.bad_file import BadFile
 
 
@@ -28,6 +30,33 @@ def test_missing_images_are_counted_and_named(tmp_path):
         locate_images(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
     assert caught.value.names == ("b.jpg", "c.jpg")
     assert pickle.loads(pickle.dumps(caught.value)).names == ("b.jpg", "c.jpg")
+
+
+@pytest.mark.parametrize("folder", ["images", "train2017", "images/val2017"])
+@pytest.mark.parametrize("asked", ["COCO_train2014_000000000009.jpg", "COCO_val2017_000000000009.jpg"])
+def test_coco_images_are_found_under_the_names_and_in_the_folders_of_2017(tmp_path, folder, asked):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "000000000009.jpg").write_bytes(b"")
+    assert locate_images(tmp_path, [asked]) == {asked: tmp_path / folder / "000000000009.jpg"}
+
+
+def test_coco_images_of_2017_are_found_under_the_names_of_2014_where_these_leave_no_doubt(tmp_path):
+    (tmp_path / "images").mkdir()
+    one, two = (tmp_path / "images" / f"COCO_{year}_000000000009.jpg" for year in ("train2014", "val2014"))
+    two.write_bytes(b"")
+    assert locate_images(tmp_path, ["000000000009.jpg"]) == {"000000000009.jpg": two}
+    with pytest.raises(MissingImages, match=r"nor exactly one each under COCO's other names \(000000000009.jpg\)$"):
+        locate_images(tmp_path, [one.name])  # val's is another image
+    one.write_bytes(b"")
+    message = r"\('0{11}9.jpg'\) not found .*, nor exactly one .* \(COCO_train2014_0{11}9.jpg, COCO_val2014_0{11}9"
+    with pytest.raises(MissingImages, match=message):
+        locate_images(tmp_path, ["000000000009.jpg"])
+
+
+def test_the_case_from_the_field_is_found(cases):
+    loaded = load_vqa(cases / "own_vqa" / "coco2017", "all", VqaTask())
+    assert loaded.image_paths["COCO_train2014_000000000007.jpg"].name == "000000000007.jpg"
+    assert loaded.counts["images"] == loaded.counts["images_of_another_year"] == 12
 
 
 def test_a_root_without_images_says_so(tmp_path):
