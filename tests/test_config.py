@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dept_vl.adapters import ADAPTERS
 from dept_vl.config import BadConfig, Experiment, config_files, load_experiment, parse_experiment
+from dept_vl.run import check
 
 DEFAULTS = config_files("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")
 
@@ -77,6 +79,41 @@ def test_flags_win_wherever_they_stand(write):
     one, two = write("one.yaml", {"max_steps": 5, "seed": 1}), write("two.yaml", {"max_steps": 7})
     config = parse("--seed", 3, "--config", one, "--max_steps", 9, f"--config={two}")
     assert (config.seed, config.max_steps) == (3, 9)
+
+
+def test_another_adapters_name_brings_its_own_arguments_and_on_the_defaults_its_rates(write):
+    config, own = parse("--adapter.name", "residual_pt"), config_files("adapters/residual_pt.yaml")[0]
+    assert config.adapter.args == {
+        "num_virtual_tokens": 20,
+        "bottleneck": 64,
+    }  # of the default files: the prompt's length
+    assert config.optim.lr == yaml.safe_load(own.read_text())["optim"]["lr"]
+    assert (
+        parse("--adapter.name=pt", "--adapter.args.num_virtual_tokens", 3, "--optim.lr.prompt", 1).optim.lr["prompt"]
+        == 1
+    )
+    mine = write("mine.yaml", {"adapter": {"name": "dpt", "args": {"num_virtual_tokens": 4, "r": 3}}})
+    later = write("later.yaml", {"adapter": {"name": "residual_pt"}})
+    for argv in (("--config", later), ("--adapter.name", "residual_pt"), ("--adapter", '{"name": "residual_pt"}')):
+        config = parse("--config", mine, *argv)
+        assert config.adapter.args == {"num_virtual_tokens": 4, "bottleneck": 64}
+        assert config.optim.lr == Experiment().optim.lr, "rates beside files stay"
+    assert parse("--config", mine, "--config", later, "--config", mine).adapter.args["r"] == 3
+
+
+def test_arguments_that_were_given_stay_whatever_the_method(write):
+    mine = write("mine.yaml", {"adapter": {"args": {"num_virtual_tokens": 4, "r": 3}}})
+    assert parse("--config", DEFAULTS[2], "--config", mine, "--adapter.name", "dpt").adapter.args["r"] == 3
+    assert parse("--adapter.name", "pt", "--adapter.args.r", 3).adapter.args == {"num_virtual_tokens": 20, "r": 3}
+    assert parse("--adapter.name", "dept").adapter.args == parse().adapter.args
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_adapter_has_arguments_of_its_own_in_configs(name):
+    """`check` builds it from them: what its constructor asks for is there."""
+    config = parse("--adapter.name", name)
+    assert config.adapter.name == name
+    check(config)
 
 
 def test_flags_override_single_learning_rates(write):

@@ -2,10 +2,12 @@
 
 from dept_vl.config.parse import (
     PlainParser,
+    arguments_for,
     config_files,
     given_settings,
     load_experiment,
     make_experiment,
+    own_settings,
     parse_experiment,
 )
 from dept_vl.config.schema import (
@@ -29,9 +31,11 @@ __all__ = [
     "ProgressiveConfig",
     "TaskConfig",
     "VisionConfig",
+    "arguments_for",
     "config_files",
     "given_settings",
     "load_experiment",
     "make_experiment",
+    "own_settings",
     "parse_experiment",
 ]

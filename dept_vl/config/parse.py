@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 import glob
+import itertools
+import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -83,9 +85,25 @@ def parse_experiment(
     try:
         for path in files:
             _check_file(path)
-        return to_experiment(parser, parser.parse_args([*overrides, *_spell_out(flags, parser)]))
+        words = _spell_out(flags, parser)
+        own = _of_another_method(list(map(_read, files)), words, rates=list(files) == list(defaults))
+        return to_experiment(parser, parser.parse_args([*own, *overrides, *words]))
     except BadConfig as error:
         parser.error(str(error))
+
+
+def own_settings(adapter: str) -> dict[str, Any]:
+    """What configs/adapters holds for an adapter, by its name; {} for one that has no file there."""
+    [path] = config_files(f"adapters/{adapter}.yaml")
+    content = _read(path) if adapter.isidentifier() and path.is_file() else {}
+    return content if content.get("adapter", {}).get("name") == adapter else {}
+
+
+def arguments_for(adapter: str, earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Its arguments where an adapter's name replaces another's: its own of configs/adapters, with the `earlier` length
+    of the prompt, which alone means the same in every method."""
+    own = own_settings(adapter).get("adapter", {}).get("args", {})
+    return {name: earlier.get(name, value) if name == "num_virtual_tokens" else value for name, value in own.items()}
 
 
 def make_experiment(settings: Any) -> Experiment:
@@ -130,6 +148,30 @@ def _spell_out(argv: Sequence[str], parser: ArgumentParser) -> list[str]:
     switches = {f"--{action.dest}" for action in parser._actions if getattr(action, "_typehint", None) is bool}
     pairs = zip(argv, [*argv[1:], "--"], strict=False)
     return [f"{word}=true" if word in switches and after.startswith("--") else word for word, after in pairs]
+
+
+def _of_another_method(files: Sequence[Mapping[str, Any]], words: Sequence[str], *, rates: bool) -> list[str]:
+    """Flags for what belongs to an adapter whose name replaces the one beside which the arguments stand, by a later
+    file or a flag: its own arguments, and with `rates`, where nobody gave any, its own learning rates."""
+    args, owner, found = {}, None, {}
+    for given in [*(each.get("adapter", {}) for each in files), *_named_by_flags(words)]:
+        if "args" in given:
+            args, owner, found = given["args"], given.get("name"), {}
+        elif given.get("name", owner) != owner is not None:
+            args, owner = arguments_for(given["name"], args), given["name"]
+            own_rates = own_settings(owner).get("optim", {}).get("lr") if rates else None
+            found = {"adapter.args": args} | ({"optim.lr": own_rates} if own_rates else {})
+    return [f"--{key}={json.dumps(value)}" for key, value in found.items()]
+
+
+def _named_by_flags(words: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for word, after in itertools.pairwise([*words, ""]):
+        flag, equals, value = word.partition("=")
+        value = value if equals else after
+        if flag == "--adapter.name":
+            yield {"name": value}
+        elif flag == "--adapter" and value.startswith("{"):
+            yield dict(parse_yaml(value))
 
 
 def _split_config_flags(argv: Sequence[str]) -> tuple[list[str], list[Path]]:

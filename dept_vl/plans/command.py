@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dept_vl.config import config_files, given_settings, parse_experiment
+from dept_vl.config import config_files, given_settings, own_settings, parse_experiment
 from dept_vl.plans.compare_runs import compare_runs
 from dept_vl.plans.execute import How, do, tell_claims, write_table
 from dept_vl.plans.load import Changes, complete, load_plan
@@ -25,7 +25,7 @@ from dept_vl.plans.pool import Say
 from dept_vl.plans.published import check_given
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import BEST, PlanFile
-from dept_vl.plans.settings import BadPlan, Settings, read, read_all
+from dept_vl.plans.settings import BadPlan, Settings, merge, read, read_all
 from dept_vl.plans.summary import check_pick
 from dept_vl.plans.table import read_table
 from dept_vl.run import check
@@ -123,6 +123,8 @@ def defaults(given: Settings, tasks: Any = None) -> Settings:
     kind = "text" if name in TASKS and isinstance(TASKS[name], TextTask) else "caption" if name == "caption" else "vqa"
     adapter = "dept_vqa" if kind == "vqa" else "dept"
     found = read_all(config_files("backbones/tiny.yaml", f"tasks/{kind}_shapes.yaml", f"adapters/{adapter}.yaml"))
+    if (name := given.get("adapter", {}).get("name", found["adapter"]["name"])) != found["adapter"]["name"]:
+        found = merge(found, {"adapter": {"name": name}, "optim": own_settings(name).get("optim", {})})
     if tasks:
         del found["task"]["name"]
     return found

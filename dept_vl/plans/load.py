@@ -114,6 +114,8 @@ def _complete(plan: PlanFile, cell: Cell, values: Settings, shared: Settings, ch
         settings = merge(merge(shared, _merged(plan, cell.base)), merge(cell.settings, nested(values)))
         settings = merge(settings, _stop_settings(where, cell.stop))
         settings = merge(merge(settings, FAST), plan.fast) if changes.fast else settings
+        if (name := changes.flags.get("adapter", {}).get("name")) is not None:  # single arguments go over its own
+            settings = merge(settings, {"adapter": {"name": name}})
         settings = merge(settings, changes.flags)
     task = settings.get("task", {})
     few_shot = task.get("k_shot") is not None or task.get("k_shot_total") is not None

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dept_vl.config import arguments_for
 from dept_vl.registry import did_you_mean
 from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 
@@ -36,9 +37,10 @@ def read(path: Path) -> Settings:
 
 
 def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> Settings:
-    """`right` over `left`, key by key at every depth. Another `name` drops the `args` that belong to the old one."""
+    """`right` over `left`, key by key at every depth. Another `name` without `args` takes its own (`arguments_for`) in
+    place of those that belong to the old one."""
     if "args" in left and right.get("name", left.get("name")) != left.get("name"):
-        left = {key: value for key, value in left.items() if key != "args"}
+        left = {**left, "args": {} if "args" in right else arguments_for(right["name"], left["args"])}
     deep = [key for key in left if isinstance(left[key], dict) and isinstance(right.get(key), dict)]
     return {**left, **right, **{key: merge(left[key], right[key]) for key in deep}}
 
