@@ -9,6 +9,7 @@ from accelerate.utils import DistributedType
 
 from dept_vl.config import BackboneConfig, BadConfig, Experiment, ProgressiveConfig
 from dept_vl.run.assembly import check_processes, start
+from dept_vl.run.launcher import check_launcher, threads
 
 
 def launched(kind: DistributedType = DistributedType.NO, processes: int = 1, stage: int = 0) -> Mock:
@@ -51,6 +52,51 @@ def test_stages_that_sort_frozen_weights_want_them_whole(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(BadConfig, match="kept in parts"):
         check_processes(config, launched(DistributedType.MULTI_CPU, 2))
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "sets mixed precision bf16 .*; wanted --bf16 true for bf16, or"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp16"}, "sets mixed precision fp16 .*--mixed_precision no"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, "sets mixed precision fp8 "),
+        (
+            {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_DEEPSPEED": "true"},
+            "wanted backbone.dtype bfloat16 for bf16",
+        ),
+        ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "ACCELERATE_DYNAMO_BACKEND inductor, .*--dynamo_backend no"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "sets ACCELERATE_USE_MEGATRON_LM, but Megatron-LM is not"),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, "sets ACCELERATE_USE_PARALLELISM_CONFIG, but tensor"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}, "sets FSDP_OFFLOAD_PARAMS, but"),
+        (
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_ACTIVATION_CHECKPOINTING": "true"},
+            "FSDP_ACTIVATION_CHECKPOINTING, but wanted backbone.gradient_checkpointing",
+        ),
+        ({"ACCELERATE_GRADIENT_CLIPPING": "0.5"}, "sets gradient clipping 0.5, the config 1.0; wanted one value"),
+    ],
+)
+def test_what_the_launcher_asks_for_and_a_run_does_not_do_is_refused(told, message, monkeypatch):
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadConfig, match=message):
+        start(Experiment())
+
+
+def test_what_the_launcher_says_by_itself_is_no_contradiction():
+    plain = {
+        "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO", "ACCELERATE_USE_FSDP": "true",
+        "FSDP_OFFLOAD_PARAMS": "false", "ACCELERATE_GRADIENT_CLIPPING": "none",
+    }  # fmt: skip
+    check_launcher(Experiment(), plain)
+    check_launcher(Experiment(bf16=True), plain)
+    check_launcher(Experiment(bf16=True), {**plain, "ACCELERATE_MIXED_PRECISION": "bf16"})
+    check_launcher(Experiment(), {**plain, "ACCELERATE_GRADIENT_CLIPPING": "1.0"})
+
+
+def test_threads_that_were_asked_for_are_taken():
+    assert threads(Experiment(), 16, 4, {"OMP_NUM_THREADS": "3"}) == 3
+    assert threads(Experiment(), 16, 4, {"OMP_NUM_THREADS": "1"}) == threads(Experiment(), 16, 4, {}) == 4
+    assert threads(Experiment(num_threads=2), 16, 4, {"OMP_NUM_THREADS": "3"}) == 2
 
 
 def test_autocast_under_deepspeed_is_refused_and_its_replacement_told(monkeypatch):

@@ -219,7 +219,8 @@ class Experiment:
         resume_from_checkpoint: a checkpoint folder, or "last" for the newest whole one of output_dir.
         report_to: trackers of accelerate (tensorboard, wandb, trackio, ...), separated by commas; none for no tracker.
         dataloader_num_workers: processes that make batches; 0 makes them in the training process.
-        num_threads: CPU threads of each process; null shares the cores among the processes.
+        num_threads: CPU threads of each process; null takes an OMP_NUM_THREADS above 1, or else shares the cores among
+            the processes.
         ddp_timeout: seconds that processes wait for each other before the run ends with an error, as when a machine or
             its link is gone. Longer than the longest part that one process does alone (hashing images, METEOR).
         progress: progress bars on the main process.

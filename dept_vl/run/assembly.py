@@ -31,6 +31,7 @@ from dept_vl.run.components import (
     start_from,
 )
 from dept_vl.run.images import StoredImages, store_images
+from dept_vl.run.launcher import check_launcher, threads
 from dept_vl.run.losses import tell_losses
 from dept_vl.run.parts import Parts, timed
 from dept_vl.run.stages import start_stages
@@ -43,7 +44,11 @@ from dept_vl.vision import VisualProjection
 
 
 def start(config: Experiment) -> Accelerator:
-    """accelerate, threads and seeds. Uses all cores: `accelerate launch` alone gives a process one thread."""
+    """accelerate, threads and seeds. Uses all cores: `accelerate launch` alone gives a process one thread.
+
+    Raises: BadConfig for a launch that does not fit the config.
+    """
+    check_launcher(config)
     trackers = [each for each in config.report_to.split(",") if each and each != "none"]
     shards = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
     if shards and config.bf16:
@@ -67,7 +72,7 @@ def start(config: Experiment) -> Accelerator:
     check_processes(config, accelerator)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    torch.set_num_threads(config.num_threads or max(1, cores // processes))
+    torch.set_num_threads(threads(config, cores, processes))
     set_seed(config.seed, device_specific=True)  # ranks draw dropout masks of their own; weights have a generator
     return accelerator
 
