@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -50,9 +49,16 @@ def _numel(weight: Tensor) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the greatest amount of GPU memory allocated so far, or this process's greatest resident size."""
+    """Bytes: the greatest amount of GPU memory allocated so far, or this process's greatest resident size.
+
+    Raises: OSError on Windows, for the latter.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError as error:
+        raise OSError(f"peak memory of a process: wanted Linux or macOS, given {platform.system()}") from error
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -8,8 +8,8 @@ keep none.
 
 import contextlib
 import errno
-import fcntl
 import os
+import platform
 import socket
 import warnings
 from collections.abc import Iterator
@@ -17,9 +17,18 @@ from pathlib import Path
 
 from dept_vl.registry import DeptVLWarning
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 class FolderInUse(ValueError):
     """A run folder in which another process works."""
+
+
+class NoLocks(OSError):
+    """A system that cannot lock a run folder."""
 
 
 @contextlib.contextmanager
@@ -28,8 +37,14 @@ def only_run(folder: Path) -> Iterator[None]:
 
     Raises:
         FolderInUse: naming the process that is there.
+        NoLocks: the system has no POSIX locks.
         OSError: the place for the lock cannot be written.
     """
+    if fcntl is None:
+        raise NoLocks(
+            f"{folder}: wanted Linux or macOS, whose locks keep a second run out of a run folder, given "
+            f"{platform.system()}, where adapters load and predict but nothing trains"
+        )
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder, for a run moves an older folder aside; inside it where it cannot be moved.

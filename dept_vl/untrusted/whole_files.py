@@ -2,12 +2,16 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: nobody can tell a killed writer's file, so none is ever abandoned
+    fcntl = None
 
 
 def make_folder(path: Path) -> None:
@@ -56,11 +60,14 @@ def write_files_whole(folder: Path, files: Mapping[str, bytes], *, key: str | No
         with contextlib.ExitStack() as opened:
             for name, data in files.items():
                 file = opened.enter_context(temporaries[name].open("wb"))
-                with contextlib.suppress(OSError):  # no locks on this filesystem: then nothing is ever abandoned
-                    fcntl.flock(file, fcntl.LOCK_EX)
+                if fcntl is not None:
+                    with contextlib.suppress(OSError):  # no locks on this filesystem: then nothing is ever abandoned
+                        fcntl.flock(file, fcntl.LOCK_EX)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())  # a full disk may only show here
+            if fcntl is None:
+                opened.close()  # Windows renames no open file
             if key is not None:
                 (folder / key).unlink(missing_ok=True)
             for name in sorted(files, key=lambda name: name == key):
@@ -82,6 +89,8 @@ def write_files_whole(folder: Path, files: Mapping[str, bytes], *, key: str | No
 def remove_abandoned(folder: Path) -> None:
     """Delete temporary files that a killed writer left: those with bytes in them that nobody has locked. Their age says
     nothing, for a clock may jump."""
+    if fcntl is None:
+        return
     for path in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):  # its writer is at work or has just renamed it
             with path.open("r+b") as file:

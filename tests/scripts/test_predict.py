@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -237,3 +239,30 @@ def test_help_explains_every_flag(capsys):
         command(["--help"])
     out = capsys.readouterr().out
     assert all(flag in out for flag in ("--adapter RUN", "--image IMAGE", "--question", "--device", "--output JSONL"))
+
+
+def without_posix(arguments):
+    """The command in a process whose package was imported where importing fcntl and resource fails, as on Windows."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dept_vl"]:
+        del sys.modules[name]
+    sys.meta_path[:] = [each for each in sys.meta_path if "jaxtyping" not in type(each).__module__]  # it takes its time
+    sys.modules |= dict.fromkeys(("fcntl", "resource", "grp", "pwd", "termios"))
+    from dept_vl import cli, load_adapter
+
+    load_adapter(arguments[1]).fold()
+    cli.predict(arguments)
+
+
+def test_it_predicts_where_fcntl_and_resource_are_missing(runs, images, tmp_path):
+    written = tmp_path / "out.jsonl"
+    flags = ["--adapter", runs / "caption", "--image", images, "--backbone", runs / "t5", "--output", written]
+    process = os.fork()
+    if not process:
+        try:
+            without_posix([*map(str, flags)])
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
+    assert len(written.read_text(encoding="utf-8").splitlines()) == 3
