@@ -48,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
     """Train an adapter on a task, or on several in turn, and score it on the test split.
 
-    `task`: vqa, caption or text, whose default configs are used; None is that of --task, or else vqa.
+    `task`: vqa, caption or text, whose default configs are used where no --task says otherwise; None is vqa.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    task = task or _kind_of_task(argv)
+    task = _kind_of_task(argv) or task or "vqa"
     adapter = "dept_vqa" if task == "vqa" else "dept"
     defaults = config_files("backbones/tiny.yaml", f"tasks/{task}_shapes.yaml", f"adapters/{adapter}.yaml")
     config = parse_experiment(argv, description=ABOUT[task], defaults=defaults, prog=_program("train"))
@@ -70,11 +70,11 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
         print(f"\n{overview(finished)}")
 
 
-def _kind_of_task(argv: Sequence[str]) -> str:
+def _kind_of_task(argv: Sequence[str]) -> str | None:
     words = [part for word in argv for part in word.split("=", 1)]
     names = [name for flag, name in itertools.pairwise(words) if flag in ("--task", "--task.name")]
-    name = names[-1].partition(",")[0] if names else "vqa"
-    return "text" if isinstance(TASKS.get(name), TextTask) else "caption" if name == "caption" else "vqa"
+    name = names[-1].partition(",")[0] if names else ""
+    return "text" if isinstance(TASKS.get(name), TextTask) else name if name in ("caption", "vqa") else None
 
 
 def evaluate(argv: Sequence[str] | None = None) -> None:

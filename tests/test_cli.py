@@ -55,7 +55,9 @@ def test_train_takes_the_default_files_of_the_task(words, task, folder, monkeypa
     given = []
     monkeypatch.setattr(execute, "run_each", lambda config: iter(given.append(config) or ()))
     cli.main(["train", *words])
-    assert (given[0].task.name, given[0].output_dir) == (task, folder)
+    for script in ("vqa", "caption") if words else ("vqa",):  # a script's own task is that of no --task
+        cli.train(words, task=script)
+    assert {(each.task.name, each.output_dir) for each in given} == {(task, folder)}
 
 
 @pytest.mark.parametrize("error", [ValueError("no good"), OSError(28, "No space left on device", "runs/a")])

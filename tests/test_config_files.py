@@ -56,8 +56,8 @@ def test_each_paper_config_is_a_whole_experiment(path):
         (["--adapter.args.num_virtual_tokens", -1], "wanted num_virtual_tokens"),
         (["--adapter.args.max_length", 0], "wanted max_length"),
         (
-            ["--adapter.name", "pt"],
-            "adapter .pt.: wanted the arguments num_virtual_tokens; given unknown r, max_length",
+            ["--adapter.name", "pt", "--adapter.args.r", 8],
+            "adapter .pt.: wanted the arguments num_virtual_tokens; given unknown r",
         ),
         (["--optim.lr.promt", 3], "optim.lr: unknown group 'promt', wanted prompt, low_rank, projection.*'prompt'"),
         (["--task.name", "vqqa"], "unknown task 'vqqa'.* Did you mean 'vqa'"),

@@ -8,12 +8,18 @@ than three letters are stemmed (Porter), as most summarisation scripts ask of th
 same package, leaves stemming off by default.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from math import fsum
 from typing import Any
 
 KINDS = ("rouge1", "rouge2", "rougeL")
+
+
+def counts_words(text: str) -> bool:
+    """Whether there is a word for ROUGE in a text."""
+    return re.search("[a-z0-9]", text.lower()) is not None
 
 
 def rouge(prediction: str, golds: Sequence[str]) -> dict[str, float]:

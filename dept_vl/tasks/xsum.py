@@ -10,13 +10,15 @@ as_published: FPT's, which reports on the development set that it also selects o
 split. Both: summaries are cut at 64 pieces (FPT generates up to 512; a summary has 23 words on average).
 """
 
-from dept_vl.metrics.rouge import rouge_scores
+from dept_vl.metrics.rouge import counts_words, rouge_scores
 from dept_vl.tasks.source import Files, Row, Source, Splits, either
-from dept_vl.tasks.text_task import Answer, TextTask
+from dept_vl.tasks.text_task import Answer, BadRow, TextTask
 
 
 def _summary(task: TextTask, row: Row) -> Answer:
     summary = tuple(text for text in [row["summary"].strip()] if text)
+    if any(map(str.isalnum, "".join(summary))) and not counts_words(summary[0]):
+        raise BadRow(f"wanted a summary in letters a to z, which alone ROUGE counts, given {summary[0]!r:.80}")
     return Answer(summary, summary)
 
 

@@ -35,6 +35,17 @@ def given(plan, *keys):
     return [tuple(flat(cell.settings)[key] for key in keys) for cell in plan.cells]
 
 
+def test_each_method_of_a_grid_or_a_flag_has_arguments_of_its_own():
+    base = {**BASE, "adapter": {"name": "dept", "args": {"num_virtual_tokens": 4, "r": 3, "max_length": 9}}}
+    made = plan("adapter.name=pt,residual_pt,dept", files=base)
+    own = {"num_virtual_tokens": 4, "bottleneck": 64}
+    assert [each.settings["adapter"]["args"] for each in made.cells] == [
+        {"num_virtual_tokens": 4}, own, base["adapter"]["args"]
+    ]  # fmt: skip
+    flags = {"adapter": {"name": "residual_pt", "args": {"num_virtual_tokens": 3}}}
+    assert plan(files=base, flags=flags).cells[0].settings["adapter"]["args"] == own | {"num_virtual_tokens": 3}
+
+
 def test_a_grid_is_the_product_of_its_axes_in_their_order():
     made = plan("optim.lr.prompt=0.3,4e-1", "max_steps=10,20", seeds=[1, 2])
     assert given(made, "optim.lr.prompt", "max_steps") == [(0.3, 10), (0.3, 20), (0.4, 10), (0.4, 20)]

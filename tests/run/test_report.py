@@ -268,6 +268,13 @@ def test_caption_metrics_stand_with_what_was_skipped_and_the_warnings(tmp_path: 
     assert "wrong" not in text
 
 
+def test_text_that_the_tokenizer_does_not_carry_is_shown(vqa_run) -> None:
+    change_results(vqa_run[0], not_carried={"train": {"targets": {"examples": [["<b>", "b>"], ["红色", ""]]}}})
+    text = report_of(vqa_run).text
+    assert "Text that the tokenizer does not carry" in text
+    assert "train: targets <b> b>" in text and "train: targets 红色 (nothing)" in text
+
+
 def test_sizes_and_times_are_whole(vqa_run) -> None:
     text = report_of(vqa_run).text
     for part in ("34,304", "41,728", "1,891,728", "3,491,728", "167,624 bytes", "2 min 38 s", "8.50", "9.8 s"):

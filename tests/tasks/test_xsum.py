@@ -34,6 +34,12 @@ def test_an_article_without_a_summary_gives_no_example():
     assert TASK.read({**ROW, "summary": " "}) is None
 
 
+def test_a_summary_that_rouge_cannot_count_is_refused_not_scored_0():
+    with pytest.raises(BadRow, match="xsum: row '10000001': wanted a summary in letters a to z, .* given '四十人获救'"):
+        TASK.read({**ROW, "summary": "四十人获救"})
+    assert TASK.read({**ROW, "summary": "Zürich: 40 人"}).targets == ("Zürich: 40 人",)
+
+
 @pytest.mark.parametrize("field", ["document", "summary"])
 def test_a_missing_field_is_named(field):
     row = {name: value for name, value in ROW.items() if name != field}
