@@ -85,7 +85,8 @@ def experiment(place: Path, byte_t5: Path, tmp_path: Path) -> Callable:
 
 @pytest.fixture(scope="session")
 def meteor_programs() -> Iterator[Callable]:
-    """METEOR's program by its java; it reads its tables for many seconds when it starts."""
+    """METEOR's program by its java; it reads its tables for many seconds when it starts. For the machine it is German,
+    where a half is written 0,5, which METEOR then cannot read."""
     from dept_vl.metrics.meteor import Meteor
 
     programs: dict[str, Meteor] = {}
@@ -93,7 +94,10 @@ def meteor_programs() -> Iterator[Callable]:
 
         def program(java: str) -> nullcontext:
             if java not in programs:
-                programs[java] = stack.enter_context(Meteor(java))
+                with pytest.MonkeyPatch.context() as patch:
+                    for name in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"):
+                        patch.setenv(name, "-Duser.language=de -Duser.country=DE")
+                    programs[java] = stack.enter_context(Meteor(java))
             return nullcontext(programs[java])
 
         yield program

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sklearn
@@ -37,6 +37,7 @@ def test_correlations_by_hand():
     assert score("spearmanr", (), ["0.1", "0.2", "4.0"], ["1.0", "2.0", "3.0"]) == pytest.approx(1)
 
 
+@settings(max_examples=25)  # scikit-learn takes a tenth of a second for each
 @given(st.lists(st.tuples(st.sampled_from(TWO), st.sampled_from(TWO)), min_size=2, max_size=40))
 def test_two_classes_agree_with_scikit_learn(pairs):
     golds, predictions = zip(*pairs, strict=True)
@@ -50,6 +51,7 @@ def test_two_classes_agree_with_scikit_learn(pairs):
         )
 
 
+@settings(max_examples=25)  # scikit-learn takes a tenth of a second for each
 @given(st.lists(st.tuples(st.sampled_from(THREE), st.sampled_from((*THREE, "?"))), min_size=1, max_size=40))
 def test_macro_f1_agrees_with_scikit_learn_over_all_classes(pairs):
     golds, predictions = zip(*pairs, strict=True)

@@ -1,5 +1,5 @@
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,16 +10,15 @@ REFERENCES = {1: ["a brown dog runs", "the dog is running"], "b": ["two cats"]}
 HYPOTHESES = {1: ["a dog runs"], "b": [""]}
 
 
-@pytest.fixture(scope="module")
-def meteor() -> Iterator[Meteor]:
-    """One program for the whole module: it reads its tables for seconds when it starts. For the machine it is German,
-    where a half is written 0,5, which METEOR then cannot read."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"):
-            patch.setenv(name, "-Duser.language=de -Duser.country=DE")
-        program = Meteor(find_javas()[0])
-    with program:
+@pytest.fixture
+def meteor(meteor_programs: Callable) -> Iterator[Meteor]:
+    """One program for all tests, under a German java; see there."""
+    with meteor_programs(find_javas()[0]) as program:
         yield program
+
+
+def test_its_program_ends_with_its_context(fake_java):
+    with Meteor(str(fake_java("while read line; do echo 1.0; done"))) as program:
         process = program._process
     assert process.returncode is not None, "still running, or a zombie"
     assert process.stdin.closed and process.stdout.closed

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -48,6 +48,7 @@ def test_an_output_that_is_no_label_is_an_error():
 ANSWERS = st.tuples(st.sampled_from(["0-0", "0-1", "3-2"]), st.sampled_from("01"), st.sampled_from("01"))
 
 
+@settings(max_examples=25)  # scikit-learn takes a tenth of a second for each
 @given(st.lists(ANSWERS, min_size=1, max_size=30))
 def test_f1_agrees_with_scikit_learn_question_by_question(answers):
     scores = score(*answers)

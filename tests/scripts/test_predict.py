@@ -19,6 +19,7 @@ from dept_vl.tasks import TASKS
 from dept_vl.vision import FrozenClip, VisualProjection
 from tests.tiny_models import paint, write_tiny_clip, write_tiny_t5
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*not carried by the tokenizer:UserWarning")  # of a few words
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "predict_rows"
 
 

@@ -289,6 +289,7 @@ def test_pixels_of_another_size_are_refused(load_clip):
         load_clip("resnet").grid(torch.zeros(1, 3, 224, 224))
 
 
+@pytest.mark.slow
 def test_loading_leaves_the_threads_of_tokenizers_on():
     """In a new process: open_clip switches them off when it is imported first."""
     program = (
