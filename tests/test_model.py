@@ -146,6 +146,8 @@ def test_blind_answers_do_not_depend_on_the_picture(make):
 @pytest.mark.parametrize("name", sorted(ADAPTERS))
 def test_folded_is_unfolded_at_the_model(make, name):
     network, batch = make(name, projection=False), batch_of([6, 2, 4], features=False)
+    if network.adapter.reads_text:
+        pytest.skip("its pair depends on the text: there is nothing to fold")
     embeds, mask = network.adapter.fold()(network.backbone.embed(batch.input_ids), batch.mask)
     folded = network.backbone.logits(*pads_last(embeds, mask), batch.labels)
     torch.testing.assert_close(
@@ -252,13 +254,18 @@ def test_pads_last_moves_numbers_and_gradients_as_gather_does():
 def test_text_that_is_said_to_be_padded_behind_reads_the_same_without_moving(make, name):
     network, batch = make(name, projection=False).train(), batch_of([5, 3, 1], features=False)
     said = dataclasses.replace(batch, right_padded=True)
-    losses = [network(each).mean() for each in (batch, said)]
+    losses = [drawn_alike(network, each) for each in (batch, said)]
     assert torch.equal(*losses)
     weights = [weight for group in network.param_groups().values() for weight in group]
     if name == "none":  # nothing trains
         return
     for plain, fast in zip(*(torch.autograd.grad(loss, weights) for loss in losses), strict=True):
         assert torch.equal(plain, fast)
+
+
+def drawn_alike(network: Network, batch: Batch) -> torch.Tensor:
+    torch.manual_seed(0)  # of a router's noise
+    return network(batch).mean()
 
 
 def test_pads_before_the_visual_tokens_move_whatever_is_said_of_the_text(make):
@@ -376,12 +383,13 @@ def first_words(network: Network, batch: Batch) -> torch.Tensor:
 def test_a_prompt_is_computed_once_until_an_optimizer_moves_it(make_causal, kind, name, ask):
     network, batches = make_causal(kind, name), [small(batch_of(lengths)) for lengths in ([6, 2], [3], [1, 1, 9])]
     before, cache = [ask(network, batch) for batch in batches], network.backbone.prompt_cache
-    assert cache.computed == 1
+    once = 0 if network.adapter.reads_text else 1  # its prompt is another one for each row
+    assert cache.computed == once
     sgd = torch.optim.SGD([weight for group in network.param_groups().values() for weight in group], lr=3.0)
     network(batches[0]).mean().backward()  # without train() and eval(), which drop what is kept
     sgd.step()
     after = [ask(network, batch) for batch in batches]
-    assert cache.computed == 2 and not all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    assert cache.computed == 2 * once and not all(torch.equal(*pair) for pair in zip(before, after, strict=True))
     fresh = make_causal(kind, name)
     fresh.load_trained_state({name: value.clone() for name, value in network.trained_state().items()})
     assert all(torch.equal(ask(fresh, batch), wanted) for batch, wanted in zip(batches, after, strict=True))

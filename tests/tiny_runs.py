@@ -22,20 +22,14 @@ from dept_vl.train import Plan, Trained, train
 from dept_vl.train.optim import build_optimizer, build_schedule
 from dept_vl.train.progressive import Progressive
 from dept_vl.vision import VisualProjection
+from tests.toy_arguments import all_toy_arguments
 
 D_MODEL, PATCHES, WIDTH = 16, 4, 6
 COLOURS = ("red", "green", "blue", "cyan")
 RATES = {"prompt": 0.05, "low_rank": 0.01, "projection": 0.02}
 SIZES = {"train": 6, "restval": 2, "val": 3, "test": 5}  # images of `place`
 QUESTIONS = 2  # per image
-ADAPTERS = {
-    "pt": {"num_virtual_tokens": 3},
-    "dpt": {"num_virtual_tokens": 3, "r": 2},
-    "residual_pt": {"num_virtual_tokens": 3, "bottleneck": 4},
-    "dept": {"num_virtual_tokens": 3, "r": 2, "max_length": 16},
-    "rank_probe": {"num_virtual_tokens": 3},
-    "none": {},
-}
+ADAPTERS = all_toy_arguments()
 
 
 def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers: int = 1, gated: bool = False) -> Path:

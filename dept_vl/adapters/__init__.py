@@ -1,4 +1,10 @@
-"""Soft-prompt adapters, one method per file; `contract` says what they have in common."""
+"""Soft-prompt adapters, one method per file; `contract` says what they have in common.
+
+Every file of this folder is imported: a method's own file registers it, and its class is a name of this package too.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from dept_vl.adapters.budget import budget, dept_size
 from dept_vl.adapters.build import build_adapter, from_config, name_of
@@ -30,3 +36,8 @@ __all__ = [
     "from_config",
     "name_of",
 ]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+for _adapter in ADAPTERS.values():
+    globals().setdefault(_adapter.__name__, _adapter)

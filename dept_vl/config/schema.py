@@ -24,7 +24,8 @@ class AdapterConfig:
     """The text-side adapter.
 
     Args:
-        name: pt, dpt, residual_pt, dept, rank_probe, none (only the projection trains), or one that you registered.
+        name: dept, pt or another method of docs/methods.md (none: only the projection trains), or one that you
+            registered.
         args: the arguments of its constructor, such as {num_virtual_tokens: 20, r: 8}; docs/methods.md lists them. A
             max_length left null is the task's max_source_length.
         start: "init" takes start rows from frequent vocabulary (SAMPLE_VOCAB, unless given), the words of "text"

@@ -7,18 +7,15 @@ import torch
 from torch import Tensor
 
 from dept_vl.adapters import Adapter, build_adapter
+from tests.toy_arguments import all_toy_arguments, toy_arguments
 
 D_MODEL = 8
+SIZES = {"num_virtual_tokens": 4, "r": 2, "max_length": 6, "bottleneck": 5}
 CASES = {
-    "pt": ("pt", {"num_virtual_tokens": 4}),
-    "dpt": ("dpt", {"num_virtual_tokens": 4, "r": 2}),
-    "residual_pt": ("residual_pt", {"num_virtual_tokens": 4, "bottleneck": 5}),
-    "dept": ("dept", {"num_virtual_tokens": 3, "r": 2, "max_length": 6}),
-    "dept-unscaled": ("dept", {"num_virtual_tokens": 3, "r": 2, "max_length": 6, "lora_alpha": None}),
+    **{name: (name, arguments) for name, arguments in all_toy_arguments(**SIZES).items()},
+    "dept-unscaled": ("dept", toy_arguments("dept", **SIZES) | {"lora_alpha": None}),
     "dept-promptless": ("dept", {"num_virtual_tokens": 0, "r": 2, "max_length": 6}),
-    "rank_probe": ("rank_probe", {"num_virtual_tokens": 4}),
     "rank_probe-narrow": ("rank_probe", {"num_virtual_tokens": 4, "r": 2}),
-    "none": ("none", {}),
 }
 
 
@@ -51,6 +48,14 @@ def adapter(fresh: Callable[..., Adapter]) -> Adapter:
         for weight in adapter.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator))
     return adapter.eval()
+
+
+@pytest.fixture
+def folding(adapter: Adapter) -> Adapter:
+    """For laws of what is constant: those that read the text stay out."""
+    if adapter.reads_text:
+        pytest.skip("its pair depends on the text: there is nothing to fold")
+    return adapter
 
 
 @pytest.fixture

@@ -24,7 +24,10 @@ def test_left_and_right_padding_give_the_same_tokens(adapter, make_batch: Batch)
         out, mask = adapter(*make_batch(lengths, seq=11, side=side))
         tokens.append([row[real.bool()] for row, real in zip(out, mask, strict=True)])
     for right, left in zip(*tokens, strict=True):
-        assert torch.equal(right, left)
+        if adapter.reads_text:  # sums over the columns round as the pads lie
+            torch.testing.assert_close(right, left)
+        else:
+            assert torch.equal(right, left)
 
 
 def test_holes_in_the_mask_do_not_move_later_tokens(adapter, make_batch: Batch):
@@ -34,7 +37,7 @@ def test_holes_in_the_mask_do_not_move_later_tokens(adapter, make_batch: Batch):
     holed[0, spread.bool()] = embeds[0]
     out, _ = adapter(embeds, mask)
     out_holed, _ = adapter(holed, spread[None])
-    assert torch.equal(text_of(adapter, out_holed)[0, spread.bool()], text_of(adapter, out)[0])
+    torch.testing.assert_close(text_of(adapter, out_holed)[0, spread.bool()], text_of(adapter, out)[0])
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -47,7 +50,8 @@ def test_pads_get_no_shift(adapter, side, training, make_batch: Batch):
 
 
 @pytest.mark.parametrize("length", [1, MAX_LENGTH - 1, MAX_LENGTH, MAX_LENGTH + 1, 3 * MAX_LENGTH])
-def test_the_shift_is_sliced_and_ends_at_max_length(adapter, length, make_batch: Batch):
+def test_the_shift_is_sliced_and_ends_at_max_length(folding, length, make_batch: Batch):
+    adapter = folding
     embeds, mask = make_batch([length])
     out, _ = adapter(embeds, mask)
     added = text_of(adapter, out)[0] - embeds[0]
@@ -62,12 +66,12 @@ def test_the_shift_is_sliced_and_ends_at_max_length(adapter, length, make_batch:
 
 
 @pytest.mark.parametrize("trained_length", [0, 2, MAX_LENGTH, 100])
-def test_rows_that_training_never_reached_count_as_zero(adapter, trained_length, make_batch: Batch):
-    embeds, mask = make_batch([4, 9])
+def test_rows_that_training_never_reached_count_as_zero(folding, trained_length, make_batch: Batch):
+    adapter, (embeds, mask) = folding, make_batch([4, 9])
     everything = adapter.fold().shift
     in_training, _ = adapter.train()(embeds, mask)
 
-    if not adapter.state() and "max_length" not in adapter.config():
+    if "max_length" not in adapter.config():
         return  # an adapter without a shift has nothing to observe
     adapter.load_state({"trained_length": trained_length})
     assert torch.equal(adapter(embeds, mask)[0], in_training)  # training uses, and so trains, all rows

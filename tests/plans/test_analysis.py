@@ -11,16 +11,10 @@ from hypothesis import strategies as st
 from dept_vl.adapters import ADAPTERS, build_adapter
 from dept_vl.plans.analysis import BadLog, analyse_rank, common_share, effective_rank, matrix_facts, read_course
 from dept_vl.saved import BadAdapterFolder, ModelFacts, export_peft, save_adapter
+from tests.toy_arguments import all_toy_arguments
 
 BACKBONE = {"base_model_name_or_path": "t5", "revision": None, "backbone_sha256": "a" * 64}
-ARGUMENTS = {
-    "pt": {"num_virtual_tokens": 4},
-    "dpt": {"num_virtual_tokens": 5, "r": 2},
-    "residual_pt": {"num_virtual_tokens": 3, "bottleneck": 4},
-    "dept": {"num_virtual_tokens": 3, "r": 2, "max_length": 7},
-    "rank_probe": {"num_virtual_tokens": 4},
-    "none": {},
-}
+ARGUMENTS = all_toy_arguments(num_virtual_tokens=4, max_length=7)
 
 
 def random(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
@@ -118,8 +112,9 @@ def test_every_adapter_is_analysed_by_its_fold(name, save):
     adapter = trained(name)
     found, folded = analyse_rank(save(adapter)), adapter.fold()
     assert (found.adapter, found.course) == (name, ())
-    assert found.prompt == (matrix_facts(folded.prompt) if len(folded.prompt) else None)
-    assert found.shift == (None if folded.shift is None else matrix_facts(folded.shift))
+    prompt, shift = (None, None) if folded is None else (folded.prompt, folded.shift)
+    assert found.prompt == (None if prompt is None or not len(prompt) else matrix_facts(prompt))
+    assert found.shift == (None if shift is None else matrix_facts(shift))
 
 
 def test_the_low_rank_pair_and_the_probe_have_the_rank_that_they_can_have(save):

@@ -7,15 +7,13 @@ from dept_vl.adapters import ADAPTERS, build_adapter
 from dept_vl.saved import ModelFacts, save_adapter
 from dept_vl.vision import VisualProjection
 from tests.tiny_models import write_tiny_t5
+from tests.toy_arguments import all_toy_arguments
 
 D_MODEL, WIDTH, PATCHES = 8, 5, 4
 ARGUMENTS = {
-    "pt": {"num_virtual_tokens": 3},
-    "dpt": {"num_virtual_tokens": 3, "r": 2},
-    "residual_pt": {"num_virtual_tokens": 3, "bottleneck": 6},
+    **all_toy_arguments(),
     "dept": {"num_virtual_tokens": 3, "r": 2, "max_length": 7, "lora_alpha": None},
     "rank_probe": {"num_virtual_tokens": 3, "r": 2},
-    "none": {},
 }
 BACKBONE = {"base_model_name_or_path": "google-t5/t5-base", "revision": "main", "backbone_sha256": "a" * 64}
 VISION = {

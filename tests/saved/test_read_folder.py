@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dept_vl.adapters import ADAPTERS
 from dept_vl.saved import BadAdapterFolder, read_adapter
 from tests.saved.conftest import TASK
 
@@ -180,7 +181,7 @@ def test_reading_moves_no_random_stream(folder):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("method", ["pt", "dpt", "residual_pt", "dept", "rank_probe"])
+@pytest.mark.parametrize("method", sorted(set(ADAPTERS) - {"none"}))
 def test_two_great_sizes_take_no_memory_for_their_product(make_adapter, save, method):
     folder = save(make_adapter(method))
     sizes = json.loads((folder / CONFIG).read_text())["parts"]["adapter"]["args"]

@@ -9,14 +9,12 @@ from dept_vl.saved import ModelFacts, save_adapter
 from dept_vl.serve import AdaptedModel
 from dept_vl.vision import FrozenClip, VisualProjection
 from tests.tiny_models import paint, write_tiny_clip, write_tiny_t5
+from tests.toy_arguments import all_toy_arguments
 
-ARGUMENTS = {
+ARGUMENTS = {  # prompts of several lengths, for batches that mix adapters
+    **all_toy_arguments(max_length=4),
     "pt": {"num_virtual_tokens": 5},
     "dpt": {"num_virtual_tokens": 2, "r": 2},
-    "residual_pt": {"num_virtual_tokens": 3, "bottleneck": 6},
-    "dept": {"num_virtual_tokens": 3, "r": 2, "max_length": 4},
-    "rank_probe": {"num_virtual_tokens": 3},
-    "none": {},
 }
 
 

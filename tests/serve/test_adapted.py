@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -48,16 +49,17 @@ def test_a_batch_that_mixes_adapters_answers_as_each_alone(save, load, pictures)
     model = load(save(names[0], seed=0), adapter_name=names[0])
     for seed, name in enumerate(names[1:], 1):
         model.load_adapter(save(name, seed=seed), adapter_name=name)
-    rows = [names[place % len(names)] for place in range(len(QUESTIONS))]
+    rows, number = names * 2, 2 * len(names)
+    asked, seen = (list(islice(cycle(each), number)) for each in (QUESTIONS, pictures))
     alone = []
-    for name, picture, question in zip(rows, pictures, QUESTIONS, strict=True):
+    for name, picture, question in zip(rows, seen, asked, strict=True):
         model.set_adapter(name)
         alone += model.answer([picture], [question])
-    assert model.answer(pictures, QUESTIONS, adapter_names=rows) == alone
+    assert model.answer(seen, asked, adapter_names=rows) == alone
     assert len(set(alone)) > 3
 
     model.set_adapter(names[0])
-    swapped = model.answer(pictures, QUESTIONS, adapter_names=rows[::-1])
+    swapped = model.answer(seen, asked, adapter_names=rows[::-1])
     assert swapped != alone, "the adapters all say the same: the comparison is empty"
 
 
