@@ -1,4 +1,4 @@
-"""The command line: `dept-vl train | evaluate | predict | plan`. The files of scripts/ call the same functions.
+"""The command line: `dept-vl train | evaluate | predict | plan | methods`. The scripts call the same functions.
 
 Each function takes the words behind its name, and imports what needs torch once the flags are known to be good, so
 that --help answers at once.
@@ -37,7 +37,7 @@ SCORERS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = {each.__name__: each for each in (train, evaluate, predict, plan)}
+    commands = {each.__name__: each for each in (train, evaluate, predict, plan, methods)}
     parser = argparse.ArgumentParser("dept-vl", description="Soft-prompt adapters for frozen models.")
     subparsers = parser.add_subparsers(dest="command", required=True, help="dept-vl COMMAND --help explains its flags")
     for name, each in commands.items():
@@ -166,10 +166,28 @@ def plan(argv: Sequence[str] | None = None) -> None:
         sys.exit(command.main(argv, functools.partial(print, flush=True)))
 
 
+def methods(argv: Sequence[str] | None = None) -> None:
+    """Count the trained weights of every method, with its published arguments, by group."""
+    parser = argparse.ArgumentParser(_program("methods"), description=methods.__doc__)
+    parser.add_argument("--shape", default="t5-base", help="t5-small, t5-base (default), t5-large or t5-3b")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(argv)
+    from dept_vl.methods import count_methods
+
+    with plain_errors("methods"):
+        counted = count_methods(args.shape)
+    if args.json:
+        print(json.dumps({"methods": counted}, indent=2))
+        return
+    for name, each in counted.items():
+        groups = ", ".join(f"{group} {number:,}" for group, number in each["groups"].items())
+        print(f"{name:{max(map(len, counted))}} {each['total']:>11,}  {groups}".rstrip())
+
+
 def _program(command: str) -> str:
     """How the user called it: train_vqa.py, or dept-vl train."""
     name = Path(sys.argv[0]).name
-    return name if name.endswith(".py") else f"dept-vl {command}"
+    return name if name.endswith(".py") and name != "__main__.py" else f"dept-vl {command}"
 
 
 @contextlib.contextmanager

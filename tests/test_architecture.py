@@ -15,13 +15,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = (
     {"registry", "part", "untrusted", "embedded"},
     {"config", "metrics", "adapters", "tuning", "backbones", "vision"},
-    {"tasks", "model"},
+    {"tasks", "model", "methods"},
     {"data", "saved"},
     {"train"},
     {"serve"},
     {"run"},
     {"plans"},
     {"cli"},
+    {"__main__"},
 )
 FLOOR = {part: floor for floor, parts in enumerate(PARTS, start=1) for part in parts}
 GROUND = {"registry"}

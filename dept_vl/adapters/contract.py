@@ -158,9 +158,11 @@ class Adapter(Part):
     """The contract. It knows nothing of images, tokenizers, tasks, backbones or configs.
 
     A constructor is `(init, *, plain arguments, generator=None)` and keeps each argument as an attribute of its name,
-    and `token_dim`. Weights stay fp32 whatever the compute dtype; nothing is written in place.
+    and `token_dim`. Weights stay fp32 whatever the compute dtype; nothing is written in place. What is frozen and
+    cannot be had again from the arguments is a buffer: it is saved beside the trained weights.
     """
 
+    published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the paper's main results on T5-base
     reads_text: ClassVar[bool] = False  # whether the pair depends on the text, so that there is nothing to fold
     num_virtual_tokens: int
     token_dim: int

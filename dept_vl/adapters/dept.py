@@ -41,6 +41,8 @@ class DePT(Adapter):
     Raises: BadAdapterSize, TooFewInitRows.
     """
 
+    published = {"num_virtual_tokens": 60, "r": 30, "max_length": 256}
+
     def __init__(
         self,
         init: Rows,

@@ -19,6 +19,8 @@ BOUND = 0.5
 class DPT(Adapter):
     """Takes only d_model (and the device) from `init`. Raises: BadAdapterSize."""
 
+    published = {"num_virtual_tokens": 100, "r": 10}
+
     def __init__(self, init: Rows, *, num_virtual_tokens: int, r: int, generator: Generator | None = None) -> None:
         super().__init__()
         check_size("DPT", "num_virtual_tokens", num_virtual_tokens, minimum=1)

@@ -12,6 +12,8 @@ from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Rows, Text
 class NoAdapter(Adapter):
     """Takes only d_model (and the device) from `init`, which may have no rows."""
 
+    published = {}
+
     def __init__(self, init: Rows) -> None:
         super().__init__()
         self.num_virtual_tokens, self.token_dim = 0, init.shape[1]

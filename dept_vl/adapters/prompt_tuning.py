@@ -15,6 +15,8 @@ from dept_vl.adapters.start import copy_prompt
 class PromptTuning(Adapter):
     """P is the first `num_virtual_tokens` rows of `init`. Raises: BadAdapterSize, TooFewInitRows."""
 
+    published = {"num_virtual_tokens": 100}
+
     def __init__(self, init: Rows, *, num_virtual_tokens: int) -> None:
         super().__init__()
         check_size("PromptTuning", "num_virtual_tokens", num_virtual_tokens, minimum=1)

@@ -28,6 +28,8 @@ class RankProbe(Adapter):
     Raises: BadAdapterSize.
     """
 
+    published = {"num_virtual_tokens": 100}
+
     def __init__(
         self, init: Rows, *, num_virtual_tokens: int, r: int | None = None, generator: Generator | None = None
     ) -> None:

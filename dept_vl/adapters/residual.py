@@ -20,6 +20,8 @@ class ResidualPromptTuning(Adapter):
     Raises: BadAdapterSize, TooFewInitRows.
     """
 
+    published = {"num_virtual_tokens": 100, "bottleneck": 400}
+
     def __init__(
         self, init: Rows, *, num_virtual_tokens: int, bottleneck: int, generator: Generator | None = None
     ) -> None:
