@@ -4,7 +4,7 @@ from typing import Any
 
 from dept_vl.adapters import ADAPTERS, arguments_of
 
-SIZES = {"num_virtual_tokens": 3, "r": 2, "max_length": 16, "bottleneck": 4}
+SIZES = {"num_virtual_tokens": 3, "r": 2, "max_length": 16, "bottleneck": 4, "num_prompts": 2}
 
 
 def toy_arguments(name: str, **sizes: int) -> dict[str, Any]:

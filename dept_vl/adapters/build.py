@@ -50,8 +50,7 @@ def from_config(
     Raises: BadAdapterSize, and what `build_adapter` and `load_state` raise.
     """
     check_size(f"adapter {name!r}", "token_dim", token_dim, minimum=1)
-    num = arguments.get("num_virtual_tokens")
-    rows = num if isinstance(num, int) and num > 0 else 0  # a bad number is the constructor's to name
+    rows = ADAPTERS[name].start_rows(arguments)
     with torch.device(device):
         generator = None if device == "meta" else torch.Generator()
         adapter = build_adapter(name, torch.zeros(rows, token_dim), arguments, generator)

@@ -81,15 +81,17 @@ def check_inputs(embeds: Tensor, mask: Tensor, token_dim: int) -> None:
         raise WrongInputs(f"wanted a mask {list(embeds.shape[:2])} as the embeds have it, given {list(mask.shape)}")
 
 
-def first_rows(method: str, init: Rows, num: int) -> Float[Tensor, "prompt d_model"]:
+def first_rows(
+    method: str, init: Rows, num: int, *, what: str = "num_virtual_tokens"
+) -> Float[Tensor, "prompt d_model"]:
     """The first `num` rows of `init` as an fp32 copy, so that training never writes to an embedding table.
 
     Raises: TooFewInitRows.
     """
     if init.shape[0] < num:
         raise TooFewInitRows(
-            f"{method}: num_virtual_tokens={num} wants an init of at least {num} rows, given {init.shape[0]}"
-            "; give more rows (dept_vl.adapters.initialise has several) or lower num_virtual_tokens"
+            f"{method}: {what}={num} wants an init of at least {num} rows, given {init.shape[0]}"
+            f"; give more rows (dept_vl.adapters.initialise has several) or lower {what}"
         )
     return init[:num].detach().to(torch.float32, copy=True)
 
@@ -166,6 +168,12 @@ class Adapter(Part):
     reads_text: ClassVar[bool] = False  # whether the pair depends on the text, so that there is nothing to fold
     num_virtual_tokens: int
     token_dim: int
+
+    @classmethod
+    def start_rows(cls, arguments: Mapping[str, Any]) -> int:
+        """How many rows of `init` an adapter of these arguments may use; a bad number is the constructor's to name."""
+        num = arguments.get("num_virtual_tokens")
+        return max(num, 0) if isinstance(num, int) else 0
 
     @abstractmethod
     def pair(self, text: Text | None) -> Pair:

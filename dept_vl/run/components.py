@@ -49,7 +49,8 @@ def check(config: Experiment) -> None:
     resume_point(config)
     if task.visual:
         refuse_read_only(Path(config.vision.feature_dir))
-    adapter = build_adapter(config.adapter.name, torch.zeros(_rows(config.adapter), 1), config.adapter.args)
+    rows = ADAPTERS[config.adapter.name].start_rows(config.adapter.args)
+    adapter = build_adapter(config.adapter.name, torch.zeros(rows, 1), config.adapter.args)
     _check_rates([*adapter.param_groups(), *(["projection"] if task.visual else [])], config.optim.lr)
     start = config.adapter.start
     if start.get("init") in ("TEXT", "LABELS") and not start.get("text"):
@@ -177,17 +178,12 @@ def _write_shapes(task: Task) -> Path:
     )
 
 
-def _rows(config: AdapterConfig) -> int:
-    """How many start vectors the adapter takes; a bad number is the constructor's to name."""
-    num = config.args.get("num_virtual_tokens")
-    return max(num, 0) if isinstance(num, int) else 0
-
-
 def start_adapter(
     config: AdapterConfig, backbone: Backbone, tokenizer: Tokenizer, generator: torch.Generator
 ) -> Adapter:
     """The adapter with start rows from the backbone's table. Everything is drawn on the CPU from `generator`."""
-    num, table, init, text = _rows(config), backbone.embedding_table, config.start.get("init"), config.start.get("text")
+    num, table = ADAPTERS[config.name].start_rows(config.args), backbone.embedding_table
+    init, text = config.start.get("init"), config.start.get("text")
     if init in ("TEXT", "LABELS"):
         words = [each.strip() for each in (text.split() if init == "TEXT" else text.split(","))]
         tell("adapter.start.text", measure(tokenizer, list(dict.fromkeys(words))), above=0.0, refuse=True)

@@ -159,7 +159,7 @@ def test_one_seed_draws_one_adapter_and_leaves_the_global_generator(fresh, case)
 
 def test_too_few_start_vectors_are_refused_where_they_are_used(case, cases, init):
     name, arguments = cases[case]
-    num = arguments.get("num_virtual_tokens", 0)
+    num = ADAPTERS[name].start_rows(arguments)
     try:
         drawn = build_adapter(name, init[:2], arguments, torch.Generator())
     except TooFewInitRows as error:
