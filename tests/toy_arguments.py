@@ -4,7 +4,15 @@ from typing import Any
 
 from dept_vl.adapters import ADAPTERS, arguments_of
 
-SIZES = {"num_virtual_tokens": 3, "r": 2, "max_length": 16, "bottleneck": 4, "num_prompts": 2}
+SIZES = {
+    "num_virtual_tokens": 3,
+    "r": 2,
+    "max_length": 16,
+    "bottleneck": 4,
+    "num_prompts": 2,
+    "prompt_width": 4,
+    "shift_width": 4,
+}
 
 
 def toy_arguments(name: str, **sizes: int) -> dict[str, Any]:

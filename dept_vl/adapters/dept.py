@@ -9,7 +9,6 @@ prompt tuning.
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Generator, nn
@@ -27,16 +26,12 @@ from dept_vl.adapters.contract import (
 )
 from dept_vl.adapters.initialise import uniform
 from dept_vl.adapters.start import copy_prompt, unequal
-from dept_vl.part import State
+from dept_vl.adapters.trained_rows import PositionShift
 
 
 @ADAPTERS.register("dept")
-class DePT(Adapter):
+class DePT(PositionShift):
     """P_s is the first `num_virtual_tokens` rows of `init`; 0 is the paper's ablation without a prompt.
-
-    Row i of A belongs to the i-th real token; tokens at or beyond `max_length` get no shift. `trained_length` is the
-    number of rows that training reached, None for all: later ones are still random beside a trained B, so they count
-    as zero in evaluation mode.
 
     Raises: BadAdapterSize, TooFewInitRows.
     """
@@ -61,7 +56,6 @@ class DePT(Adapter):
             raise BadAdapterSize(f"DePT: wanted lora_alpha > 0, or null for no scale, given {lora_alpha!r}")
         self.num_virtual_tokens, self.r, self.max_length = num_virtual_tokens, r, max_length
         self.lora_alpha, self.token_dim = lora_alpha, init.shape[1]
-        self.trained_length: int | None = None
         prompt = first_rows("DePT", init, num_virtual_tokens)
         if num_virtual_tokens:
             self.prompt_embeddings = nn.Parameter(prompt)
@@ -74,30 +68,13 @@ class DePT(Adapter):
     def scale(self) -> float:
         return 1.0 if self.lora_alpha is None else self.lora_alpha / math.sqrt(self.r)
 
-    @property
-    def trained_rows(self) -> int:
-        return self.max_length if self.trained_length is None else min(self.max_length, self.trained_length)
-
     def pair(self, text: Text | None) -> Pair:
-        rows = self.max_length if self.training else self.trained_rows
-        shift = self.scale * (self.lora_embedding_A[:rows] @ self.lora_embedding_B)
-        return Pair(self.prompt_embeddings, nn.functional.pad(shift, (0, 0, 0, self.max_length - rows)))
+        shift = self.scale * (self.lora_embedding_A[: self.live_rows] @ self.lora_embedding_B)
+        return Pair(self.prompt_embeddings, self.padded(shift))
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         prompt = {"prompt": [self.prompt_embeddings]} if self.num_virtual_tokens else {}
         return prompt | {"low_rank": [self.lora_embedding_A, self.lora_embedding_B]}
-
-    def observe(self, longest: int) -> None:
-        self.trained_length = max(longest, self.trained_length or 0)
-
-    def state(self) -> State:
-        return {} if self.trained_length is None else {"trained_length": self.trained_length}
-
-    def load_state(self, state: Mapping[str, int | float | None]) -> None:
-        """Raises: BadAdapterSize."""
-        if state:
-            check_size("DePT", "trained_length", state.get("trained_length"), minimum=0)
-        self.trained_length = state.get("trained_length")
 
     @torch.no_grad()
     def start_from(self, source: Adapter) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dept_vl.adapters import ADAPTERS, Adapter, arguments_of, build_adapter
+from dept_vl.adapters import ADAPTERS, Adapter, arguments_of, build_adapter, from_config
 from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
 from dept_vl.backbones import Backbone, load_backbone
 from dept_vl.config import AdapterConfig, BadConfig, Experiment
@@ -49,8 +50,9 @@ def check(config: Experiment) -> None:
     resume_point(config)
     if task.visual:
         refuse_read_only(Path(config.vision.feature_dir))
-    rows = ADAPTERS[config.adapter.name].start_rows(config.adapter.args)
-    adapter = build_adapter(config.adapter.name, torch.zeros(rows, 1), config.adapter.args)
+    sizes = [each for each in config.adapter.args.values() if isinstance(each, int) and each > 0]
+    width = math.lcm(2, *sizes)  # the backbone's is not known yet: one that each argument divides
+    adapter = from_config(config.adapter.name, width, config.adapter.args, {}, device="meta")
     _check_rates([*adapter.param_groups(), *(["projection"] if task.visual else [])], config.optim.lr)
     start = config.adapter.start
     if start.get("init") in ("TEXT", "LABELS") and not start.get("text"):
