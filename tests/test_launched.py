@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
@@ -93,7 +94,11 @@ def test_what_the_launcher_says_by_itself_is_no_contradiction():
     check_launcher(Experiment(), {**plain, "ACCELERATE_GRADIENT_CLIPPING": "1.0"})
 
 
-def test_threads_that_were_asked_for_are_taken():
+@pytest.mark.usefixtures("afresh")
+def test_threads_that_were_asked_for_are_taken(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    start(Experiment())
+    assert torch.get_num_threads() == 3
     assert threads(Experiment(), 16, 4, {"OMP_NUM_THREADS": "3"}) == 3
     assert threads(Experiment(), 16, 4, {"OMP_NUM_THREADS": "1"}) == threads(Experiment(), 16, 4, {}) == 4
     assert threads(Experiment(num_threads=2), 16, 4, {"OMP_NUM_THREADS": "3"}) == 2

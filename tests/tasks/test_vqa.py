@@ -2,7 +2,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dept_vl.data.sources import load_vqa
@@ -77,6 +77,7 @@ def test_training_data_with_three_answers_a_question_is_refused_by_file_and_plac
         load_vqa(folder, "all", VqaTask())
 
 
+@settings(max_examples=30)
 @given(st.lists(SPELLINGS, min_size=4, max_size=15), st.sampled_from(["official-2021", "always"]))
 def test_a_target_is_drawn_by_what_it_scores_whatever_the_number_of_answers(answers, protocol):
     varied = [*answers, "qwertz"]  # official-2021 compares equal answers as they are
