@@ -10,7 +10,7 @@ import torch
 from torch import Generator, nn
 
 from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Rows, Text, check_size, first_rows
-from dept_vl.adapters.initialise import device_of, uniform
+from dept_vl.adapters.initialise import linear
 
 
 @ADAPTERS.register("residual_pt")
@@ -50,11 +50,3 @@ class ResidualPromptTuning(Adapter):
         notes = super().start_from(source)
         self.mlp[2].weight[:, source.bottleneck :] = 0
         return notes
-
-
-def linear(in_dim: int, out_dim: int, generator: torch.Generator | None) -> nn.Linear:
-    """A Linear layer with torch's own distribution, uniform(+-1 / sqrt(in_dim)), drawn from `generator`."""
-    layer = nn.utils.skip_init(nn.Linear, in_dim, out_dim, device=device_of(generator))
-    layer.weight = nn.Parameter(uniform(out_dim, in_dim, in_dim**-0.5, generator))
-    layer.bias = nn.Parameter(uniform(1, out_dim, in_dim**-0.5, generator)[0])
-    return layer
