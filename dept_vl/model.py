@@ -67,7 +67,8 @@ class MismatchedParts(ValueError):
 
 
 class Network(nn.Module):
-    """`backbone` stays frozen; `parts` train: "adapter" and, where images are read, "projection".
+    """`backbone` stays frozen; `parts` train: "adapter", "projection" where images are read, and "inside", attached to
+    the backbone before, where a method trains inside it.
 
     backbone_dropout: whether the frozen model's own dropout acts in training (the DePT and DPT recipes have it on,
     Lester et al. and FPT off). covers: whether the shift reaches the visual tokens behind the text too, an ablation.
@@ -104,6 +105,8 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> "Network":
         super().train(mode)
         self.backbone.train(mode and self.backbone_dropout)
+        for part in self.parts.values():
+            part.train(mode)  # what it has inside the backbone, too
         for backbone in (self.backbone, *self._read_through):
             backbone.recompute(mode)
         return self
@@ -127,7 +130,10 @@ class Network(nn.Module):
 
     def training_flops(self, batch: Batch) -> tuple[int, int] | None:
         """Floating-point operations of a training step's frozen model on this batch as padded, forward and backward:
-        as it is read now, and through the whole backbone. None where the backbone has no formula."""
+        as it is read now, and through the whole backbone. None where the backbone has no formula, or something trains
+        inside it, for which there is none."""
+        if "inside" in self.parts:
+            return None
         rows, seq = batch.input_ids.shape
         patches = batch.features.shape[1] if batch.features is not None else 0
         out = self.adapter.num_virtual_tokens + seq + patches

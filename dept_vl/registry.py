@@ -1,15 +1,20 @@
 """Names to things: a mapping that modules fill while they are imported, and that suggests a spelling."""
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 class DeptVLWarning(UserWarning):
     """The class of every warning of this package: one filter turns them off, or into errors."""
+
+
+class BadArguments(ValueError):
+    """Arguments that the thing of that name does not take, or lacks."""
 
 
 class UnknownName(ValueError):
@@ -26,6 +31,12 @@ def wanted_one_of(known: Iterable[str], given: str) -> str:
     """ "wanted one of dpt, dept, given 'det'. Did you mean 'dept'?": what an error says of a name that is not known."""
     known = list(known)
     return f"wanted one of {', '.join(known)}, given {given!r}.{did_you_mean(given, known)}"
+
+
+def arguments_of(constructor: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The constructor's keyword arguments by name, `generator` aside: the schema of `args` in a config."""
+    parameters = inspect.signature(constructor).parameters.values()
+    return {each.name: each for each in parameters if each.kind is each.KEYWORD_ONLY and each.name != "generator"}
 
 
 class Registry(Mapping[str, T]):
@@ -59,6 +70,24 @@ class Registry(Mapping[str, T]):
             wanted = ", ".join(sorted(self._entries)) or "nothing: the registry is empty"
             raise UnknownName(f"unknown {self.kind} {name!r}: wanted one of {wanted}.{did_you_mean(name, self)}")
         return self._entries[name]
+
+    def build(self, name: str, arguments: Mapping[str, Any], generator: Any = None, *given: Any) -> Any:
+        """`self[name](*given, **arguments)`, with `generator` where that draws.
+
+        Raises: UnknownName, BadArguments, and what the constructor raises.
+        """
+        constructor = self[name]
+        known = arguments_of(constructor)
+        unknown = [key for key in arguments if key not in known]
+        missing = [key for key, each in known.items() if each.default is each.empty and key not in arguments]
+        if unknown or missing:
+            wrong = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
+            hint = did_you_mean(unknown[0], known) if unknown else ""
+            raise BadArguments(
+                f"{self.kind} {name!r}: wanted the arguments {', '.join(known) or '(none)'}; given {wrong}.{hint}"
+            )
+        draws = "generator" in inspect.signature(constructor).parameters
+        return constructor(*given, **arguments, **({"generator": generator} if draws else {}))
 
     def _load_entry_points(self) -> None:
         group, self._group = self._group, None

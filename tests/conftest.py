@@ -16,7 +16,7 @@ settings.load_profile("any machine")
 # While the hook imports one of our modules, no cached bytecode is found, of third parties neither: what they import was
 # compiled anew in every process, 4,700 modules in 18 s of CPU time. Imported before, they are not.
 LIBRARIES = (
-    "accelerate.utils", "beartype", "datasets", "jsonargparse", "matplotlib.figure", "open_clip",
+    "accelerate.utils", "beartype", "datasets", "jsonargparse", "matplotlib.figure", "open_clip", "peft",
     "pycocoevalcap.rouge.rouge", "rouge_score.rouge_scorer", "scipy.stats", "sklearn.metrics", "torch",
     "transformers.generation", "transformers.models.auto", "transformers.models.t5.modeling_t5",
 )  # fmt: skip

@@ -12,16 +12,23 @@ import torch
 from accelerate import Accelerator
 
 from dept_vl.config import BackboneConfig, Experiment
+from dept_vl.model import Network
 from dept_vl.run import start
 from dept_vl.train.evaluate import Decoding, predict
-from tests.tiny_runs import ToyFeatures, build_network, encode, fit_toy, toy_examples
+from tests import tiny_tunings
+from tests.tiny_runs import RATES, ToyFeatures, build_network, encode, fit_toy, toy_examples
+from tests.tiny_tunings import attached
 
 STEPS, EVERY, EVALUATED = 20, 10, 7
+RATES = RATES | tiny_tunings.RATES
 
 
 def work(t5: Path, folder: Path, accelerator: Accelerator, checkpoint: Path | None = None) -> dict:
     """What this process holds at each evaluation and at the end, and its answers."""
     network = build_network(t5, max_length=32)
+    if inside := os.environ.get("INSIDE"):
+        parts = {**network.parts, "inside": attached(inside, network.backbone)}
+        network = Network(network.backbone, parts)
     if os.environ.get("RECOMPUTE"):
         network.backbone.checkpoint_activations()
     identity = network.backbone.identity()
@@ -33,7 +40,7 @@ def work(t5: Path, folder: Path, accelerator: Accelerator, checkpoint: Path | No
 
     trained = fit_toy(
         network, t5, folder, steps=STEPS, batch_size=8, eps=1e-3, accelerator=accelerator, eval_steps=EVERY,
-        evaluate=evaluate, resume_from=checkpoint,
+        evaluate=evaluate, resume_from=checkpoint, rates=RATES,
     )  # fmt: skip
     tokenizer, encoded = encode(t5, toy_examples(EVALUATED))
     said = {

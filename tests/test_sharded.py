@@ -31,6 +31,7 @@ ENGINES = {  # the config, what accelerate calls it, and the greatest share of t
     "zero3": ("zero3", "DEEPSPEED", 0.51),
     "zero3 recomputing": ("zero3", "DEEPSPEED", 0.51),
 }
+INSIDE = "lora_bitfit"
 SLOW = ("zero1", "zero2 really launched", "zero3 recomputing")
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ENGINES]
 
@@ -40,10 +41,10 @@ def t5(tmp_path_factory):
     return write_byte_t5(tmp_path_factory.mktemp("t5"), layers=2)
 
 
-def launch(engine: str, t5: Path, folder: Path, *more: Path) -> list[dict]:
+def launch(engine: str, t5: Path, folder: Path, *more: Path, inside: str = "") -> list[dict]:
     """What the two processes held at the end."""
     folder.mkdir()
-    environment = {"DS_ACCELERATOR": "cpu", "RECOMPUTE": "yes" if "recomputing" in engine else ""}
+    environment = {"DS_ACCELERATOR": "cpu", "RECOMPUTE": "yes" if "recomputing" in engine else "", "INSIDE": inside}
     words = ["--config_file", str(ROOT / "configs" / "accelerate" / f"{ENGINES[engine][0]}.yaml"), "--num_processes"]
     words += ["2", "--main_process_port", "0", sharded_processes.__file__, *map(str, (t5, folder, *more))]
     if "really launched" in engine:
@@ -170,3 +171,21 @@ def test_one_process_goes_on_where_two_under_zero_stopped(t5, launched, whole, t
 def test_two_processes_under_zero_go_on_where_one_stopped(t5, whole, tmp_path):
     for each in launch("zero3", t5, tmp_path / "run", whole[0] / "checkpoints" / f"step_{EVERY}"):
         check_same(each["kept"], whole[1]["kept"])
+
+
+@pytest.fixture(scope="module")
+def inside_whole(t5, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSIDE", INSIDE)
+        return alone(t5, tmp_path_factory.mktemp("inside") / "run")
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero3", pytest.param("zero2", marks=pytest.mark.slow)])
+def test_what_trains_inside_the_frozen_model_trains_as_in_one_process(engine, t5, inside_whole, tmp_path):
+    """Layers of PEFT's, added biases and tables of the model's own, beside an adapter and a projection."""
+    if engine.startswith("zero") and NO_DEEPSPEED:
+        pytest.skip("wanted deepspeed and a C++ compiler, with which it makes its CPU part")
+    for each in launch(engine, t5, tmp_path / "run", inside=INSIDE):
+        assert any(name.startswith("inside.") for name in each["kept"])
+        check_same(each["kept"], inside_whole["kept"])
+        assert each["answers"] == inside_whole["answers"]

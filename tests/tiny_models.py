@@ -36,7 +36,7 @@ def write_tokenizer(folder: Path, words: Sequence[str], *, template: str | None 
     return len(vocabulary)
 
 
-def write_tiny_t5(folder: Path, *, seed: int = 0, d_model: int = 32, gated: bool = False) -> Path:
+def write_tiny_t5(folder: Path, *, seed: int = 0, d_model: int = 32, layers: int = 1, gated: bool = False) -> Path:
     """A T5 with its own word tokenizer. Its weights are large enough that every input gets its own answer. `gated`: as
     v1.1 and the LM-adapted ones are, with a gated feed-forward and a head of its own, whose output is not scaled."""
     from transformers import T5Config, T5ForConditionalGeneration
@@ -45,7 +45,7 @@ def write_tiny_t5(folder: Path, *, seed: int = 0, d_model: int = 32, gated: bool
         folder, WORDS, template="$A </s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     )  # fmt: skip
     config = T5Config(
-        vocab_size=size, d_model=d_model, d_kv=8, d_ff=48, num_layers=1, num_heads=4,
+        vocab_size=size, d_model=d_model, d_kv=8, d_ff=48, num_layers=layers, num_heads=4,
         decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, **(V1_1 if gated else {}),
     )  # fmt: skip
     model = T5ForConditionalGeneration(config)

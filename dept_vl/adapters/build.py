@@ -1,6 +1,5 @@
 """An adapter by its name: the constructor's signature is the schema of its arguments."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,12 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.adapters.contract import ADAPTERS, Adapter, arguments_of, check_size
-from dept_vl.registry import did_you_mean
-
-
-class BadAdapterArguments(ValueError):
-    """Arguments that the adapter of that name does not take, or lacks."""
+from dept_vl.adapters.contract import ADAPTERS, Adapter, check_size
 
 
 def build_adapter(
@@ -24,20 +18,9 @@ def build_adapter(
 ) -> Adapter:
     """`ADAPTERS[name](init, **arguments)`, with `generator` where the adapter draws.
 
-    Raises: UnknownName, BadAdapterArguments, and what the constructor raises.
+    Raises: UnknownName, BadArguments, and what the constructor raises.
     """
-    adapter = ADAPTERS[name]
-    known = arguments_of(adapter)
-    unknown = [key for key in arguments if key not in known]
-    missing = [key for key, each in known.items() if each.default is each.empty and key not in arguments]
-    if unknown or missing:
-        wrong = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
-        hint = did_you_mean(unknown[0], known) if unknown else ""
-        raise BadAdapterArguments(
-            f"adapter {name!r}: wanted the arguments {', '.join(known) or '(none)'}; given {wrong}.{hint}"
-        )
-    draws = "generator" in inspect.signature(adapter).parameters
-    return adapter(init, **arguments, **({"generator": generator} if draws else {}))
+    return ADAPTERS.build(name, arguments, generator, init)
 
 
 def from_config(

@@ -7,9 +7,8 @@ i-th real token. A pair that depends on the text may instead have a prompt for e
 a shift for each token, [batch, seq, d_model].
 """
 
-import inspect
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from dept_vl.adapters.start import WrongSource, copy_weights
 from dept_vl.part import Part
-from dept_vl.registry import Registry
+from dept_vl.registry import Registry, arguments_of
 
 TextEmbeds = Float[Tensor, "batch seq d_model"]
 TokenIds = Integer[Tensor, "batch seq"]
@@ -237,12 +236,6 @@ def check_width(source: Adapter, target: Adapter) -> None:
     """Raises: WrongSource."""
     if source.token_dim != target.token_dim:
         raise WrongSource(f"wanted a source of width {target.token_dim}, given {source.token_dim}: another backbone's")
-
-
-def arguments_of(adapter: type[Adapter]) -> Mapping[str, inspect.Parameter]:
-    """The constructor's keyword arguments by name, `generator` aside: the schema of `args` in a config."""
-    parameters = inspect.signature(adapter).parameters.values()
-    return {each.name: each for each in parameters if each.kind is each.KEYWORD_ONLY and each.name != "generator"}
 
 
 ADAPTERS: Registry[type[Adapter]] = Registry("adapter", entry_points="dept_vl.adapters")

@@ -48,8 +48,11 @@ class CausalBackbone(Backbone):
         self.prompt_cache = PromptCache()
         self._cache_name = cache_name(model)
 
-    def train(self, mode: bool = True) -> "CausalBackbone":
+    def changed(self) -> None:
         self.prompt_cache.drop()
+
+    def train(self, mode: bool = True) -> "CausalBackbone":
+        self.changed()
         return super().train(mode)
 
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:

@@ -24,7 +24,8 @@ TokenFacts = dict[str, int | list[int] | None]
 
 
 class Backbone(nn.Module, ABC):
-    """A frozen language model. Its weights never train; `training` only switches its dropout.
+    """A frozen language model. Its weights never train; `training` only switches its dropout. `attached` names the
+    method that trains inside it, if any (dept_vl.tuning).
 
     `prompt_length`: how many first columns of `embeds` are the same prompt in every row, so that a causal model may
     compute it once; 0 makes no such claim. The subclasses say where pads may stand.
@@ -40,7 +41,11 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.model = model.requires_grad_(False).eval()
         self.name, self.revision = name, revision
+        self.attached: str | None = None
         self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
+
+    def changed(self) -> None:
+        """What is inside the model is other weights now: forget what was computed with the earlier ones."""
 
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever

@@ -103,15 +103,19 @@ def _narrow(block: nn.Module, neurons: int) -> nn.Module:
 
 
 def _refuse_attached(feed_forward: nn.Module) -> None:
-    """A narrow view computes with slices of the matrices, so it would go around what is attached to them.
+    """A narrow view computes with slices of the matrices, so it would go around what is attached to them, and sorted
+    neurons would take trained matrices apart.
 
     Raises: NoPartialModel.
     """
-    for matrix in (*_inputs(feed_forward), feed_forward.wo):
-        if type(matrix) is not nn.Linear:
+    matrices = (*_inputs(feed_forward), feed_forward.wo)
+    for each in feed_forward.modules():
+        trains = any(weight.requires_grad for weight in each.parameters())
+        if each._forward_hooks or trains or (each in matrices and type(each) is not nn.Linear):
             raise NoPartialModel(
-                f"wanted plain feed-forward matrices for fewer neurons, given a {type(matrix).__name__}: what trains "
-                "inside the frozen model goes with fewer layers (progressive.kind depth) only"
+                f"wanted plain frozen feed-forwards for fewer neurons, given a {type(each).__name__} with something "
+                "attached: what trains inside the frozen model's feed-forwards goes with fewer layers "
+                "(progressive.kind depth) only"
             )
 
 
@@ -159,8 +163,10 @@ def sort_neurons(backbone: Seq2SeqBackbone, orders: Sequence[Integer[Tensor, " n
     The backbone keeps the identity that it was loaded with: what it computes is the same.
     """
     backbone.identity()
-    for layer, order in zip(feed_forwards(backbone), orders, strict=True):
+    layers = feed_forwards(backbone)
+    for layer in layers:
         _refuse_attached(layer)
+    for layer, order in zip(layers, orders, strict=True):
         order = order.to(layer.wo.weight.device)
         for matrix in _inputs(layer):
             matrix.weight.copy_(matrix.weight[order])

@@ -41,6 +41,24 @@ class AdapterConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class InsideConfig:
+    """A method that trains inside the frozen language model, beside the adapter at its input.
+
+    Args:
+        name: lora, lora_bitfit, bitfit, ia3, adapter, adapterdrop, full, or one that you registered; null or none for
+            no such method. Alone, it goes with adapter.name none.
+        args: the arguments of its constructor, such as {r: 32, lora_alpha: 32}; docs/methods.md lists them.
+    """
+
+    name: str | None = None
+    args: dict[str, int | float | bool | str | list | None] = dataclasses.field(default_factory=dict)
+
+    @property
+    def method(self) -> str | None:
+        return None if self.name == "none" else self.name
+
+
+@dataclasses.dataclass(frozen=True)
 class BackboneConfig:
     """The frozen language model.
 
@@ -226,6 +244,7 @@ class Experiment:
             its link is gone. Longer than the longest part that one process does alone (hashing images, METEOR).
         progress: progress bars on the main process.
         adapter: the text-side adapter.
+        inside: what trains inside the frozen language model.
         backbone: the frozen language model.
         vision: the frozen CLIP.
         task: the task and its data.
@@ -254,6 +273,7 @@ class Experiment:
     ddp_timeout: int = 1800
     progress: bool = True
     adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
+    inside: InsideConfig = dataclasses.field(default_factory=InsideConfig)
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
     vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)

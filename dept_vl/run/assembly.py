@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs, set_seed
 
 from dept_vl.backbones import Backbone
 from dept_vl.config import BadConfig, Experiment
@@ -23,6 +23,7 @@ from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Network, Part
 from dept_vl.run.components import (
     GENERATED,
+    build_inside,
     build_task,
     load_language,
     load_splits,
@@ -62,7 +63,7 @@ def start(config: Experiment) -> Accelerator:
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=trackers or None,
         project_dir=config.output_dir,
-        kwargs_handlers=[_process_group(config)],
+        kwargs_handlers=[_process_group(config), DistributedDataParallelKwargs(find_unused_parameters=_rests(config))],
     )
     if accelerator.gradient_accumulation_steps != config.gradient_accumulation_steps:
         raise BadConfig(
@@ -92,13 +93,28 @@ def check_processes(config: Experiment, accelerator: Accelerator) -> None:
         }
         # transformers reads this one while it loads, where each weight is made in parts at once
         accelerator.deepspeed_plugin.dschf.config["bf16"] = {"enabled": config.backbone.dtype == "bfloat16"}
+        if _rests(config):
+            raise BadConfig(
+                f"progressive.kind: wanted none for inside.name {config.inside.method} under DeepSpeed, given "
+                f"{config.progressive.kind!r}: layers that a stage leaves out have no gradients to share; use DDP"
+            )
     elif kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP):
         raise BadConfig(f"wanted one process, DDP, FSDP or DeepSpeed, given {kind}: not supported")
+    if parts and config.inside.method == "full":
+        raise BadConfig(
+            "inside.name: wanted DDP, ZeRO-1 or ZeRO-2 for full, given ZeRO-3 or FSDP: trained weights stay whole in "
+            "every process, so these would save no memory"
+        )
     if parts and config.progressive.kind != "none":
         raise BadConfig(
             f"progressive.kind: wanted none where the frozen weights are kept in parts (ZeRO-3, FSDP), given "
             f"{config.progressive.kind!r}: its stages sort them in place; ZeRO-1 and ZeRO-2 keep them whole"
         )
+
+
+def _rests(config: Experiment) -> bool:
+    """Whether stages of fewer layers leave what trains inside the others without a gradient."""
+    return config.inside.method is not None and config.progressive.kind != "none"
 
 
 def _process_group(config: Experiment) -> InitProcessGroupKwargs:
@@ -156,6 +172,8 @@ def build(
     if saved is not None:
         check_identity(saved.config, identities["backbone"], identities.get("vision"), d_model=backbone.d_model)
         trained, not_copied = saved.parts, ()
+        if saved.inside is not None:
+            saved.inside.attach(backbone)
     else:
         trained = _new_parts(config, tokenizer, backbone, images)
         not_copied = start_from(config.adapter.start.get("from"), trained, identities)
@@ -190,6 +208,10 @@ def _new_parts(
         parts["projection"] = VisualProjection(
             images.width, backbone.d_model, images.num_patches, generator, scale=scale
         )
+    inside = build_inside(config, generator)
+    if inside is not None:
+        inside.attach(backbone)
+        parts["inside"] = inside
     return parts
 
 

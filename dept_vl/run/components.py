@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from dept_vl.adapters import ADAPTERS, Adapter, arguments_of, build_adapter, from_config
 from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
 from dept_vl.backbones import Backbone, load_backbone
-from dept_vl.config import AdapterConfig, BadConfig, Experiment
+from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
 from dept_vl.data.carried import measure, tell
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
@@ -29,6 +29,7 @@ from dept_vl.saved.files import read_config
 from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
+from dept_vl.tuning import TUNINGS, Tuning, build_tuning
 from dept_vl.vision.store import refuse_read_only
 
 GENERATED = "shapes"  # a root that is made, not read
@@ -53,7 +54,9 @@ def check(config: Experiment) -> None:
     sizes = [each for each in config.adapter.args.values() if isinstance(each, int) and each > 0]
     width = math.lcm(2, *sizes)  # the backbone's is not known yet: one that each argument divides
     adapter = from_config(config.adapter.name, width, config.adapter.args, {}, device="meta")
-    _check_rates([*adapter.param_groups(), *(["projection"] if task.visual else [])], config.optim.lr)
+    tuning = build_inside(config)
+    inside = [] if tuning is None else tuning.groups
+    _check_rates([*adapter.param_groups(), *(["projection"] if task.visual else []), *inside], config.optim.lr)
     start = config.adapter.start
     if start.get("init") in ("TEXT", "LABELS") and not start.get("text"):
         raise BadConfig(f"adapter.start.text: wanted a text for {start['init']}, given none")
@@ -93,8 +96,9 @@ def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
     for group in groups:
         if group not in rates:
             raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {dict(rates)}")
+    known = {*OptimConfig().lr, *(group for each in TUNINGS.values() for group in each.groups)}
     for name in rates:
-        if name not in groups and (hint := did_you_mean(name, groups)):
+        if name not in {*groups, *known} and (hint := did_you_mean(name, groups)):
             raise BadConfig(f"optim.lr: unknown group {name!r}, wanted {', '.join(groups)}.{hint}")
 
 
@@ -201,6 +205,12 @@ def start_adapter(
     return build_adapter(config.name, rows, config.args, generator)
 
 
+def build_inside(config: Experiment, generator: torch.Generator | None = None) -> Tuning | None:
+    """What trains inside the frozen model, not attached yet. Raises: UnknownName, BadArguments, BadTuning."""
+    given = config.inside
+    return None if given.method is None else build_tuning(given.method, given.args, generator)
+
+
 def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
     """The frozen language model and its tokenizer, checked to belong together."""
     given = config.backbone
@@ -235,7 +245,9 @@ def start_from(
     saved, adapter, projection = read_any(Path(folder)), parts["adapter"], parts.get("projection")
     source = {**saved.config, "vision": None}  # a projection may stay behind, whatever CLIP it belongs to
     check_identity(source, identities["backbone"], d_model=adapter.token_dim)
-    notes = adapter.start_from(saved.adapter)
+    alone = "inside" in parts and not list(adapter.parameters())
+    notes = () if alone else adapter.start_from(saved.adapter)
+    notes += _start_inside(parts.get("inside"), saved.inside)
     if saved.projection is None:
         return notes if projection is None else (*notes, "the visual projection starts anew: the source read no images")
     if projection is None:
@@ -243,3 +255,11 @@ def start_from(
     check_identity(saved.config, identities["backbone"], identities["vision"], d_model=adapter.token_dim)
     projection.load_state_dict(saved.projection.state_dict())
     return notes
+
+
+def _start_inside(own: Tuning | None, given: Tuning | None) -> tuple[str, ...]:
+    if given is None:
+        return () if own is None else ("what trains inside the frozen model starts anew: the source has nothing there",)
+    if type(own) is not type(given):
+        return (f"the source's {type(given).__name__} inside the frozen model stays behind",)
+    return own.start_from(given)

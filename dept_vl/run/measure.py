@@ -21,7 +21,7 @@ PACKAGES = (
 
 
 def count_weights(network: Network, clip: int = 0) -> dict[str, Any]:
-    """Trained weights by group, and their share of two totals, as fractions.
+    """Trained weights by group, and their share of two totals, as fractions. `backbone` are those that stay frozen.
 
     `total` follows CLIP-T5's tables (VL-Adapter, LST): language model + projection + adapter, CLIP excluded, since
     its features are made once. `total_with_clip` adds the image tower's weights, whose number is `clip`. Tied weights
@@ -29,7 +29,7 @@ def count_weights(network: Network, clip: int = 0) -> dict[str, Any]:
     """
     groups = {name: sum(map(_numel, group)) for name, group in network.param_groups().items()}
     trained = sum(groups.values())
-    frozen = sum(map(_numel, network.backbone.parameters()))
+    frozen = sum(_numel(weight) for weight in network.backbone.parameters() if not weight.requires_grad)
     total = frozen + trained
     return {
         "trained": trained,

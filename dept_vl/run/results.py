@@ -36,6 +36,7 @@ def assemble(
     return {
         "task": task.name,
         "adapter": config.adapter.name,
+        "inside": config.inside.method,
         "protocol": scores.get("protocol", f"coco-caption, beam {task.num_beams}"),
         "metrics": {"test": scores} | ({"val": best} if best else {}),
         "baselines": baselines | recorded,
@@ -58,7 +59,7 @@ def assemble(
             "total_time": round(seconds, 3),
             "experiment_name": Path(config.output_dir).name,
             "train_config": config.to_dict(),
-            "peft_config": parts.network.adapter.config(),
+            "peft_config": _arguments(parts),
             "error_msg": "",
         },
         "train_info": {
@@ -78,6 +79,12 @@ def assemble(
             "commit": measure.commit(),
         },
     }
+
+
+def _arguments(parts: Parts) -> dict[str, Any]:
+    """Of the adapter, and behind "inside." those of what trains inside the frozen model."""
+    inside = parts.network.parts["inside"].config() if "inside" in parts.network.parts else {}
+    return parts.network.adapter.config() | {f"inside.{name}": value for name, value in inside.items()}
 
 
 def _training(trained: Trained) -> dict[str, Any]:
@@ -125,7 +132,7 @@ def summary(results: Mapping[str, Any]) -> str:
     """The score beside its baselines, x 100, as the scripts print it."""
     headline, test = results["selection"]["reported"], results["metrics"]["test"]
     lines = [f"{results['task']}: test {headline} x 100 ({results['protocol']})"]
-    lines += [f"  {results['adapter']:<16} {100 * test[headline]:6.2f}"]
+    lines += [f"  {method_of(results):<16} {100 * test[headline]:6.2f}"]
     for name, value in results["baselines"].items():
         mark = "  (recorded, docs/results.md)" if name in results["recorded"] else ""
         lines.append(f"  {name:<16} {100 * value:6.2f}{mark}")
@@ -149,13 +156,19 @@ def summary(results: Mapping[str, Any]) -> str:
     lines.append(f"trained {weights['trained']:,} of {weights['total']:,} weights ({share})")
     info = results["train_info"]
     lines.append(f"trained for {info['train_time']:.0f} s")
-    if info.get("stages"):
+    if info.get("stages") and info["flops_full"]:
         share, scoring = (100 * each / info["flops_full"] for each in (info["flops"], info["scoring_flops"]))
         count = len(info["stages"])
         lines.append(
             f"{count} stages: {share:.1f} % of the whole model's operations, and {scoring:.1f} % to score neurons"
         )
     return "\n".join(lines)
+
+
+def method_of(results: Mapping[str, Any]) -> str:
+    """ "dept", "lora", or "dept + lora": what trained beside the frozen language model, the projection aside."""
+    names = [name for name in (results["adapter"], results.get("inside")) if name not in (None, "none")]
+    return " + ".join(names) or "none"
 
 
 def overview(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -54,7 +54,8 @@ def score_adapter(
         raise WrongTask(f"{adapter}: wanted an adapter that reads images for {task}, given one of text alone")
     left = [] if visual or saved.projection is None else ["the visual projection: this task reads no images"]
     if left:
-        saved = SavedAdapter({"adapter": saved.adapter}, {**saved.config, "vision": None}, saved.card)
+        parts = {name: part for name, part in saved.parts.items() if name != "projection"}
+        saved = SavedAdapter(parts, {**saved.config, "vision": None}, saved.card)
     bf16 = _precision(Path(adapter)) if bf16 is None else bf16
     config = _experiment(saved, task, root, split, protocol, label_form, decoding, backbone)
     config = resolve(dataclasses.replace(config, per_device_eval_batch_size=batch_size, bf16=bf16, progress=False))

@@ -3,8 +3,9 @@
     adapter_config.json         the parts and their sizes, the frozen models by name and hash, the task:
         "parts": {"adapter": {"name": "dept", "token_dim": 768, "args": {...}, "state": {"trained_length": 64}},
                   "projection": {"in_dim": 2048, "token_dim": 768, "num_patches": 36}}
-    adapter_model.safetensors   trained weights only, each under its part's name: adapter.*, projection.*
+    adapter_model.safetensors   trained weights only, each under its part's name: adapter.*, projection.*, inside.*
     README.md                   the model card
+    peft/                       what trains inside the frozen model in PEFT's own format, where PEFT has that method
 
 The config records the sha256 of the weights that it belongs to, and reading refuses others. `library_name` tells the
 folder from PEFT's, whose name and layout it shares.
@@ -25,8 +26,10 @@ from dept_vl.adapters import Adapter, name_of
 from dept_vl.model import TOKEN_ORDER
 from dept_vl.part import Part
 from dept_vl.saved.card import ModelFacts, model_card
-from dept_vl.saved.files import CARD, CONFIG, WEIGHTS
+from dept_vl.saved.files import CARD, CONFIG, PEFT, WEIGHTS
 from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS
+from dept_vl.tuning import Tuning
+from dept_vl.tuning import name_of as name_of_tuning
 from dept_vl.untrusted.tensor_files import check_finite
 from dept_vl.untrusted.whole_files import write_files_whole
 from dept_vl.vision import VisualProjection
@@ -63,6 +66,10 @@ class SavedAdapter:
     @property
     def projection(self) -> VisualProjection | None:
         return self.parts.get("projection")
+
+    @property
+    def inside(self) -> Tuning | None:
+        return self.parts.get("inside")
 
     def weights(self) -> dict[str, Tensor]:
         """The trained weights by the names that `Network.trained_state` gives them."""
@@ -117,6 +124,19 @@ def write_adapter(folder: Path | str, saved: SavedAdapter) -> None:
     text = json.dumps(config, sort_keys=True, indent=2, allow_nan=False) + "\n"
     files = {WEIGHTS: data, CARD: saved.card.encode("utf-8"), CONFIG: text.encode("utf-8")}
     write_files_whole(Path(folder), files, key=CONFIG)
+    if (inside := peft_files(saved)) is not None:
+        write_files_whole(Path(folder) / PEFT, inside, key=CONFIG)
+
+
+def peft_files(saved: SavedAdapter) -> dict[str, bytes] | None:
+    """What trains inside the frozen model as the files that `peft.PeftModel.from_pretrained` reads; None where nothing
+    does, or a method that PEFT has not."""
+    found = None if saved.inside is None else saved.inside.to_peft()
+    if found is None:
+        return None
+    config = {**found[0], **{name: saved.config[name] for name in ("base_model_name_or_path", "revision", "task_type")}}
+    text = json.dumps(config, sort_keys=True, indent=2) + "\n"
+    return {WEIGHTS: save(found[1], metadata={"format": "pt"}), CONFIG: text.encode("utf-8")}
 
 
 def describe_folder(
@@ -155,9 +175,11 @@ def _describe_part(name: str, part: Part) -> dict[str, Any]:
     if isinstance(part, Adapter):
         known = {"name": name_of(part), "token_dim": part.token_dim}
         return {**known, "args": part.config(), "state": part.state()}
+    if isinstance(part, Tuning):
+        return {"name": name_of_tuning(part), "token_dim": part.token_dim, "args": part.config()}
     if isinstance(part, VisualProjection):
         return {size: getattr(part, size) for size in PROJECTION_SIZES}
-    raise TypeError(f"{name}: wanted an adapter or a projection, given {type(part).__name__}")
+    raise TypeError(f"{name}: wanted an adapter, a projection or a tuning, given {type(part).__name__}")
 
 
 def _check_fields(what: str, given: Mapping[str, Any], wanted: tuple[str, ...]) -> None:

@@ -44,7 +44,7 @@ def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
         "base_model": bases,
         "library_name": "dept_vl",
         "license": "apache-2.0",
-        "tags": ["dept_vl", config["parts"]["adapter"]["name"], *([task] if task else [])],
+        "tags": ["dept_vl", *_methods(config), *([task] if task else [])],
     }
     if kind is not None:
         header["pipeline_tag"] = kind
@@ -57,6 +57,10 @@ def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
     body = [f"# {facts.name}", *parts]
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n\n" + "\n\n".join(part for part in body if part) + "\n"
+
+
+def _methods(config: Mapping[str, Any]) -> list[str]:
+    return [config["parts"][part]["name"] for part in ("adapter", "inside") if part in config["parts"]]
 
 
 def vision_hub_name(config: Mapping[str, Any]) -> str:
@@ -79,10 +83,12 @@ def _model_index(kind: str | None, facts: ModelFacts) -> dict[str, Any]:
 def _summary(config: Mapping[str, Any], bases: list[str]) -> str:
     adapter = config["parts"]["adapter"]
     sizes = [f"{name} {value}" for name, value in adapter["args"].items() if value is not None]
+    inside = config["parts"].get("inside")
+    with_inside = f" with {inside['name']} inside it" if inside else ""
     beside = "both frozen models are" if len(bases) > 1 else "the frozen model is"
     return (
         f"An adapter ({adapter['name']}{': ' if sizes else ''}{', '.join(sizes)}) for the frozen "
-        f"{' and '.join(bases)}. It holds trained weights only; "
+        f"{' and '.join(bases)}{with_inside}. It holds trained weights only; "
         f"{beside} loaded beside it, and loading refuses "
         "others than those whose hashes stand in adapter_config.json."
     )

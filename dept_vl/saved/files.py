@@ -13,6 +13,7 @@ from dept_vl.untrusted.tensor_files import read_safetensors, read_torch_weights
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 TORCH_WEIGHTS = "adapter_model.bin"
+PEFT = "peft"  # the sub-folder in PEFT's own format
 
 
 class BadAdapterFolder(BadFile):

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from dept_vl.adapters import Adapter
 from dept_vl.registry import DeptVLWarning
-from dept_vl.saved.adapter_folder import LIBRARY, TASK_TYPES, SavedAdapter, describe_folder
+from dept_vl.saved.adapter_folder import LIBRARY, TASK_TYPES, SavedAdapter, describe_folder, peft_files
 from dept_vl.saved.files import (
     CONFIG,
+    PEFT,
     TORCH_WEIGHTS,
     WEIGHTS,
     BadAdapterFolder,
@@ -114,6 +115,19 @@ def _read_released_dept(path: Path, weights: Path, config: dict[str, Any], state
     return adapter
 
 
+def _export_inside(source: SavedAdapter, out: Path) -> None:
+    """Raises: UnexportableAdapter."""
+    method, files = type(source.inside).__name__, peft_files(source)
+    if files is None:
+        raise UnexportableAdapter(f"{method}: wanted a method that PEFT has, LoRA or (IA)^3")
+    if source.adapter.num_virtual_tokens:
+        raise UnexportableAdapter(
+            f"wanted one of {type(source.adapter).__name__} and {method}, given both: PEFT reads one from a folder, "
+            f"and the adapter folder's {PEFT}/ has {method} alone"
+        )
+    write_files_whole(out, files, key=CONFIG)
+
+
 def export_peft(
     source: Adapter | SavedAdapter | Path | str,
     out: Path | str,
@@ -143,6 +157,9 @@ def export_peft(
                 DeptVLWarning,
                 stacklevel=2,
             )
+        if source.inside is not None:
+            _export_inside(source, Path(out))
+            return
         source = source.adapter
     folded, method = source.fold(), type(source).__name__
     if folded is None:

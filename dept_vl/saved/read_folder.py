@@ -36,9 +36,11 @@ from dept_vl.saved.files import (
 )
 from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS
 from dept_vl.tasks.example import template_fields
+from dept_vl.tuning import Tuning, build_tuning
 from dept_vl.vision import VisualProjection
 
 _MOST = {"max_source_length": 100_000, "max_target_length": 10_000, "num_beams": 100}  # or an answer would never come
+_DEEPEST = 30  # dots in the name of a weight: each is a module within the other
 
 
 def read_adapter(folder: Path | str) -> SavedAdapter:
@@ -141,7 +143,21 @@ def _build_projection(path: Path, given: dict[str, Any]) -> VisualProjection:
         raise BadAdapterFolder(path, "sizes of a projection", f"{sizes}") from error
 
 
-_BUILD = {"adapter": _build_adapter, "projection": _build_projection}
+def _build_inside(path: Path, given: dict[str, Any]) -> Tuning:
+    """What `attach` fills; sizes take no memory before."""
+    name, dim = read_field(path, given, "name", str), read_field(path, given, "token_dim", int, minimum=1)
+    arguments = read_field(path, given, "args", dict)
+    try:
+        tuning = build_tuning(name, arguments)
+    except Exception as error:  # a constructor raises what it likes for what a stranger's file says
+        raise BadAdapterFolder(path, f"arguments of a tuning {name!r:.80}", f"others: {error}") from error
+    if missing := sorted(set(tuning.config()) - set(arguments)):
+        raise BadAdapterFolder(path, f"the argument {missing[0]!r}", f"only {sorted(arguments)}")
+    tuning.token_dim = dim
+    return tuning
+
+
+_BUILD = {"adapter": _build_adapter, "projection": _build_projection, "inside": _build_inside}
 
 
 def _load(parts: Mapping[str, Part], state: Mapping[str, Tensor], path: Path) -> None:
@@ -149,7 +165,22 @@ def _load(parts: Mapping[str, Part], state: Mapping[str, Tensor], path: Path) ->
         raise BadAdapterFolder(path, f"weights of {', '.join(parts)}", f"{unknown[0]:.80}")
     for part_name, part in parts.items():
         own = {name.partition(".")[2]: each for name, each in state.items() if name.partition(".")[0] == part_name}
-        load_weights(part, own, path)
+        if isinstance(part, Tuning):
+            _hold(part, own, path)
+        else:
+            load_weights(part, own, path)
+
+
+def _hold(tuning: Tuning, state: dict[str, Tensor], path: Path) -> None:
+    """Whether the weights fit shows when they are attached to the frozen model."""
+    if deep := [name for name in state if name.count(".") > _DEEPEST]:
+        raise BadAdapterFolder(path, f"names of at most {_DEEPEST} dots", f"{deep[0]:.80}")
+    try:
+        tuning.hold(state)
+    except KeyError as error:
+        raise BadAdapterFolder(path, "weights by their places in a model", f"{error}") from error
+    if not state:
+        raise BadAdapterFolder(path, "weights of what trains inside the frozen model", "none")
 
 
 def _refuse_mixture(config: Mapping[str, Any], weights: Path) -> None:

@@ -1,7 +1,9 @@
 """Saved adapters beside their frozen models: pictures and questions in, answers out.
 
 Each row may name another adapter and gets what that adapter alone would give it: it is asked in that adapter's
-prompt format and answered with its number of beams, as adapter_config.json records them.
+prompt format and answered with its number of beams, as adapter_config.json records them. What an adapter trained
+inside the frozen model is attached while its rows are answered; rows of several such follow one another, so one thread
+at a time may ask.
 """
 
 import dataclasses
@@ -27,7 +29,8 @@ from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
 from dept_vl.serve.pictures import Pixels, check_picture, in_row, pixels_of
 from dept_vl.serve.rows import Row, WrongRows, WrongTask, plan_rows, plan_texts
 from dept_vl.tasks.example import Example
-from dept_vl.train.evaluate import Answerer
+from dept_vl.train.evaluate import Answerer, Decoding
+from dept_vl.tuning import Tuning
 from dept_vl.vision import FrozenClip
 
 BATCH_SIZE = 32
@@ -47,6 +50,7 @@ class AdaptedModel:
         self.network = Network(backbone, {}).eval()
         self.tokenizer, self.clip = tokenizer, clip
         self.adapters = NamedAdapters()
+        self._inside: Tuning | None = None
 
     @classmethod
     def from_pretrained(
@@ -107,6 +111,8 @@ class AdaptedModel:
 
     def delete_adapter(self, adapter_name: str) -> None:
         """If it was active, the first of the others becomes active. Raises: UnknownAdapter."""
+        if self.adapters.find(adapter_name).inside is self._inside:
+            self._put_inside(None)
         self.adapters.delete(adapter_name)
         del self.network.bank[adapter_name]
 
@@ -205,6 +211,8 @@ class AdaptedModel:
         check_identity(saved.config, self.backbone.identity(), identity, d_model=self.backbone.d_model)
         for part in saved.parts.values():
             part.to(self.device).eval()
+        self._put_inside(saved.inside)  # now, to find whether its weights fit
+        self._put_inside(None)
         self.clip, self.network.covers = clip, covers
         self.adapters.add(name, saved)
         self.network.bank[name] = BankEntry(saved.adapter.fold() or saved.adapter, saved.projection)
@@ -213,14 +221,34 @@ class AdaptedModel:
     def _generate(self, rows: Sequence[Row]) -> list[str]:
         """The rows' answers in their order."""
         answers = [""] * len(rows)
-        for decoding, length in dict.fromkeys((row.decoding, row.max_source_length) for row in rows):
-            alike = [row for row in rows if (row.decoding, row.max_source_length) == (decoding, length)]
-            answer = Answerer(self.network, self.tokenizer, decoding)
+        for key in dict.fromkeys(map(self._together, rows)):
+            alike = [row for row in rows if self._together(row) == key]
+            self._put_inside(self._inside_of(alike[0]))
+            answer = Answerer(self.network, self.tokenizer, alike[0].decoding)
             for start in range(0, len(alike), BATCH_SIZE):
                 together = alike[start : start + BATCH_SIZE]
                 for row, text in zip(together, answer(self.batch_of(together)), strict=True):
                     answers[row.place] = row.meanings.get(text, text)
         return answers
+
+    def _inside_of(self, row: Row) -> Tuning | None:
+        saved = self.adapters.loaded.get(row.adapter)
+        return None if saved is None else saved.inside
+
+    def _together(self, row: Row) -> tuple[Decoding, int, Tuning | None]:
+        """Rows for which this is the same may stand in one batch."""
+        return row.decoding, row.max_source_length, self._inside_of(row)
+
+    def _put_inside(self, tuning: Tuning | None) -> None:
+        """Let the frozen model compute with `tuning` in it, and with no other. Raises: BadTuning, UnfitWeights."""
+        if self._inside is tuning:
+            return
+        if self._inside is not None:
+            self._inside.detach()
+        self._inside = None
+        if tuning is not None:
+            tuning.attach(self.backbone)
+        self._inside = tuning
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """What the network reads for rows of one `max_source_length`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from dept_vl.model import BASE
 from dept_vl.registry import did_you_mean
 from dept_vl.saved import SavedAdapter
+from dept_vl.saved.files import PEFT
 
 DEFAULT_NAME = "default"
 
@@ -31,7 +32,7 @@ class NamedAdapters:
         """Raises: UnknownAdapter for a name that is taken, or that no folder can have."""
         if name in self.loaded or name == BASE:
             raise UnknownAdapter(f"adapter_name: wanted one that is free, given {name!r}, which is taken")
-        if not name or Path(name).name != name or name in (".", ".."):
+        if not name or Path(name).name != name or name in (".", "..", PEFT):
             raise UnknownAdapter(f"adapter_name: wanted a name that a folder can have, given {name!r}")
 
     def add(self, name: str, saved: SavedAdapter) -> None:

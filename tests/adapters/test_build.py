@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from dept_vl.adapters import DePT, NoAdapter, PromptTuning, build_adapter, from_config, name_of
-from dept_vl.adapters.build import BadAdapterArguments
 from dept_vl.adapters.contract import BadAdapterSize
-from dept_vl.registry import UnknownName
+from dept_vl.registry import BadArguments, UnknownName
 
 
 def test_an_adapter_by_name_is_the_constructors(init):
@@ -24,7 +23,7 @@ def test_an_unknown_adapter_gets_a_suggestion(init):
 
 def test_an_unknown_argument_gets_a_suggestion(init):
     message = r"wanted the arguments num_virtual_tokens; given unknown num_tokens\. Did you mean 'num_virtual_tokens'\?"
-    with pytest.raises(BadAdapterArguments, match=message):
+    with pytest.raises(BadArguments, match=message):
         build_adapter("pt", init, {"num_tokens": 4})
 
 
@@ -32,12 +31,12 @@ def test_a_missing_argument_is_named(init):
     message = (
         r"adapter 'dept': wanted the arguments num_virtual_tokens, r, max_length, lora_alpha; given no r, max_length\."
     )
-    with pytest.raises(BadAdapterArguments, match=message):
+    with pytest.raises(BadArguments, match=message):
         build_adapter("dept", init, {"num_virtual_tokens": 4})
 
 
 def test_the_generator_is_no_argument_of_a_config(init):
-    with pytest.raises(BadAdapterArguments, match="given unknown generator"):
+    with pytest.raises(BadArguments, match="given unknown generator"):
         build_adapter("dpt", init, {"num_virtual_tokens": 4, "r": 2, "generator": 3})
 
 

@@ -29,6 +29,7 @@ from dept_vl.tasks.caption import CaptionTask
 from dept_vl.tasks.text_task import BadRow
 from dept_vl.tasks.vqa import VqaTask
 from dept_vl.train.resumable import BadCheckpoint, load_checkpoint, rng_states, save_checkpoint
+from dept_vl.tuning import build_tuning
 from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.vision import FrozenClip, VisualProjection
 from dept_vl.vision.features import MANIFEST, DamagedStore, FeatureStore, MissingFeatures
@@ -67,7 +68,14 @@ def make_targets(folder: Path, place: Path) -> dict[str, Target]:
 def adapters(folder: Path) -> dict[str, Target]:
     facts = ModelFacts("dept", dataset="VQA v2", split="test", metrics={"vqa_accuracy": 0.5}, protocol="p", training={})
     built = build_adapter("dept", torch.zeros(3, D_MODEL), ARGUMENTS["dept"], torch.Generator())
-    parts = {"adapter": built, "projection": VisualProjection(WIDTH, D_MODEL, PATCHES, torch.Generator())}
+    inside = build_tuning("lora", {"r": 2, "target_modules": ["q"]})
+    inside.token_dim = D_MODEL
+    inside.hold({"weights.encoder.q.lora_A.weight": torch.zeros(2, D_MODEL)})
+    parts = {
+        "adapter": built,
+        "projection": VisualProjection(WIDTH, D_MODEL, PATCHES, torch.Generator()),
+        "inside": inside,
+    }
     save_adapter(folder / "own", parts, backbone_identity=BACKBONE, vision_identity=VISION, task=TASK, card=facts)
     released = folder / "released"
     released.mkdir()

@@ -1,0 +1,28 @@
+"""Methods that train inside the frozen model, one per file; `contract` says what they have in common."""
+
+from dept_vl.tuning.adapter import BottleneckAdapter
+from dept_vl.tuning.adapterdrop import AdapterDrop
+from dept_vl.tuning.bitfit import BitFit
+from dept_vl.tuning.build import build_tuning, count_weights, name_of
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Tuning, UnfitWeights
+from dept_vl.tuning.full import Full
+from dept_vl.tuning.ia3 import IA3
+from dept_vl.tuning.lora import LoRA
+from dept_vl.tuning.lora_bitfit import LoRABitFit
+
+__all__ = [
+    "IA3",
+    "TUNINGS",
+    "AdapterDrop",
+    "BadTuning",
+    "BitFit",
+    "BottleneckAdapter",
+    "Full",
+    "LoRA",
+    "LoRABitFit",
+    "Tuning",
+    "UnfitWeights",
+    "build_tuning",
+    "count_weights",
+    "name_of",
+]

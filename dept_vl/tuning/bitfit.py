@@ -1,0 +1,76 @@
+"""BitFit. Ben Zaken, Ravfogel and Goldberg, ACL 2022, arXiv:2106.10199.
+
+    y = W x + b,   y = w * x / rms(x) + b
+
+Only biases train. T5 and LLaMA have none, so, as the code behind DePT's tables does, a zero b is added to every linear
+map (q, k, v, o, the feed-forward, the head) and to every norm; the start is the frozen model. A model that has biases,
+GPT-2, trains those and gets no others. PEFT has no such method: its LoRA with bias "all" trains existing biases alone.
+
+T5-base: encoder 102,144, decoder 148,224, head 32,100 (rows of the table), 282,468 in all, the published 280k.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from dept_vl.tuning.contract import TUNINGS, Groups, Tuning
+from dept_vl.tuning.places import modules_named, places_of
+
+DEAD = "q (k + b) = q k + q b, and the softmax over keys cancels q b, which is the same for all of them"
+
+
+@TUNINGS.register("bitfit")
+class BitFit(Tuning):
+    """The biases of T5's keys are dead."""
+
+    groups = ("bias",)
+
+    def place(self, model: PreTrainedModel) -> Groups:
+        self._biases = Biases(self, model)
+        return {"bias": self._biases.by_name}
+
+    def merge(self) -> None:
+        self._biases.merge()
+
+
+class Biases:
+    """The biases of a model that train: its own, or added ones. `by_name`: each by its place."""
+
+    def __init__(self, tuning: Tuning, model: PreTrainedModel) -> None:
+        self._tuning = tuning
+        self._linear: list[tuple[nn.Linear, nn.Parameter, Callable[[], None]]] = []
+        own = {name: each for name, each in model.named_parameters() if name.rpartition(".")[2] == "bias"}
+        self.by_name = {name: tuning.own(model, each) for name, each in own.items()}
+        if not own:
+            self._add(model)
+
+    def _add(self, model: PreTrainedModel) -> None:
+        known = places_of(model, type(self._tuning).__name__)
+        norms = dict(modules_named(model, known.norms))
+        for path, module in model.named_modules():
+            if not isinstance(module, nn.Linear) and path not in norms:
+                continue
+            size = model.config.hidden_size if path in norms else module.out_features
+            bias = self.by_name[f"{path}.bias"] = nn.Parameter(torch.zeros(size))
+            remove = self._tuning.hook(module, _adding(bias))
+            if path not in norms:
+                self._linear.append((module, bias, remove))
+            if path.rpartition(".")[2] in known.dead_keys:
+                self._tuning.dead[f"{path}.bias"] = DEAD
+
+    def merge(self) -> None:
+        """Biases of linear maps become the maps' own; a norm of T5's has no place for one, so its bias stays beside."""
+        for module, bias, remove in self._linear:
+            remove()
+            module.bias = nn.Parameter(bias.detach().to(module.weight.dtype), requires_grad=False)
+            self._tuning.undo(lambda module=module: setattr(module, "bias", None))
+
+
+def _adding(bias: nn.Parameter) -> Callable[..., Tensor]:
+    def add(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return output + bias.to(output.dtype)
+
+    return add

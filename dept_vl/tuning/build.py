@@ -1,0 +1,31 @@
+"""A tuning by its name: the constructor's signature is the schema of its arguments."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from dept_vl.tuning.contract import TUNINGS, Tuning
+
+
+def build_tuning(name: str, arguments: Mapping[str, Any], generator: torch.Generator | None = None) -> Tuning:
+    """`TUNINGS[name](**arguments)`, with `generator` where the method draws.
+
+    Raises: UnknownName, BadArguments, and what the constructor raises.
+    """
+    return TUNINGS.build(name, arguments, generator)
+
+
+def name_of(tuning: Tuning) -> str:
+    """The name under which the class is registered."""
+    return next(name for name, each in TUNINGS.items() if each is type(tuning))
+
+
+def count_weights(name: str, arguments: Mapping[str, Any], model: PreTrainedModel) -> dict[str, int]:
+    """Trained weights by group on a model of that shape, which may be on the meta device; it is left as it was."""
+    tuning = build_tuning(name, arguments)
+    try:
+        return {group: sum(weight.numel() for weight in each.values()) for group, each in tuning.place(model).items()}
+    finally:
+        tuning.detach()

@@ -1,0 +1,214 @@
+"""What a tuning is: trained weights inside the frozen model, which can be taken off again.
+
+    tuning.attach(backbone)    the backbone computes with the trained weights in it
+    tuning.detach()            the backbone is the frozen one again, bit for bit
+
+A method writes `place`, which puts its weights on the model's modules and returns them by group. What it changes there
+it changes through `hook`, `own` and `undo`, so that `detach` is derived.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from peft.utils.integrations import gather_params_ctx
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from dept_vl.part import Part, misfits
+from dept_vl.registry import Registry, arguments_of
+
+Groups = dict[str, dict[str, nn.Parameter]]
+"""The trained weights by the name of their group, then by their place in the model, as decoder.block.0.layer.0..."""
+
+
+class BadTuning(ValueError):
+    """A method that this frozen model cannot have, or arguments that do not fit it."""
+
+
+class UnfitWeights(ValueError):
+    """Saved weights that do not fit the frozen model to which they are attached."""
+
+
+@runtime_checkable
+class Frozen(Protocol):
+    """What a tuning asks of a backbone. `attached` names the method inside it, if any."""
+
+    model: PreTrainedModel
+    d_model: int
+    attached: str | None
+
+    def identity(self) -> dict[str, str | None]: ...
+
+    def changed(self) -> None:
+        """Forgets what it has computed with the weights that it had."""
+
+
+class Tuning(Part):
+    """The contract. A constructor takes plain keyword arguments, and `generator` where the method draws, and keeps each
+    argument as an attribute of its name. Weights exist once it is attached, or read from a file; they stay fp32
+    whatever the compute type.
+
+    groups: names of the groups of `param_groups`. dead: trained weights that get no gradient, each with its derivation.
+    token_dim: the width of the model to which it was attached, 0 before.
+    """
+
+    groups: ClassVar[tuple[str, ...]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token_dim = 0
+        self.dead: dict[str, str] = {}
+        self.weights = nn.Module()
+        self._groups: Groups = {}
+        self._undoing: list[Callable[[], None]] = []
+        self._added: list[nn.Module] = []  # modules inside the model that follow this part's mode, as dropout does
+
+    @abstractmethod
+    def place(self, model: PreTrainedModel) -> Groups:
+        """Put trained weights on `model` and return them. Raises: BadTuning."""
+
+    def attach(self, backbone: Frozen) -> None:
+        """Put the weights into the frozen model: new ones, or those that this part holds.
+
+        Raises: BadTuning for another method in it; UnfitWeights.
+        """
+        name = type(self).__name__
+        if backbone.attached is not None:
+            raise BadTuning(
+                f"{name}: wanted a frozen model without a method inside, given one with {backbone.attached}"
+            )
+        backbone.identity()  # of the frozen model, while it is one
+        backbone.attached = name
+        self.undo(lambda: self._release(backbone))
+        held = dict(self.weights.named_parameters())
+        try:
+            with torch.device("meta" if held else "cpu"):  # sizes that a file claims take no memory
+                self._groups = self.place(backbone.model)
+            self._fill(held, backbone.model.device)
+        except Exception:
+            self.detach()
+            raise
+        self.token_dim = backbone.d_model
+        backbone.changed()
+        self.train(self.training)
+
+    def _fill(self, held: Mapping[str, nn.Parameter], device: torch.device) -> None:
+        """The weights on the model's device, with the values that this part holds, if any."""
+        own = {name: weight for group in self._groups.values() for name, weight in group.items()}
+        if held and (wrong := misfits(own, held)):
+            raise UnfitWeights(f"{type(self).__name__}: weights that do not fit this frozen model: {'; '.join(wrong)}")
+        for name, weight in own.items():
+            value = nn.Parameter(held.get(name, weight).detach().to(device, torch.float32, copy=bool(held)))
+            torch.utils.swap_tensors(weight, value)  # the object stays the one that the model computes with
+        self.weights = _tree(own)
+
+    def detach(self) -> None:
+        """Give back the frozen model. The weights stay here, to be attached again."""
+        while self._undoing:
+            self._undoing.pop()()
+        self._added = []
+
+    def _release(self, backbone: Frozen) -> None:
+        backbone.attached = None
+        backbone.changed()
+
+    def hold(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of a file, by the names of `state_dict`, until `attach` finds whether they fit.
+
+        Raises: KeyError for names that are no weights of a module.
+        """
+        if strange := [name for name in state if not name.startswith("weights.")]:
+            raise KeyError(f"wanted names that begin with weights., given {strange[0]}")
+        self.weights = _tree({name.removeprefix("weights."): nn.Parameter(each) for name, each in state.items()})
+
+    def undo(self, function: Callable[[], Any]) -> None:
+        """`detach` calls `function`, the newest first."""
+        self._undoing.append(function)
+
+    def hook(self, module: nn.Module, function: Callable[..., Any]) -> Callable[[], None]:
+        """`function(module, inputs, output)` gives the module's output from now on, until `detach`, or until what is
+        returned is called."""
+        remove = module.register_forward_hook(function).remove
+        self.undo(remove)
+        return remove
+
+    def own(self, model: PreTrainedModel, weight: nn.Parameter) -> nn.Parameter:
+        """A trained copy in place of a weight of the model's own, wherever it stands (T5's head and table are one).
+
+        Raises: BadTuning for a model that is not held in float32.
+        """
+        if weight.dtype != torch.float32:
+            raise BadTuning(
+                f"{type(self).__name__} trains weights of the model's own: wanted backbone.dtype float32, given "
+                f"{str(weight.dtype).removeprefix('torch.')}; bf16: true computes in bfloat16 beside it"
+            )
+        with gather_params_ctx(weight):
+            copy = nn.Parameter(weight.detach().clone())
+        places = [
+            (module, name) for module in model.modules() for name, each in module._parameters.items() if each is weight
+        ]
+
+        def put(value: nn.Parameter) -> None:
+            for module, name in places:
+                setattr(module, name, value)
+
+        def put_back() -> None:
+            weight.data = weight.data.to(copy.device)
+            put(weight)
+
+        put(copy)
+        self.undo(put_back)
+        return copy
+
+    def train(self, mode: bool = True) -> "Tuning":
+        super().train(mode)
+        for module in self._added:
+            module.train(mode)
+        return self
+
+    def merge(self) -> None:
+        """Write the weights into the model's own, for inference; `detach` still gives back the frozen ones.
+
+        Raises: BadTuning where the method cannot be written so.
+        """
+        raise BadTuning(f"{type(self).__name__}: wanted a method that merges (LoRA, (IA)^3, BitFit)")
+
+    def to_peft(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """adapter_config.json and the weights in PEFT's own format; None where PEFT has no such method."""
+        return None
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {name: list(group.values()) for name, group in self._groups.items()}
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments by name, for JSON."""
+        return {name: getattr(self, name) for name in arguments_of(type(self))}
+
+    def start_from(self, source: "Tuning") -> tuple[str, ...]:
+        """Copy the weights that both have in one shape; return what was not copied, a line each."""
+        own, given = self.state_dict(), source.state_dict()
+        same = {name for name in own if name in given and given[name].shape == own[name].shape}
+        with torch.no_grad():
+            for name in same:
+                own[name].copy_(given[name])
+        left = len(own) - len(same)
+        return (f"{left} of {len(own)} tensors inside the model start anew",) if left else ()
+
+
+def _tree(weights: Mapping[str, nn.Parameter]) -> nn.Module:
+    """A module that has these weights under these dotted names."""
+    root = nn.Module()
+    for name, weight in weights.items():
+        *path, last = name.split(".")
+        module = root
+        for each in path:
+            if each not in module._modules:
+                module.add_module(each, nn.Module())
+            module = module._modules[each]
+        module.register_parameter(last, weight)
+    return root
+
+
+TUNINGS: Registry[type[Tuning]] = Registry("tuning", entry_points="dept_vl.tunings")

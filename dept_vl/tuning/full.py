@@ -1,0 +1,22 @@
+"""Full fine-tuning: every weight of the language model trains, the table of word embeddings included.
+
+T5-base has 222,882,048 weights once its table is cut to the tokenizer's 32,100 rows, as the code behind DePT's tables
+does; 222,903,552 with the checkpoint's 32,128. The frozen weights are kept beside the trained copies, so that `detach`
+gives them back: twice the memory of the model.
+"""
+
+from transformers import PreTrainedModel
+
+from dept_vl.tuning.contract import TUNINGS, Groups, Tuning
+
+
+@TUNINGS.register("full")
+class Full(Tuning):
+    groups = ("full",)
+
+    def place(self, model: PreTrainedModel) -> Groups:
+        frozen = dict(model.named_parameters())  # a tensor that stands in two places, once
+        return {"full": {name: self.own(model, weight) for name, weight in frozen.items()}}
+
+    def merge(self) -> None:
+        """They are the model's own."""

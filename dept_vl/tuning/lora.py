@@ -1,0 +1,57 @@
+"""LoRA. Hu et al., ICLR 2022, arXiv:2106.09685. PEFT's layers.
+
+    y = W x + (lora_alpha / r) B A x
+
+with A [r, in] uniform(+-1 / sqrt(in)), B [out, r] at zero, so the start is the frozen model; lora_dropout acts on x in
+front of A alone. It merges into W.
+
+PEFT's defaults are r = 8 and lora_alpha = 8; here r has none, and lora_alpha null is r, a factor of 1. At T5-base
+r = 35 on q and v of all 36 attention blocks (DePT's LoRA rows for SuperGLUE and MRQA) has 72 * 35 * 1,536 = 3,870,720
+weights.
+"""
+
+import math
+from typing import Any
+
+from peft import LoraConfig
+from peft.tuners.lora import LoraModel
+from torch import Generator
+
+from dept_vl.tuning.contract import TUNINGS, BadTuning
+from dept_vl.tuning.peft_layers import PeftLayers, names
+
+
+@TUNINGS.register("lora")
+class LoRA(PeftLayers):
+    """target_modules: null is q and v of T5, q_proj and v_proj of LLaMA, c_attn of GPT-2, as PEFT has it.
+
+    With one seed it starts as PEFT's does after torch.manual_seed. Raises: BadTuning.
+    """
+
+    groups = ("lora",)
+    tuner = LoraModel
+
+    def __init__(
+        self,
+        *,
+        r: int,
+        lora_alpha: float | int | None = None,
+        lora_dropout: float | int = 0.0,
+        target_modules: list[str] | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(generator)
+        if type(r) is not int or r < 1:
+            raise BadTuning(f"LoRA: wanted r to be an integer >= 1, given {r!r}")
+        if lora_alpha is not None and not 0 < lora_alpha < math.inf:
+            raise BadTuning(f"LoRA: wanted lora_alpha > 0, or null for r, given {lora_alpha!r}")
+        if not 0 <= lora_dropout < 1:
+            raise BadTuning(f"LoRA: wanted lora_dropout from 0 to below 1, given {lora_dropout!r}")
+        self.r, self.lora_alpha, self.lora_dropout = r, lora_alpha, lora_dropout
+        self.target_modules = names("LoRA", "target_modules", target_modules)
+
+    def peft_config(self, **more: Any) -> LoraConfig:
+        alpha = self.r if self.lora_alpha is None else self.lora_alpha
+        return LoraConfig(
+            r=self.r, lora_alpha=alpha, lora_dropout=self.lora_dropout, target_modules=self.target_modules, **more
+        )

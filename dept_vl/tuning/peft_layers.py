@@ -1,0 +1,86 @@
+"""Methods that PEFT has: its layers around the model's own, its names, its file format."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from peft import PeftConfig
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from torch import Generator, Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from dept_vl.tuning.contract import BadTuning, Groups, Tuning
+
+_NAME = "default"  # of the adapter within PEFT; its saved files leave it out
+
+
+class PeftLayers(Tuning):
+    """`tuner` puts in the layers that `peft_config` describes. `target_modules` null is PEFT's own choice for the type
+    of model; once attached it names what was chosen."""
+
+    tuner: ClassVar[type[BaseTuner]]
+    target_modules: list[str] | None
+
+    def __init__(self, generator: Generator | None) -> None:
+        super().__init__()
+        self._seed = None if generator is None else generator.initial_seed()
+
+    @abstractmethod
+    def peft_config(self, **more: Any) -> PeftConfig:
+        """These arguments in PEFT's class of them, with `more`."""
+
+    def place(self, model: PreTrainedModel) -> Groups:
+        before = {id(weight) for weight in model.parameters()}
+        config = self.peft_config(fan_in_fan_out=any(isinstance(each, Conv1D) for each in model.modules()))
+        with torch.random.fork_rng(devices=[], enabled=self._seed is not None):
+            if self._seed is not None:
+                torch.default_generator.manual_seed(self._seed)  # PEFT draws from it, as after torch.manual_seed
+            try:
+                tuner = self.tuner(model, config, _NAME)
+            except ValueError as error:
+                kind = model.config.model_type
+                raise BadTuning(
+                    f"{type(self).__name__}: wanted target_modules of this {kind} model, given {self.target_modules} "
+                    f"({error})"
+                ) from error
+        self.undo(tuner.unload)
+        self._layers = [each for each in model.modules() if isinstance(each, BaseTunerLayer)]
+        self._added += self._layers
+        self.take_choice(config)
+        added = {name: each for name, each in model.named_parameters() if id(each) not in before}
+        return {self.groups[0]: {name.replace(f".{_NAME}", ""): each for name, each in added.items()}}
+
+    def take_choice(self, config: PeftConfig) -> None:
+        """Keep what PEFT chose for arguments that were left to it."""
+        self.target_modules = sorted(config.target_modules)
+
+    def merge(self) -> None:
+        for layer in self._layers:
+            base = layer.get_base_layer()
+            for weight in base.parameters():
+                self.undo(_restoring(weight))
+            layer.merge()
+
+    def to_peft(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        config = self.peft_config(inference_mode=True).to_dict()
+        plain = {name: sorted(each) if isinstance(each, set) else each for name, each in config.items()}
+        weights = dict(self.weights.named_parameters())
+        return plain, {f"base_model.model.{name}": each.detach().cpu().contiguous() for name, each in weights.items()}
+
+
+def names(method: str, argument: str, given: Any) -> list[str] | None:
+    """Names of modules, or None. Raises: BadTuning."""
+    if given is not None and not (isinstance(given, list) and given and all(isinstance(each, str) for each in given)):
+        raise BadTuning(f"{method}: wanted {argument} to be a list of names of modules, or null, given {given!r}")
+    return given
+
+
+def _restoring(weight: nn.Parameter) -> Any:
+    """Puts the weight's values of now back when called: PEFT's own unmerging rounds."""
+    values = weight.detach().clone()
+
+    def restore() -> None:
+        weight.data = values
+
+    return restore

@@ -1,0 +1,32 @@
+"""Trained weights at the shape of T5-base, on the meta device: the published number, or the one that was derived."""
+
+import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
+
+from dept_vl.tuning import count_weights
+
+COUNTS = {  # arguments, and weights by group
+    "lora": ({"r": 35}, {"lora": 3_870_720}),
+    "lora_bitfit": ({"r": 32}, {"lora": 3_538_944, "bias": 282_468, "relative_bias": 768}),  # 3,822,180
+    "bitfit": ({}, {"bias": 282_468}),
+    "ia3": ({}, {"ia3": 129_024}),
+    "adapter": ({}, {"bottleneck": 1_807_488, "layer_norm": 47_616}),  # 1,855,104
+    "adapterdrop": ({}, {"bottleneck": 1_054_368, "layer_norm": 47_616}),  # 1,101,984
+    "full": ({}, {"full": 222_882_048}),
+}
+
+
+@pytest.fixture(scope="module")
+def t5_base():
+    with torch.device("meta"):
+        return T5ForConditionalGeneration(
+            T5Config(vocab_size=32_100, d_model=768, d_ff=3072, num_layers=12, num_heads=12, d_kv=64)
+        )
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_t5_base_has_the_published_weights(name, t5_base):
+    arguments, groups = COUNTS[name]
+    assert count_weights(name, arguments, t5_base) == groups
+    assert not any(weight.requires_grad for weight in t5_base.requires_grad_(False).parameters())
