@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dept_vl.adapters import DePT, NoAdapter, PromptTuning, build_adapter, from_config, name_of
+from dept_vl.adapters import ADAPTERS, DePT, NoAdapter, PromptTuning, build_adapter, from_config, name_of
 from dept_vl.adapters.contract import BadAdapterSize
 from dept_vl.registry import BadArguments, UnknownName
 
@@ -15,7 +15,7 @@ def test_an_adapter_by_name_is_the_constructors(init):
 
 
 def test_an_unknown_adapter_gets_a_suggestion(init):
-    message = "unknown adapter 'dep': wanted one of dept, dpt, none, pt, rank_probe, residual_pt. Did you mean 'dept'?"
+    message = f"unknown adapter 'dep': wanted one of {', '.join(sorted(ADAPTERS))}. Did you mean 'dept'?"
     with pytest.raises(UnknownName) as error:
         build_adapter("dep", init, {})
     assert str(error.value) == message

@@ -136,7 +136,7 @@ def test_a_size_that_no_weight_has_takes_no_memory(folder, name):
         ({"parts.adapter.name": "drop"}, "wanted the key 'name'"),
         ({"parts.adapter": "drop"}, "wanted parts of adapter, projection, .* given projection"),
         ({"parts.adapter": 3}, "wanted parts.adapter as an object, given 3"),
-        ({"parts.inside": {}}, "given adapter, projection, inside"),
+        ({"parts.other": {}}, "given adapter, projection, other"),
         ({"library_name": "peft"}, "wanted library_name of dept_vl, given 'peft'"),
         ({"token_order": ["visual"]}, "wanted token_order .*, given \\['visual'\\]"),
         ({"covers": "all"}, "wanted covers of text, text_and_visual, given 'all'"),
