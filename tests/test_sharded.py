@@ -180,7 +180,9 @@ def inside_whole(t5, tmp_path_factory):
         return alone(t5, tmp_path_factory.mktemp("inside") / "run")
 
 
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero3", pytest.param("zero2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine", ["ddp", "fsdp2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zero2", "zero3"))]
+)
 def test_what_trains_inside_the_frozen_model_trains_as_in_one_process(engine, t5, inside_whole, tmp_path):
     """Layers of PEFT's, added biases and tables of the model's own, beside an adapter and a projection."""
     if engine.startswith("zero") and NO_DEEPSPEED:

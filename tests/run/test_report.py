@@ -34,6 +34,7 @@ def results_of(task: str, scores: dict[str, Any], baselines: dict[str, float]) -
     return {
         "task": task,
         "adapter": "dept",
+        "inside": None,
         "protocol": scores.get("protocol", "coco-caption, beam 5"),
         "metrics": {"test": scores},
         "baselines": baselines,
