@@ -3,7 +3,7 @@
 from dept_vl.tuning.adapter import BottleneckAdapter
 from dept_vl.tuning.adapterdrop import AdapterDrop
 from dept_vl.tuning.bitfit import BitFit
-from dept_vl.tuning.build import build_tuning, count_weights, name_of
+from dept_vl.tuning.build import build_tuning, count_published, count_weights, name_of
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Tuning, UnfitWeights
 from dept_vl.tuning.full import Full
 from dept_vl.tuning.ia3 import IA3
@@ -23,6 +23,7 @@ __all__ = [
     "Tuning",
     "UnfitWeights",
     "build_tuning",
+    "count_published",
     "count_weights",
     "name_of",
 ]

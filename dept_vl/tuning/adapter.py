@@ -42,6 +42,7 @@ class BottleneckAdapter(Tuning):
     """reduction: d_model over the width of the bottleneck. Raises: BadTuning."""
 
     groups = ("bottleneck", "layer_norm")
+    published = {}
     first_layer = 0
 
     def __init__(self, *, reduction: int = 32, generator: Generator | None = None) -> None:

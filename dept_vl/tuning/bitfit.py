@@ -27,6 +27,7 @@ class BitFit(Tuning):
     """The biases of T5's keys are dead."""
 
     groups = ("bias",)
+    published = {}
 
     def place(self, model: PreTrainedModel) -> Groups:
         self._biases = Biases(self, model)

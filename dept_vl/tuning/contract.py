@@ -55,6 +55,7 @@ class Tuning(Part):
     """
 
     groups: ClassVar[tuple[str, ...]]
+    published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the papers' tables on T5-base
 
     def __init__(self) -> None:
         super().__init__()

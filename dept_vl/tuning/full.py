@@ -13,6 +13,7 @@ from dept_vl.tuning.contract import TUNINGS, Groups, Tuning
 @TUNINGS.register("full")
 class Full(Tuning):
     groups = ("full",)
+    published = {}
 
     def place(self, model: PreTrainedModel) -> Groups:
         frozen = dict(model.named_parameters())  # a tensor that stands in two places, once

@@ -24,6 +24,7 @@ class IA3(PeftLayers):
     """target_modules and those of them that are feedforward_modules: null is PEFT's choice for the type of model."""
 
     groups = ("ia3",)
+    published = {}
     tuner = IA3Model
 
     def __init__(

@@ -29,6 +29,7 @@ class LoRA(PeftLayers):
     """
 
     groups = ("lora",)
+    published = {"r": 35}
     tuner = LoraModel
 
     def __init__(

@@ -23,6 +23,7 @@ class LoRABitFit(LoRA):
     """The biases of T5's keys are dead. PEFT's format has no place for the biases, so there is no export to it."""
 
     groups = ("lora", "bias", "relative_bias")
+    published = {"r": 32}
 
     def place(self, model: PreTrainedModel) -> Groups:
         self._biases = Biases(self, model)  # before LoRA's own linear maps are there
