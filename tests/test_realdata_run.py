@@ -48,7 +48,7 @@ def test_it_trains_on_real_questions_and_answers_them(byte_t5, clip_folder, tmp_
     assert answers == [row["prediction"] for row in rows]
 
 
-@pytest.mark.usefixtures("meteor_started_once")
+@pytest.mark.usefixtures("meteor_at_once")
 @pytest.mark.filterwarnings("ignore:train. targets. all 590 are cut:UserWarning")  # a byte is a token here
 def test_it_trains_on_real_captions_and_captions_the_test_split(byte_t5, clip_folder, tmp_path):
     task = {"name": "caption", "num_beams": 2, "max_source_length": 20, "max_target_length": 16}

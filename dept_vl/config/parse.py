@@ -49,10 +49,14 @@ class PlainParser(ArgumentParser):
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (--help explains the flags)\n")
 
 
-def build_parser(description: str = "", files: Sequence[Path] = (), prog: str | None = None) -> ArgumentParser:
+@functools.cache  # a plan parses a line of settings for every cell, and building takes longer than parsing
+def build_parser(
+    description: str = "", files: tuple[Path, ...] = (), prog: str | None = None, *, exit_on_error: bool = True
+) -> ArgumentParser:
     """A parser for `Experiment` whose defaults are those of `files`, merged from left to right."""
     parser = PlainParser(
         prog=prog,
+        exit_on_error=exit_on_error,
         description=description,
         allow_abbrev=False,
         usage="%(prog)s [--config FILE ...] [--key value ...] (--help explains the keys, --print_config the result)",
@@ -81,7 +85,7 @@ def parse_experiment(
     """
     flags, files = _split_config_flags(sys.argv[1:] if argv is None else argv)
     files = files or list(defaults)
-    parser = build_parser(description, files, prog)
+    parser = build_parser(description, tuple(files), prog)
     try:
         for path in files:
             _check_file(path)
@@ -110,16 +114,10 @@ def make_experiment(settings: Any) -> Experiment:
     """Nested plain settings, as in a YAML file, to an Experiment. Raises: BadConfig."""
     _check_keys(Experiment, settings, "")
     try:
-        return to_experiment(_plain_parser(), _plain_parser().parse_object(settings))
+        parser = build_parser(exit_on_error=False)
+        return to_experiment(parser, parser.parse_object(settings))
     except Exception as error:  # jsonargparse's own and argparse's
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
-
-
-@functools.cache
-def _plain_parser() -> ArgumentParser:
-    parser = build_parser()
-    parser.exit_on_error = False
-    return parser
 
 
 def given_settings(argv: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:

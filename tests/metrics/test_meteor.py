@@ -13,7 +13,7 @@ HYPOTHESES = {1: ["a dog runs"], "b": [""]}
 @pytest.fixture
 def meteor(meteor_programs: Callable) -> Iterator[Meteor]:
     """One program for all tests, under a German java; see there."""
-    with meteor_programs(find_javas()[0]) as program:
+    with meteor_programs(find_javas()[-1]) as program:
         yield program
 
 

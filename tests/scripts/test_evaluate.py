@@ -75,7 +75,7 @@ def vqa(tmp_path) -> list[object]:
     ]
 
 
-@pytest.mark.usefixtures("meteor_started_once")
+@pytest.mark.usefixtures("meteor_at_once")
 def test_caption_prints_one_json_object_of_flat_fractions(evaluate, caption):
     done = evaluate("caption", *caption)
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ def test_metrics_without_the_headline_are_refused():
         CaptionTask(metrics=("Bleu",))
 
 
-@pytest.mark.usefixtures("meteor_started_once")
+@pytest.mark.usefixtures("meteor_at_once")
 def test_real_captions_score_above_a_constant_one(real):
     examples = load_caption(real / "coco_open", "test", CaptionTask()).examples
     told = CaptionTask().score({example.id: example.targets[0] for example in examples}, examples)
