@@ -49,18 +49,23 @@ class PlainParser(ArgumentParser):
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (--help explains the flags)\n")
 
 
-@functools.cache  # a plan parses a line of settings for every cell, and building takes longer than parsing
 def build_parser(
-    description: str = "", files: tuple[Path, ...] = (), prog: str | None = None, *, exit_on_error: bool = True
+    description: str = "", files: Sequence[Path] = (), prog: str | None = None, *, exit_on_error: bool = True
 ) -> ArgumentParser:
-    """A parser for `Experiment` whose defaults are those of `files`, merged from left to right."""
+    """The parser for `Experiment`, with the defaults of `files`, merged from left to right."""
+    parser = _parser(description, prog, exit_on_error)
+    parser.default_config_files = [glob.escape(str(path)) for path in files]
+    return parser
+
+
+@functools.cache  # a plan parses settings for every cell, and building a parser takes longer than parsing
+def _parser(description: str, prog: str | None, exit_on_error: bool) -> ArgumentParser:
     parser = PlainParser(
         prog=prog,
         exit_on_error=exit_on_error,
         description=description,
         allow_abbrev=False,
         usage="%(prog)s [--config FILE ...] [--key value ...] (--help explains the keys, --print_config the result)",
-        default_config_files=[glob.escape(str(path)) for path in files],
     )
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file; several merge from left to right")
     parser.add_class_arguments(Experiment)
@@ -85,7 +90,7 @@ def parse_experiment(
     """
     flags, files = _split_config_flags(sys.argv[1:] if argv is None else argv)
     files = files or list(defaults)
-    parser = build_parser(description, tuple(files), prog)
+    parser = build_parser(description, files, prog)
     try:
         for path in files:
             _check_file(path)

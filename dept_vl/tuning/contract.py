@@ -64,6 +64,7 @@ class Tuning(Part):
         self.weights = nn.Module()
         self._groups: Groups = {}
         self._undoing: list[Callable[[], None]] = []
+        self._holders: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {}  # of the frozen model's own weights
         self._added: list[nn.Module] = []  # modules inside the model that follow this part's mode, as dropout does
 
     @abstractmethod
@@ -110,6 +111,7 @@ class Tuning(Part):
         while self._undoing:
             self._undoing.pop()()
         self._added = []
+        self._holders = {}
 
     def _release(self, backbone: Frozen) -> None:
         backbone.attached = None
@@ -147,9 +149,7 @@ class Tuning(Part):
             )
         with gather_params_ctx(weight):
             copy = nn.Parameter(weight.detach().clone())
-        places = [
-            (module, name) for module in model.modules() for name, each in module._parameters.items() if each is weight
-        ]
+        places = self._places(model)[weight]
 
         def put(value: nn.Parameter) -> None:
             for module, name in places:
@@ -162,6 +162,15 @@ class Tuning(Part):
         put(copy)
         self.undo(put_back)
         return copy
+
+    def _places(self, model: PreTrainedModel) -> dict[nn.Parameter, list[tuple[nn.Module, str]]]:
+        """Modules that hold each weight, and its name there, of the model as it was at the first call."""
+        if not self._holders:
+            for module in model.modules():
+                for name, weight in module._parameters.items():
+                    if weight is not None:
+                        self._holders.setdefault(weight, []).append((module, name))
+        return self._holders
 
     def train(self, mode: bool = True) -> "Tuning":
         super().train(mode)

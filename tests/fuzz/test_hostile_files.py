@@ -22,7 +22,7 @@ from tests.fuzz.bounds import MEMORY, Hung, forget_peak, limited_memory, peak, w
 from tests.fuzz.mutations import mutated
 from tests.fuzz.targets import KINDS, Target, make_targets
 
-INPUTS = int(os.environ.get("DEPT_VL_FUZZ_INPUTS", 40))
+INPUTS = int(os.environ.get("DEPT_VL_FUZZ_INPUTS", 25))
 
 
 @pytest.fixture(scope="module")
