@@ -9,6 +9,7 @@ from dept_vl.tuning.full import Full
 from dept_vl.tuning.ia3 import IA3
 from dept_vl.tuning.lora import LoRA
 from dept_vl.tuning.lora_bitfit import LoRABitFit
+from dept_vl.tuning.lst import LadderSideTuning
 
 __all__ = [
     "IA3",
@@ -18,6 +19,7 @@ __all__ = [
     "BitFit",
     "BottleneckAdapter",
     "Full",
+    "LadderSideTuning",
     "LoRA",
     "LoRABitFit",
     "Tuning",

@@ -14,6 +14,7 @@ COUNTS = {  # arguments, and weights by group
     "adapter": ({}, {"bottleneck": 1_807_488, "layer_norm": 47_616}),  # 1,855,104
     "adapterdrop": ({}, {"bottleneck": 1_054_368, "layer_norm": 47_616}),  # 1,101,984
     "full": ({}, {"full": 222_882_048}),
+    "lst": ({"reduction": 8}, {"side": 2_327_712, "ladder": 1_550_976, "gate": 18}),  # 3,878,712 less 6 dead gates
 }
 
 

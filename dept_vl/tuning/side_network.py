@@ -1,0 +1,151 @@
+"""The side network of a ladder: a narrow T5 stack that reads what the layers of a frozen one gave, and its hooks.
+
+    encoder   embeds -> frozen stack, without a graph -> [frozen; side] along the width
+    decoder   takes the two apart again -> frozen stack -> Up(side) in place of its own last states
+
+So the model's own forward pass, generation included, gives the side network's logits: what repeats or picks rows of the
+encoder's states does so for both, and the side's keys and values stand in the decoder's own cache.
+"""
+
+import copy
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from transformers import EncoderDecoderCache
+from transformers.cache_utils import DynamicLayer
+
+TEMPERATURE = 0.1  # of the gates; the paper's
+_STD = 0.01  # of Down and Up; as the authors' code for GLUE draws them
+
+
+class Rung(NamedTuple):
+    """A call of a frozen layer: the positional arguments behind the hidden states, the others, and what it gave."""
+
+    given: tuple[Any, ...]
+    more: dict[str, Any]
+    hidden: Float[Tensor, "batch seq d_model"]
+
+
+class SideStack(nn.Module):
+    """One stack of the side network: width, heads' width and neurons are the frozen stack's over `reduction`.
+
+    layers: those of the frozen stack that have one of the side's beside them. up: a map back to the frozen width, the
+    decoder's. The blocks and the norm are on the meta device until `side_start` gives them their weights.
+    """
+
+    def __init__(
+        self, stack: nn.Module, layers: Sequence[int], reduction: int, generator: Generator | None, *, up: bool
+    ) -> None:
+        super().__init__()
+        config = copy.deepcopy(stack.config)
+        for size in ("d_model", "d_kv", "d_ff"):
+            setattr(config, size, getattr(config, size) // reduction)
+        wide, narrow, block = stack.config.d_model, config.d_model, type(stack.block[0])
+        self.first, self.frozen_layers = str(layers[0]), len(stack.block)
+        with torch.device("meta"):
+            blocks = [
+                block(config, has_relative_attention_bias=place == 0, layer_idx=self.frozen_layers + place)
+                for place in range(len(layers))
+            ]
+            self.final_layer_norm = type(stack.final_layer_norm)(narrow, eps=config.layer_norm_epsilon)
+        self.block = nn.ModuleDict(dict(zip(map(str, layers), blocks, strict=True)))
+        self.embed_down = _linear(wide, narrow, generator)
+        self.down = nn.ModuleDict({str(layer): _linear(wide, narrow, generator) for layer in layers})
+        self.gate = nn.ParameterDict({str(layer): nn.Parameter(torch.zeros(1)) for layer in layers})
+        self.up = _linear(narrow, wide, generator) if up else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout_rate)
+
+    def forward(
+        self,
+        embeds: Float[Tensor, "batch seq d_model"],
+        rungs: Mapping[str, Rung],
+        encoded: Float[Tensor, "batch out side"] | None,
+    ) -> Float[Tensor, "batch seq read"]:
+        """embeds: what the frozen stack reads. rungs: by its layer, those without one of the side's left out. encoded:
+        what the encoder's side gave; None in the encoder."""
+        hidden, cross_bias = self.embed_down(self.dropout(embeds.float())), None  # [batch, seq, side]
+        bias = None if self.first in rungs else self._bias(embeds.shape[1], embeds.device)
+        for layer, ((mask, _, _, encoded_mask, *_), more, wide) in rungs.items():
+            gate = torch.sigmoid(self.gate[layer] / TEMPERATURE)
+            hidden = gate * hidden + (1 - gate) * self.down[layer](wide.float())
+            hidden, bias, cross_bias = self.block[layer](
+                hidden, mask, bias, encoded, encoded_mask, cross_bias, **more
+            )  # fmt: skip
+        return self.up(self.dropout(self.final_layer_norm(hidden)))
+
+    def _bias(self, seq: int, device: torch.device) -> Float[Tensor, "one heads seq seq"]:
+        """Of relative positions, where a partial model leaves out the layer whose side block has the table. A partial
+        model is for losses: no keys and values are kept."""
+        return self.block[self.first].layer[0].SelfAttention.compute_bias(seq, seq, device=device)
+
+    def make_room(self, cache: EncoderDecoderCache) -> None:
+        """For this stack's keys and values in the decoder's cache, behind the frozen layers': they follow the beams."""
+        for each in (cache.self_attention_cache, cache.cross_attention_cache):
+            while len(each.layers) < self.frozen_layers + len(self.block):
+                each.layers.append(DynamicLayer())
+
+
+class Ladder:
+    """The hooks that let `side` follow a frozen stack. A pass at a time: what it has taken is dropped when it ends."""
+
+    def __init__(self, side: SideStack) -> None:
+        self.side = side
+        self._forget()
+
+    def put_on(self, stack: nn.Module) -> list[Callable[[], None]]:
+        """Returns what takes them off."""
+        handles = [
+            stack.register_forward_pre_hook(self.begin, with_kwargs=True),
+            stack.register_forward_hook(self.read_out, always_call=True),
+        ]
+        handles += [
+            stack.block[int(layer)].register_forward_hook(functools.partial(self.take, layer), with_kwargs=True)
+            for layer in self.side.block
+        ]
+        return [each.remove for each in handles]
+
+    def begin(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """From here to `read_out` no graph is built."""
+        self._forget()
+        embeds, both = kwargs.get("inputs_embeds"), kwargs.get("encoder_hidden_states")
+        self._embeds = stack.embed_tokens(kwargs["input_ids"]) if embeds is None else embeds
+        kwargs = kwargs | {"input_ids": None, "inputs_embeds": self._embeds}
+        if both is not None:
+            wide = self._embeds.shape[-1]
+            kwargs["encoder_hidden_states"], self._encoded = both[..., :wide], both[..., wide:].float()
+        self._graph = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)
+        return args, kwargs
+
+    def take(self, layer: str, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        for each in kwargs.values():
+            if isinstance(each, EncoderDecoderCache):
+                self.side.make_room(each)
+        self._rungs[layer] = Rung(args[1:], kwargs, output[0])
+
+    def read_out(self, stack: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """Called also where the frozen stack fails, with None."""
+        torch.set_grad_enabled(self._graph)
+        if output is None:
+            return None
+        frozen = output.last_hidden_state
+        read = self.side(self._embeds, self._rungs, self._encoded).to(frozen.dtype)
+        output.last_hidden_state = read if stack.is_decoder else torch.cat([frozen, read], dim=-1)
+        self._forget()
+        return output
+
+    def _forget(self) -> None:
+        self._embeds: Tensor | None = None
+        self._encoded: Tensor | None = None  # the encoder's side states, in the decoder
+        self._rungs: dict[str, Rung] = {}
+
+
+def _linear(size: int, out: int, generator: Generator | None) -> nn.Linear:
+    linear = nn.Linear(size, out)
+    linear.weight = nn.Parameter(torch.empty(out, size).normal_(std=_STD, generator=generator))
+    nn.init.zeros_(linear.bias)
+    return linear
