@@ -10,6 +10,7 @@ encoder's states does so for both, and the side's keys and values stand in the d
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -72,9 +73,8 @@ class SideStack(nn.Module):
         for layer, ((mask, _, _, encoded_mask, *_), more, wide) in rungs.items():
             gate = torch.sigmoid(self.gate[layer] / TEMPERATURE)
             hidden = gate * hidden + (1 - gate) * self.down[layer](wide.float())
-            hidden, bias, cross_bias = self.block[layer](
-                hidden, mask, bias, encoded, encoded_mask, cross_bias, **more
-            )  # fmt: skip
+            read = hidden, mask, bias, encoded, encoded_mask, cross_bias
+            hidden, bias, cross_bias = self.block[layer](*read, **more)
         return self.up(self.dropout(self.final_layer_norm(hidden)))
 
     def _bias(self, seq: int, device: torch.device) -> Float[Tensor, "one heads seq seq"]:
@@ -89,12 +89,20 @@ class SideStack(nn.Module):
                 each.layers.append(DynamicLayer())
 
 
+@dataclass
+class _Pass:
+    graph: bool  # whether one is built outside of the frozen stack
+    embeds: Float[Tensor, "batch seq d_model"]
+    encoded: Float[Tensor, "batch out side"] | None
+    rungs: dict[str, Rung]
+
+
 class Ladder:
-    """The hooks that let `side` follow a frozen stack. A pass at a time: what it has taken is dropped when it ends."""
+    """The hooks that let `side` follow a frozen stack, a pass at a time."""
 
     def __init__(self, side: SideStack) -> None:
         self.side = side
-        self._forget()
+        self._pass: _Pass | None = None
 
     def put_on(self, stack: nn.Module) -> list[Callable[[], None]]:
         """Returns what takes them off."""
@@ -110,14 +118,14 @@ class Ladder:
 
     def begin(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """From here to `read_out` no graph is built."""
-        self._forget()
-        embeds, both = kwargs.get("inputs_embeds"), kwargs.get("encoder_hidden_states")
-        self._embeds = stack.embed_tokens(kwargs["input_ids"]) if embeds is None else embeds
-        kwargs = kwargs | {"input_ids": None, "inputs_embeds": self._embeds}
-        if both is not None:
-            wide = self._embeds.shape[-1]
-            kwargs["encoder_hidden_states"], self._encoded = both[..., :wide], both[..., wide:].float()
-        self._graph = torch.is_grad_enabled()
+        embeds, encoded = kwargs.get("inputs_embeds"), kwargs.get("encoder_hidden_states")
+        if embeds is None:
+            embeds = stack.embed_tokens(kwargs["input_ids"])
+        kwargs = kwargs | {"input_ids": None, "inputs_embeds": embeds}
+        if encoded is not None:
+            wide = embeds.shape[-1]
+            kwargs["encoder_hidden_states"], encoded = encoded[..., :wide], encoded[..., wide:].float()
+        self._pass = _Pass(torch.is_grad_enabled(), embeds, encoded, {})
         torch.set_grad_enabled(False)
         return args, kwargs
 
@@ -125,23 +133,19 @@ class Ladder:
         for each in kwargs.values():
             if isinstance(each, EncoderDecoderCache):
                 self.side.make_room(each)
-        self._rungs[layer] = Rung(args[1:], kwargs, output[0])
+        self._pass.rungs[layer] = Rung(args[1:], kwargs, output[0])
 
     def read_out(self, stack: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Called also where the frozen stack fails, with None."""
-        torch.set_grad_enabled(self._graph)
-        if output is None:
-            return None
+        """Called with None where the frozen stack failed."""
+        taken, self._pass = self._pass, None
+        if taken is not None:
+            torch.set_grad_enabled(taken.graph)
+        if taken is None or output is None:
+            return output
         frozen = output.last_hidden_state
-        read = self.side(self._embeds, self._rungs, self._encoded).to(frozen.dtype)
+        read = self.side(taken.embeds, taken.rungs, taken.encoded).to(frozen.dtype)
         output.last_hidden_state = read if stack.is_decoder else torch.cat([frozen, read], dim=-1)
-        self._forget()
         return output
-
-    def _forget(self) -> None:
-        self._embeds: Tensor | None = None
-        self._encoded: Tensor | None = None  # the encoder's side states, in the decoder
-        self._rungs: dict[str, Rung] = {}
 
 
 def _linear(size: int, out: int, generator: Generator | None) -> nn.Linear:
