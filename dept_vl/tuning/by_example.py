@@ -34,11 +34,14 @@ class Examples:
     def decoding(self, decoder: nn.Module, inputs: Any, given: Mapping[str, Any]) -> None:
         states, mask = given["encoder_hidden_states"], given.get("encoder_attention_mask")
         key = (states, mask, version(self.hypernetwork.parameters()))
-        if self._key and not torch.is_grad_enabled() and all(map(_same, key, self._key)):
+        if self._same_pass(key):
             return
         self.kept, self._key = {}, () if torch.is_grad_enabled() else key
         beams = self._beams(states, mask)
         self._mean = _mean(states[::beams], None if mask is None else mask[::beams])
+
+    def _same_pass(self, key: tuple[Any, ...]) -> bool:
+        return bool(self._key) and not torch.is_grad_enabled() and all(map(_same, key, self._key))
 
     def _beams(self, states: Tensor, mask: Tensor | None) -> int:
         """How many rows, one behind the other, are the same example, as a search has them."""
