@@ -110,6 +110,7 @@ def test_what_is_kept_is_not_kept_for_other_weights_or_another_mask(t5):
 
         first = means(mask)
         assert torch.equal(means(mask), first) and not torch.equal(means(torch.ones_like(mask)), first)
+        assert torch.equal(means(mask), first)
         tuning.weights.decoder.hypernetwork.layers.add_(1.0)
         assert not torch.allclose(means(mask), first, **TIGHT)
     network_with(tuning, t5).train()

@@ -101,7 +101,10 @@ def test_rows_of_several_tasks_are_read_as_each_alone(kind, training, load):
 def test_a_search_follows_the_tasks_of_its_rows(load):
     backbone = load()
     tuning = attached("hyperformer", backbone, random=True)
-    embeds, mask, _ = rows(backbone)
+    embeds, mask, labels = rows(backbone)
+    by_row = logits(backbone, tuning, 1, 0)
+    beams = backbone.logits(*(each.repeat_interleave(3, dim=0) for each in (embeds, mask, labels)))
+    torch.testing.assert_close(beams, by_row.repeat_interleave(3, dim=0), **TIGHT)
 
     def search(*tasks: int, row: slice = slice(None)) -> list[list[int]]:
         tuning.context(of_tasks(*tasks))
