@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from dept_vl.adapters import Adapter, Folded
+from dept_vl.adapters import Adapter, Folded, Text
 from dept_vl.backbones import Backbone, CandidateTree, Embeds, Mask, choose, pads_last
 from dept_vl.part import Part, misfits
 from dept_vl.vision.projection import VisualProjection
@@ -145,6 +145,8 @@ class Network(nn.Module):
         """What the frozen model reads: prompt, text, visual, and the pads behind them. `blind` zeroes the visual
         tokens: they keep their places and carry nothing."""
         embeds = self.backbone.embed(batch.input_ids)
+        if "inside" in self.parts:
+            self.parts["inside"].context(Text(embeds, batch.mask, batch.input_ids))
         if batch.adapters is None:
             if batch.features is not None and self.projection is None:
                 raise MismatchedParts("given a batch with visual features, but the network has no projection")
@@ -190,7 +192,7 @@ class Network(nn.Module):
     def _shared_prompt(self, batch: Batch) -> int:
         """How many prompt columns all rows have in common, which a causal model computes once for all batches."""
         names = set(batch.adapters or ())
-        if len(names) > 1:
+        if len(names) > 1 or ("inside" in self.parts and self.parts["inside"].by_row):
             return 0
         adapter = self.bank[names.pop()].adapter if names else self.adapter
         return 0 if isinstance(adapter, Adapter) and adapter.reads_text else adapter.num_virtual_tokens

@@ -17,15 +17,22 @@ CASES = {
     "ia3": {},
     "adapter": {"reduction": 4},
     "adapterdrop": {"reduction": 4, "num_dropped": 1},
+    "hyperformer": {"num_tasks": 2, "reduction": 4},
+    "hyperdecoder": {"bottleneck": 4},
     "full": {},
     "lst": {"reduction": 2, "layers": [0, 1]},
 }
-NEAR = ("adapter", "adapterdrop")  # start near the frozen model; the others start as it
-FAR = ("lst",)  # neither: its Up and Down are drawn, and the frozen model's own last states are not read out
-ENCODER_DECODERS = ("lst",)  # refuses the others: the side network is cut from T5's two stacks
+# How far from the frozen model those start that do not start as it, as a share of its greatest logit. HyperFormer adds
+# noise of standard deviation 0.11 to the output of every sub-layer (test_hyperformer.py), which has no bound here.
+NEAR = {"adapter": 1e-2, "adapterdrop": 1e-2, "hyperformer": float("inf"), "hyperdecoder": 1e-3}
+FAR = ("lst",)  # not near it: its Up and Down are drawn, and the frozen model's own last states are not read out
+ONLY_T5 = ("hyperdecoder", "lst")  # refuse a decoder alone by name
 MERGING = ("lora", "lora_bitfit", "bitfit", "ia3", "full")
 MODELS = {"t5": "seq2seq", "t5_v1_1": "seq2seq", "gpt2": "causal", "llama": "causal"}
-GROUPS = ("lora", "bias", "relative_bias", "ia3", "bottleneck", "layer_norm", "full", "side", "ladder", "gate")
+GROUPS = (
+    "lora", "bias", "relative_bias", "ia3", "bottleneck", "layer_norm", "hypernetwork", "full", "side", "ladder",
+    "gate",
+)  # fmt: skip
 RATES = {"projection": 0.02, **dict.fromkeys(GROUPS, 0.01)}
 
 

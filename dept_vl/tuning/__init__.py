@@ -6,6 +6,8 @@ from dept_vl.tuning.bitfit import BitFit
 from dept_vl.tuning.build import build_tuning, count_published, count_weights, name_of
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Tuning, UnfitWeights
 from dept_vl.tuning.full import Full
+from dept_vl.tuning.hyperdecoder import HyperDecoder
+from dept_vl.tuning.hyperformer import HyperFormer
 from dept_vl.tuning.ia3 import IA3
 from dept_vl.tuning.lora import LoRA
 from dept_vl.tuning.lora_bitfit import LoRABitFit
@@ -19,6 +21,8 @@ __all__ = [
     "BitFit",
     "BottleneckAdapter",
     "Full",
+    "HyperDecoder",
+    "HyperFormer",
     "LadderSideTuning",
     "LoRA",
     "LoRABitFit",

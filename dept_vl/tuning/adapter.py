@@ -11,7 +11,8 @@ At T5-base a reduction of 32 is a bottleneck of 24: 48 * (2 * 768 * 24 + 24 + 76
 published 1.9M.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -20,7 +21,9 @@ from torch import Generator, Tensor, empty, nn
 from transformers import PreTrainedModel
 
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning
-from dept_vl.tuning.places import layer_of, modules_named, places_of
+from dept_vl.tuning.places import Places, layer_of, modules_named, places_of
+
+Adapters = Mapping[str, Callable[[Tensor], Tensor]]
 
 _STD = 0.01
 
@@ -56,25 +59,26 @@ class BottleneckAdapter(Tuning):
         known, width = places_of(model, type(self).__name__), model.config.hidden_size
         if width < self.reduction:
             raise BadTuning(f"{type(self).__name__}: wanted reduction of at most {width}, given {self.reduction}")
-        weights = {}
-        for path, module in modules_named(model, (known.attention, known.feed_forward)):
-            if layer_of(path) < self.first_layer:
-                continue
-            bottleneck = Bottleneck(width, width // self.reduction, self._generator)
-            self.hook(module, _behind(bottleneck))
-            weights |= {f"{path}.{name}": each for name, each in bottleneck.named_parameters()}
+        modules = dict(modules_named(model, (known.attention, known.feed_forward)))
+        paths = [path for path in modules if layer_of(path) >= self.first_layer]
+        behind, weights = self.adapters(paths, known, width)
+        for path in paths:
+            self.hook(modules[path], partial(_adapt, behind[path]))
         norms = [
             (f"{path}.{name}", each)
             for path, norm in modules_named(model, known.norms)
             for name, each in norm.named_parameters()
         ]
-        return {"bottleneck": weights, "layer_norm": {name: self.own(model, each) for name, each in norms}}
+        return {self.groups[0]: weights, "layer_norm": {name: self.own(model, each) for name, each in norms}}
+
+    def adapters(self, paths: Sequence[str], known: Places, width: int) -> tuple[Adapters, dict[str, nn.Parameter]]:
+        """What stands behind the module at each path, and the weights of it all by name."""
+        made = {path: Bottleneck(width, width // self.reduction, self._generator) for path in paths}
+        weights = {f"{path}.{name}": each for path, one in made.items() for name, each in one.named_parameters()}
+        return made, weights
 
 
-def _behind(bottleneck: Bottleneck) -> Callable[..., Any]:
-    def adapt(module: nn.Module, inputs: Any, output: Any) -> Any:
-        if isinstance(output, tuple):  # attention gives its weights, too
-            return bottleneck(output[0]), *output[1:]
-        return bottleneck(output)
-
-    return adapt
+def _adapt(adapter: Callable[[Tensor], Tensor], module: nn.Module, inputs: Any, output: Any) -> Any:
+    if isinstance(output, tuple):  # attention gives its weights, too
+        return adapter(output[0]), *output[1:]
+    return adapter(output)

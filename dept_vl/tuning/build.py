@@ -26,7 +26,9 @@ def count_weights(name: str, arguments: Mapping[str, Any], model: PreTrainedMode
     """Trained weights by group on a model of that shape, which may be on the meta device; it is left as it was."""
     tuning = build_tuning(name, arguments)
     try:
-        return {group: sum(weight.numel() for weight in each.values()) for group, each in tuning.place(model).items()}
+        with model.device:
+            groups = tuning.place(model)
+        return {group: sum(weight.numel() for weight in each.values()) for group, each in groups.items()}
     finally:
         tuning.detach()
 

@@ -45,13 +45,25 @@ class Frozen(Protocol):
         """Forgets what it has computed with the weights that it had."""
 
 
+@runtime_checkable
+class Rows(Protocol):
+    """What a method may read of a batch: `dept_vl.adapters.Text`. tasks: the index of each row's task; None: all rows
+    are of task 0."""
+
+    embeds: Tensor
+    mask: Tensor
+    ids: Tensor | None
+    tasks: Any
+
+
 class Tuning(Part):
     """The contract. A constructor takes plain keyword arguments, and `generator` where the method draws, and keeps each
     argument as an attribute of its name. Weights exist once it is attached, or read from a file; they stay fp32
     whatever the compute type.
 
     groups: names of the groups of `param_groups`. dead: trained weights that get no gradient, each with its derivation.
-    token_dim: the width of the model to which it was attached, 0 before.
+    token_dim: the width of the model to which it was attached, 0 before. by_row: whether the rows of the batch at hand
+    are read with weights of their own, so that no row's keys and values are another's.
     """
 
     groups: ClassVar[tuple[str, ...]]
@@ -60,6 +72,7 @@ class Tuning(Part):
     def __init__(self) -> None:
         super().__init__()
         self.token_dim = 0
+        self.by_row = False
         self.dead: dict[str, str] = {}
         self.weights = nn.Module()
         self._groups: Groups = {}
@@ -116,6 +129,9 @@ class Tuning(Part):
     def _release(self, backbone: Frozen) -> None:
         backbone.attached = None
         backbone.changed()
+
+    def context(self, text: Rows) -> None:
+        """Take what the method needs of a batch, for the passes over it that follow. Most need nothing."""
 
     def hold(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of a file, by the names of `state_dict`, until `attach` finds whether they fit.

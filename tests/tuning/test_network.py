@@ -46,7 +46,7 @@ def test_fewer_neurons_refuse_what_is_in_the_feed_forwards(case, load):
     backbone = load()
     tuning = attached(case, backbone)
     orders = [torch.arange(32) for _ in feed_forwards(backbone)]
-    if case in ("lora", "lst"):  # on queries and values; beside whole layers
+    if case in ("lora", "hyperdecoder", "lst"):  # on queries and values; beside the feed-forwards, or whole layers
         sort_neurons(backbone, orders)
         partial(backbone, NARROW)
         return
@@ -57,15 +57,16 @@ def test_fewer_neurons_refuse_what_is_in_the_feed_forwards(case, load):
     partial(backbone, NARROW)
 
 
-def test_recomputed_layers_give_the_same_gradients(load):
-    gradients = []
+@pytest.mark.parametrize("name", ["lora", "hyperformer", "hyperdecoder"])
+def test_recomputed_layers_give_the_same_gradients(name, load):
+    gradients, changes = [], {"lora_dropout": 0.0} if name == "lora" else {}
     for recompute in (False, True):
         backbone = load()
-        network = network_with(attached("lora", backbone, random=True, lora_dropout=0.0), backbone)
+        network = network_with(attached(name, backbone, random=True, **changes), backbone)
         if recompute:
             backbone.checkpoint_activations()
         network.train()(batch_of([4, 2], features=False)).mean().backward()
-        gradients.append([weight.grad for weight in network.param_groups()["lora"]])
+        gradients.append([weight.grad for each in network.param_groups().values() for weight in each])
     for first, second in zip(*gradients, strict=True):
         torch.testing.assert_close(first, second)
 
@@ -96,6 +97,8 @@ def test_a_causal_models_kept_prompt_is_computed_anew(load):
         ("lora", {"r": 1, "lora_dropout": 1}, BadTuning, "wanted lora_dropout from 0 to below 1, given 1"),
         ("adapter", {"reduction": 0}, BadTuning, "BottleneckAdapter: wanted reduction to be an integer >= 1, given 0"),
         ("adapterdrop", {"num_dropped": -1}, BadTuning, "wanted num_dropped to be an integer >= 0, given -1"),
+        ("hyperformer", {"num_tasks": 0}, BadTuning, "wanted num_tasks to be an integer >= 1, given 0"),
+        ("hyperdecoder", {"bottleneck": 0}, BadTuning, "wanted bottleneck to be an integer >= 1, given 0"),
     ],
 )
 def test_impossible_arguments_are_told_before_a_model_is_there(name, arguments, error, message):
