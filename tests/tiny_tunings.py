@@ -19,13 +19,16 @@ CASES = {
     "adapterdrop": {"reduction": 4, "num_dropped": 1},
     "full": {},
     "lst": {"reduction": 2, "layers": [0, 1]},
+    "prefix": {"num_virtual_tokens": 3, "encoder_hidden_size": 4, "prefix_dropout": 0.1},
+    "p_tuning_v2": {"num_virtual_tokens": 2},
 }
 NEAR = ("adapter", "adapterdrop")  # start near the frozen model; the others start as it
-FAR = ("lst",)  # neither: its Up and Down are drawn, and the frozen model's own last states are not read out
+FAR = ("lst", "prefix", "p_tuning_v2")  # neither. LST's Up and Down are drawn, and the frozen model's own last states
+# are not read out; a prefix's keys, at zeros too, take their share of each softmax, e^score
 ENCODER_DECODERS = ("lst",)  # refuses the others: the side network is cut from T5's two stacks
 MERGING = ("lora", "lora_bitfit", "bitfit", "ia3", "full")
 MODELS = {"t5": "seq2seq", "t5_v1_1": "seq2seq", "gpt2": "causal", "llama": "causal"}
-GROUPS = ("lora", "bias", "relative_bias", "ia3", "bottleneck", "layer_norm", "full", "side", "ladder", "gate")
+GROUPS = ("lora", "bias", "relative_bias", "ia3", "bottleneck", "layer_norm", "full", "side", "ladder", "gate", "prefix")
 RATES = {"projection": 0.02, **dict.fromkeys(GROUPS, 0.01)}
 
 
