@@ -28,7 +28,19 @@ FAR = ("lst", "prefix", "p_tuning_v2")  # neither. LST's Up and Down are drawn, 
 ENCODER_DECODERS = ("lst",)  # refuses the others: the side network is cut from T5's two stacks
 MERGING = ("lora", "lora_bitfit", "bitfit", "ia3", "full")
 MODELS = {"t5": "seq2seq", "t5_v1_1": "seq2seq", "gpt2": "causal", "llama": "causal"}
-GROUPS = ("lora", "bias", "relative_bias", "ia3", "bottleneck", "layer_norm", "full", "side", "ladder", "gate", "prefix")
+GROUPS = (
+    "lora",
+    "bias",
+    "relative_bias",
+    "ia3",
+    "bottleneck",
+    "layer_norm",
+    "full",
+    "side",
+    "ladder",
+    "gate",
+    "prefix",
+)
 RATES = {"projection": 0.02, **dict.fromkeys(GROUPS, 0.01)}
 
 

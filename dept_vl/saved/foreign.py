@@ -79,7 +79,10 @@ def read_any(folder: Path | str) -> SavedAdapter:
         raise BadAdapterFolder(folder, f"weights in {WEIGHTS} or {TORCH_WEIGHTS}", "neither file")
     state = read_weights(weights)
     if peft_type in (PREFIX, *LAYERS):
-        parts = {"adapter": build_adapter("none", torch.zeros(0, 0), {}), "inside": read_inside(path, weights, config, state)}
+        parts = {
+            "adapter": build_adapter("none", torch.zeros(0, 0), {}),
+            "inside": read_inside(path, weights, config, state),
+        }
     else:
         read = _read_peft if peft_type == PEFT_PROMPT_TUNING else _read_released_dept
         parts = {"adapter": read(path, weights, config, state)}

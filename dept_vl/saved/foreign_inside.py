@@ -48,9 +48,7 @@ def read_inside(path: Path, weights: Path, config: dict[str, Any], state: Mappin
     return tuning
 
 
-def _refuse_variants(
-    path: Path, config: Mapping[str, Any], plain: Mapping[str, Any], shared: tuple[str, ...]
-) -> None:
+def _refuse_variants(path: Path, config: Mapping[str, Any], plain: Mapping[str, Any], shared: tuple[str, ...]) -> None:
     """Whatever else the config says has to be what PEFT has by default, or nothing. Raises: BadAdapterFolder."""
     for name in sorted(set(config) - _FREE - set(shared)):
         given, wanted = config[name], plain.get(name)
@@ -61,7 +59,9 @@ def _refuse_variants(
 
 def _read_prefix(path: Path, weights: Path, config: dict[str, Any], state: Mapping[str, Tensor]) -> Tuning:
     if config.get("task_type") != "CAUSAL_LM":
-        wanted = "task_type CAUSAL_LM for a prefix: on an encoder-decoder PEFT's reaches the decoder's self-attention alone"
+        wanted = (
+            "task_type CAUSAL_LM for a prefix: on an encoder-decoder PEFT's reaches the decoder's self-attention alone"
+        )
         raise BadAdapterFolder(path, wanted, f"{config.get('task_type')!r:.80}")
     sizes = ("num_virtual_tokens", "num_layers", "num_attention_heads", "token_dim")
     prompt, layers, heads, width = (read_field(path, config, name, int, minimum=1) for name in sizes)

@@ -22,7 +22,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from peft import PrefixTuningConfig
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
@@ -55,7 +54,10 @@ class PrefixTuning(Tuning):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        for argument, given in (("num_virtual_tokens", num_virtual_tokens), ("encoder_hidden_size", encoder_hidden_size)):
+        for argument, given in (
+            ("num_virtual_tokens", num_virtual_tokens),
+            ("encoder_hidden_size", encoder_hidden_size),
+        ):
             if type(given) is not int or given < 1:
                 raise BadTuning(f"{name}: wanted {argument} to be an integer >= 1, given {given!r}")
         if not 0 <= prefix_dropout < 1:

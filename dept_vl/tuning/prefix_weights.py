@@ -1,8 +1,8 @@
 """The weights of a prefix: keys and values themselves, or a projection that gives them.
 
-    flat        keys_values [prompt, layer, 2, heads, head_dim]
-    projected   tanh(embedding down^T + down_bias) up^T + up_bias, with embedding [prompt, d_model], down [hidden,
-                d_model], up [layer, 2, heads, head_dim, hidden], up_bias [layer, 2, heads, head_dim]
+flat        keys_values [prompt, layer, 2, heads, head_dim]
+projected   tanh(embedding down^T + down_bias) up^T + up_bias, with embedding [prompt, d_model], down [hidden,
+            d_model], up [layer, 2, heads, head_dim, hidden], up_bias [layer, 2, heads, head_dim]
 """
 
 import functools
@@ -75,7 +75,7 @@ class ProjectedPrefix(Prefix):
             return project({**weights, "up": self.up[layer], "up_bias": self.up_bias[layer]})
 
 
-def project(weights: Mapping[str, Tensor]) -> Float[Tensor, "prompt *shape"]:
+def project(weights: Mapping[str, Tensor]) -> Float[Tensor, "prompt ..."]:
     hidden = torch.tanh(F.linear(weights["embedding"], weights["down"], weights["down_bias"]))  # [prompt, hidden]
     up = weights["up"].flatten(0, -2)  # [each, hidden]
     return F.linear(hidden, up, weights["up_bias"].flatten()).unflatten(1, weights["up_bias"].shape)

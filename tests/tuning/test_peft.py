@@ -116,13 +116,10 @@ def test_a_prefix_that_peft_saved_gives_its_logits(prefix_projection, kind, load
 
 def same_as_peft(backbone, theirs) -> None:
     """A causal model with a prefix inside, and PEFT's model with the same one."""
-    embeds, mask, labels = rows(backbone)
-    size = len(next(theirs.prompt_encoder.parameters()))
-    assert backbone.attached and size in (2, 3)
-    ones = torch.ones_like(mask)
-    for each, positions in ((ones, None), (torch.tensor([[1] * 6, [0, 0, 0, 1, 1, 1]]), "counted")):
-        given = None if positions is None else (each.cumsum(1) - 1).clamp(min=0)
-        wanted = theirs(inputs_embeds=embeds, attention_mask=each, position_ids=given).logits[:, -1]
+    embeds, _, labels = rows(backbone)
+    padded = torch.tensor([[1] * 6, [0, 0, 0, 1, 1, 1]])
+    for each, positions in ((torch.ones_like(padded), None), (padded, (padded.cumsum(1) - 1).clamp(min=0))):
+        wanted = theirs(inputs_embeds=embeds, attention_mask=each, position_ids=positions).logits[:, -1]
         torch.testing.assert_close(backbone.logits(embeds, each, labels)[:, 0], wanted, rtol=1e-4, atol=2e-5)
 
 
