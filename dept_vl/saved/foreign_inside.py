@@ -41,7 +41,11 @@ def read_inside(path: Path, weights: Path, config: dict[str, Any], state: Mappin
         if each.endswith("_modules"):
             read_field(path, config, each, list)  # PEFT writes a list, or a pattern, which is the model's to match
     tuning = build_tuning_checked(path, name, {each: config[each] for each in shared if each in config})
-    _refuse_variants(path, config, tuning.peft_config().to_dict(), shared)
+    try:
+        plain = tuning.peft_config().to_dict()
+    except ValueError as error:  # PEFT checks lists of modules against each other
+        raise BadAdapterFolder(path, f"arguments of PEFT's {config['peft_type']}", f"others: {error}") from error
+    _refuse_variants(path, config, plain, shared)
     if strange := [each for each in state if not each.startswith(_BASE)]:
         raise BadAdapterFolder(weights, f"names that begin with {_BASE}", f"{strange[0]:.80}")
     hold_checked(tuning, {f"weights.{each.removeprefix(_BASE)}": value for each, value in state.items()}, weights)

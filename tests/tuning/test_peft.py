@@ -172,6 +172,13 @@ def test_a_variant_of_pefts_lora_is_refused_by_name(changes, message, folders, t
         read_any(tmp_path)
 
 
+def test_modules_that_do_not_fit_each_other_are_refused(folders, tmp_path):
+    saved_by_peft("ia3", folders["t5"], "seq2seq", tmp_path)
+    change_config(tmp_path, {"target_modules": ["k"]})
+    with pytest.raises(BadAdapterFolder, match="arguments of PEFT's IA3, given others: .*feedforward_modules"):
+        read_any(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
