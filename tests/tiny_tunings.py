@@ -21,6 +21,8 @@ CASES = {
     "hyperdecoder": {"bottleneck": 4},
     "full": {},
     "lst": {"reduction": 2, "layers": [0, 1]},
+    "prefix": {"num_virtual_tokens": 3, "encoder_hidden_size": 4, "prefix_dropout": 0.1},
+    "p_tuning_v2": {"num_virtual_tokens": 2},
 }
 # How far from the frozen model those start that do not start as it, as a share of its greatest logit. HyperFormer adds
 # noise of standard deviation 0.11 to the output of every sub-layer (test_hyperformer.py), which has no bound here.

@@ -242,7 +242,8 @@ def start_from(
     """
     if folder is None:
         return ()
-    saved, adapter, projection = read_any(Path(folder)), parts["adapter"], parts.get("projection")
+    adapter, projection = parts["adapter"], parts.get("projection")
+    saved = read_any(Path(folder)).of_width(adapter.token_dim)
     source = {**saved.config, "vision": None}  # a projection may stay behind, whatever CLIP it belongs to
     check_identity(source, identities["backbone"], d_model=adapter.token_dim)
     alone = "inside" in parts and not list(adapter.parameters())

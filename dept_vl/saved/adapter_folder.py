@@ -22,7 +22,7 @@ from typing import Any, Literal
 from safetensors.torch import save
 from torch import Tensor
 
-from dept_vl.adapters import Adapter, name_of
+from dept_vl.adapters import Adapter, from_config, name_of
 from dept_vl.model import TOKEN_ORDER
 from dept_vl.part import Part
 from dept_vl.saved.card import ModelFacts, model_card
@@ -70,6 +70,15 @@ class SavedAdapter:
     @property
     def inside(self) -> Tuning | None:
         return self.parts.get("inside")
+
+    def of_width(self, d_model: int) -> "SavedAdapter":
+        """The same beside a model of this width, where its own is not known: PEFT's LoRA has no record of one."""
+        if self.adapter.token_dim:
+            return self
+        parts = {**self.parts, "adapter": from_config("none", d_model, {}, {})}
+        parts["inside"].token_dim = d_model
+        described = {name: _describe_part(name, part) for name, part in parts.items()}
+        return SavedAdapter(parts, {**self.config, "parts": described}, self.card)
 
     def weights(self) -> dict[str, Tensor]:
         """The trained weights by the names that `Network.trained_state` gives them."""

@@ -4,7 +4,8 @@
     DePT     peft_type PROMPT_TUNING_LORA   prompt_embeddings [m, d_model],
                                             prompt_encoder.lora_embedding_A [s, r], .lora_embedding_B [r, d_model]
 
-Both say nothing of the task's prompt format and have no hash of their backbone. PEFT knows no shift of the text, so
+What PEFT trains inside the model is read in `foreign_inside`. All say nothing of the task's prompt format and have no
+hash of their backbone. PEFT knows no shift of the text, so
 what is exported folds to a prompt alone. T5's encoder alone gets it: `num_transformer_submodules` is 1 where PEFT's
 default for encoder-decoders would be 2.
 """
@@ -14,10 +15,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dept_vl.adapters import Adapter
+from dept_vl.adapters import Adapter, build_adapter
 from dept_vl.registry import DeptVLWarning
 from dept_vl.saved.adapter_folder import LIBRARY, TASK_TYPES, SavedAdapter, describe_folder, peft_files
 from dept_vl.saved.files import (
@@ -32,10 +34,12 @@ from dept_vl.saved.files import (
     read_field,
     read_weights,
 )
+from dept_vl.saved.foreign_inside import LAYERS, PREFIX, read_inside
 from dept_vl.saved.read_folder import build_checked, read_adapter
 from dept_vl.untrusted.whole_files import write_files_whole
 
 PEFT_PROMPT_TUNING, DEPT_RELEASED = "PROMPT_TUNING", "PROMPT_TUNING_LORA"
+READABLE = (PEFT_PROMPT_TUNING, DEPT_RELEASED, *LAYERS, PREFIX)
 RELEASED_LORA_ALPHA = 8.0  # the authors' default; no flag of theirs reaches it
 _ENCODER = "prompt_encoder."
 
@@ -49,33 +53,45 @@ def load_adapter(folder: Path | str) -> Adapter:
 
     Raises: BadAdapterFolder.
     """
-    return read_any(folder).adapter
+    saved = read_any(folder)
+    if not saved.adapter.token_dim:
+        method = type(saved.inside).__name__
+        raise BadAdapterFolder(
+            Path(folder), "an adapter at the model's input", f"{method}, which trains inside it: read_any reads both"
+        )
+    return saved.adapter
 
 
 def read_any(folder: Path | str) -> SavedAdapter:
-    """As `load_adapter`, with the projection and the config; an imported one has neither task nor hash."""
+    """As `load_adapter`, with all parts and the config; an imported one has neither task nor hash. Beside what PEFT
+    trains inside the model stands no adapter, of a width that is not known (0) until `SavedAdapter.of_width`."""
     folder = Path(folder)
     config = read_config(folder)
     if config.get("library_name") == LIBRARY:
         return read_adapter(folder)
     path = folder / CONFIG
     peft_type = read_field(path, config, "peft_type", str)
-    if peft_type not in (PEFT_PROMPT_TUNING, DEPT_RELEASED):
-        wanted = f"library_name {LIBRARY!r}, or a peft_type of {PEFT_PROMPT_TUNING} or {DEPT_RELEASED}"
+    if peft_type not in READABLE:
+        wanted = f"library_name {LIBRARY!r}, or a peft_type of {', '.join(READABLE)}"
         raise BadAdapterFolder(path, wanted, f"peft_type {peft_type!r}")
     weights = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else TORCH_WEIGHTS)
     if not weights.is_file():
         raise BadAdapterFolder(folder, f"weights in {WEIGHTS} or {TORCH_WEIGHTS}", "neither file")
     state = read_weights(weights)
-    read = _read_peft if peft_type == PEFT_PROMPT_TUNING else _read_released_dept
-    adapter = read(path, weights, config, state)
+    if peft_type in (PREFIX, *LAYERS):
+        parts = {
+            "adapter": build_adapter("none", torch.zeros(0, 0), {}),
+            "inside": read_inside(path, weights, config, state),
+        }
+    else:
+        read = _read_peft if peft_type == PEFT_PROMPT_TUNING else _read_released_dept
+        parts = {"adapter": read(path, weights, config, state)}
     identity = {
         "base_model_name_or_path": config.get("base_model_name_or_path"),
         "revision": config.get("revision"),
         "backbone_sha256": None,
     }
     kind = config.get("task_type") if config.get("task_type") in TASK_TYPES else TASK_TYPES[0]
-    parts = {"adapter": adapter}
     return SavedAdapter(parts, describe_folder(parts, backbone_identity=identity, task_type=kind), read_card(folder))
 
 
@@ -119,7 +135,10 @@ def _export_inside(source: SavedAdapter, out: Path) -> None:
     """Raises: UnexportableAdapter."""
     method, files = type(source.inside).__name__, peft_files(source)
     if files is None:
-        raise UnexportableAdapter(f"{method}: wanted a method that PEFT has, LoRA or (IA)^3")
+        raise UnexportableAdapter(
+            f"{method}: wanted a method that PEFT has, LoRA, (IA)^3, or a prefix with prefix_positions on a "
+            "decoder-only model"
+        )
     if source.adapter.num_virtual_tokens:
         raise UnexportableAdapter(
             f"wanted one of {type(source.adapter).__name__} and {method}, given both: PEFT reads one from a folder, "

@@ -147,14 +147,19 @@ def _build_inside(path: Path, given: dict[str, Any]) -> Tuning:
     """What `attach` fills; sizes take no memory before."""
     name, dim = read_field(path, given, "name", str), read_field(path, given, "token_dim", int, minimum=1)
     arguments = read_field(path, given, "args", dict)
-    try:
-        tuning = build_tuning(name, arguments)
-    except Exception as error:  # a constructor raises what it likes for what a stranger's file says
-        raise BadAdapterFolder(path, f"arguments of a tuning {name!r:.80}", f"others: {error}") from error
+    tuning = build_tuning_checked(path, name, arguments)
     if missing := sorted(set(tuning.config()) - set(arguments)):
         raise BadAdapterFolder(path, f"the argument {missing[0]!r}", f"only {sorted(arguments)}")
     tuning.token_dim = dim
     return tuning
+
+
+def build_tuning_checked(path: Path, name: str, arguments: Mapping[str, Any]) -> Tuning:
+    """A tuning without weights, for `hold_checked`. Raises: BadAdapterFolder."""
+    try:
+        return build_tuning(name, arguments)
+    except Exception as error:  # a constructor raises what it likes for what a stranger's file says
+        raise BadAdapterFolder(path, f"arguments of a tuning {name!r:.80}", f"others: {error}") from error
 
 
 _BUILD = {"adapter": _build_adapter, "projection": _build_projection, "inside": _build_inside}
@@ -166,13 +171,13 @@ def _load(parts: Mapping[str, Part], state: Mapping[str, Tensor], path: Path) ->
     for part_name, part in parts.items():
         own = {name.partition(".")[2]: each for name, each in state.items() if name.partition(".")[0] == part_name}
         if isinstance(part, Tuning):
-            _hold(part, own, path)
+            hold_checked(part, own, path)
         else:
             load_weights(part, own, path)
 
 
-def _hold(tuning: Tuning, state: dict[str, Tensor], path: Path) -> None:
-    """Whether the weights fit shows when they are attached to the frozen model."""
+def hold_checked(tuning: Tuning, state: dict[str, Tensor], path: Path) -> None:
+    """Whether the weights fit shows when they are attached to the frozen model. Raises: BadAdapterFolder."""
     if deep := [name for name in state if name.count(".") > _DEEPEST]:
         raise BadAdapterFolder(path, f"names of at most {_DEEPEST} dots", f"{deep[0]:.80}")
     try:

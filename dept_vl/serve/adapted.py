@@ -198,6 +198,7 @@ class AdaptedModel:
 
     def _add(self, saved: SavedAdapter, name: str, vision: Path | str | None = None) -> None:
         self.adapters.check_free(name)
+        saved = saved.of_width(self.backbone.d_model)
         covers = saved.config["covers"]
         if self.adapters.loaded and covers != self.network.covers:
             raise WrongTask(

@@ -12,6 +12,8 @@ from dept_vl.tuning.ia3 import IA3
 from dept_vl.tuning.lora import LoRA
 from dept_vl.tuning.lora_bitfit import LoRABitFit
 from dept_vl.tuning.lst import LadderSideTuning
+from dept_vl.tuning.p_tuning_v2 import PTuningV2
+from dept_vl.tuning.prefix import PrefixTuning
 
 __all__ = [
     "IA3",
@@ -26,6 +28,8 @@ __all__ = [
     "LadderSideTuning",
     "LoRA",
     "LoRABitFit",
+    "PTuningV2",
+    "PrefixTuning",
     "Tuning",
     "UnfitWeights",
     "build_tuning",

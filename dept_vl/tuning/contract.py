@@ -33,10 +33,12 @@ class UnfitWeights(ValueError):
 
 @runtime_checkable
 class Frozen(Protocol):
-    """What a tuning asks of a backbone. `attached` names the method inside it, if any."""
+    """What a tuning asks of a backbone. `attached` names the method inside it, if any; `max_positions` is how many
+    tokens a row may have, None without a limit."""
 
     model: PreTrainedModel
     d_model: int
+    max_positions: int | None
     attached: str | None
 
     def identity(self) -> dict[str, str | None]: ...

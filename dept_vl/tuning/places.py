@@ -11,12 +11,14 @@ from dept_vl.tuning.contract import BadTuning
 
 @dataclass(frozen=True)
 class Places:
-    """Names of modules. dead_keys: projections to keys whose bias the softmax cancels."""
+    """Names of modules. dead_keys: projections to keys whose bias the softmax cancels. positions: what reads the
+    positions of tokens, None where only distances count."""
 
     attention: str
     feed_forward: str
     norms: tuple[str, ...]
     dead_keys: tuple[str, ...] = ()
+    positions: str | None = None
 
 
 _T5 = Places("SelfAttention", "DenseReluDense", ("layer_norm", "final_layer_norm"), ("k",))
@@ -24,8 +26,10 @@ _PLACES = {
     "t5": _T5,
     "mt5": _T5,
     "umt5": _T5,
-    "gpt2": Places("attn", "mlp", ("ln_1", "ln_2", "ln_f")),
-    "llama": Places("self_attn", "mlp", ("input_layernorm", "post_attention_layernorm", "norm")),
+    "gpt2": Places("attn", "mlp", ("ln_1", "ln_2", "ln_f"), positions="wpe"),
+    "llama": Places(
+        "self_attn", "mlp", ("input_layernorm", "post_attention_layernorm", "norm"), positions="rotary_emb"
+    ),
 }
 
 
@@ -47,3 +51,13 @@ def modules_named(model: PreTrainedModel, names: Collection[str]) -> Iterator[tu
 def layer_of(path: str) -> int:
     """The number of the layer in which a module stands, from 0 in each stack."""
     return int(next(each for each in path.split(".") if each.isdigit()))
+
+
+def heads_of(attention: nn.Module) -> tuple[int, int]:
+    """How many heads an attention's keys and values have, and their width. LLaMA's queries share them."""
+    match attention.config.model_type:
+        case "gpt2":
+            return attention.num_heads, attention.head_dim
+        case "llama":
+            return attention.config.num_key_value_heads, attention.head_dim
+    return attention.n_heads, attention.key_value_proj_dim

@@ -10,6 +10,7 @@ import pyarrow.parquet
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 
 from dept_vl.adapters import build_adapter
 from dept_vl.config import BadConfig, Experiment, load_experiment, parse_experiment
@@ -42,6 +43,7 @@ IMAGES = ("png", "jpg", "webp", "gif", "bmp", "tiff", "ppm", "jp2")
 CONFIG = "max_steps: 10\nadapter:\n  name: dept\n  args: {r: 4}\noptim:\n  lr: {prompt: 0.3, low_rank: 5.0e-4}\n"
 KINDS = (
     "adapter card", "adapter config", "adapter weights", "released config", "released weights, pickled",
+    "peft lora config", "peft lora weights", "peft prefix config", "peft prefix weights",
     "store manifest", "store shard", "questions", "annotations", "karpathy",
     "karpathy captions", "captions", "captions, gzip", "aokvqa", "csv rows", "json rows", "parquet rows", "cola rows",
     "boolq rows", "config", "run config", "plan", "table row", *(f"image, {ending}" for ending in IMAGES),
@@ -85,7 +87,18 @@ def adapters(folder: Path) -> dict[str, Target]:
     shapes = {"prompt_embeddings": (3, 8), "prompt_encoder.lora_embedding_A": (7, 2),
               "prompt_encoder.lora_embedding_B": (2, 8)}  # fmt: skip
     torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, released / "adapter_model.bin")
+    prefix = folder / "prefix"
+    prefix.mkdir()
+    (prefix / "adapter_config.json").write_text(json.dumps({
+        "peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 3, "num_layers": 2,
+        "num_attention_heads": 2, "token_dim": 4,
+    }))  # fmt: skip
+    save_file({"prompt_embeddings": torch.zeros(3, 16)}, prefix / "adapter_model.safetensors")
     files = {
+        "peft lora config": folder / "own" / "peft" / "adapter_config.json",
+        "peft lora weights": folder / "own" / "peft" / "adapter_model.safetensors",
+        "peft prefix config": prefix / "adapter_config.json",
+        "peft prefix weights": prefix / "adapter_model.safetensors",
         "adapter card": folder / "own" / "README.md",
         "adapter config": folder / "own" / "adapter_config.json",
         "adapter weights": folder / "own" / "adapter_model.safetensors",

@@ -106,8 +106,9 @@ def test_an_imported_adapter_has_a_name_for_its_backbone_and_no_hash(write, rele
 
 
 def test_other_peft_methods_are_named(write):
-    folder = write(PEFT | {"peft_type": "LORA"}, {"a": torch.ones(1)})
-    with pytest.raises(BadAdapterFolder, match="PROMPT_TUNING or PROMPT_TUNING_LORA, given peft_type 'LORA'"):
+    folder = write(PEFT | {"peft_type": "LOHA"}, {"a": torch.ones(1)})
+    wanted = "PROMPT_TUNING, PROMPT_TUNING_LORA, LORA, IA3, PREFIX_TUNING, given peft_type 'LOHA'"
+    with pytest.raises(BadAdapterFolder, match=wanted):
         load_adapter(folder)
 
 

@@ -17,6 +17,8 @@ COUNTS = {  # arguments, and weights by group
     "hyperdecoder": ({}, {"bottleneck": 1_189_632, "hypernetwork": 14_069_560}),  # 15,259,192
     "full": ({}, {"full": 222_882_048}),
     "lst": ({"reduction": 8}, {"side": 2_327_712, "ladder": 1_550_976, "gate": 18}),  # 3,878,712 less 6 dead gates
+    "prefix": ({"num_virtual_tokens": 10}, {"prefix": 29_571_072}),
+    "p_tuning_v2": ({"num_virtual_tokens": 20}, {"prefix": 1_105_920}),
 }
 
 

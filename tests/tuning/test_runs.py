@@ -3,7 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+import peft
 import pytest
+from transformers import T5ForConditionalGeneration
 
 from dept_vl import AdaptedModel
 from dept_vl.config import BadConfig, InsideConfig, OptimConfig
@@ -11,7 +13,9 @@ from dept_vl.run import check
 from dept_vl.run.execute import run
 from dept_vl.run.results import summary
 from dept_vl.run.saved import score_adapter
+from dept_vl.saved import read_adapter
 from dept_vl.serve.named import UnknownAdapter
+from dept_vl.serve.rows import WrongTask
 from dept_vl.tuning import UnfitWeights
 from tests.tiny_runs import json_lines, text_experiment, write_cola
 from tests.tiny_tunings import CASES, RATES
@@ -92,6 +96,19 @@ def test_a_run_starts_from_another_with_the_same_method(experiment, tmp_path):
     for inside, note in (("ia3", []), ("lora", ["the source's IA3 inside the frozen model stays behind"])):
         results = run(experiment(inside, f"target_{inside}", start, max_steps=1))
         assert [each for each in results["started_from"]["not_copied"] if "inside" in each] == note
+
+
+@pytest.mark.usefixtures("afresh")
+def test_a_run_starts_from_what_peft_saved_and_it_loads_beside_its_model(experiment, folders, tmp_path):
+    model = peft.get_peft_model(T5ForConditionalGeneration.from_pretrained(folders["t5"]), peft.LoraConfig(r=2))
+    model.save_pretrained(tmp_path / "peft")
+    start = {**NONE, "start": {"from": str(tmp_path / "peft")}}
+    assert run(experiment("lora", "target", start, max_steps=1))["started_from"]["not_copied"] == []
+    adapted = AdaptedModel.from_pretrained(tmp_path / "peft", backbone=folders["t5"])
+    adapted.save_pretrained(tmp_path / "ours")
+    assert read_adapter(tmp_path / "ours").inside.config()["r"] == 2
+    with pytest.raises(WrongTask, match="records no task"):
+        adapted.generate(["a text"])
 
 
 @pytest.mark.parametrize(
