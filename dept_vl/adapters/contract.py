@@ -168,7 +168,7 @@ class Adapter(Part):
     """
 
     published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the paper's main results on T5-base
-    reads_text: ClassVar[bool] = False  # whether the pair depends on the text, so that there is nothing to fold
+    reads_text: bool = False  # whether the pair depends on the text or its task, so that there is nothing to fold
     num_virtual_tokens: int
     token_dim: int
 

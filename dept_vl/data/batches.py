@@ -6,7 +6,7 @@ So a run resumes by starting at a number, and two processes that read halves of 
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,12 @@ Gather = Callable[[Sequence[str]], Float[Tensor, "batch patch width"]]
 
 
 class Encoded(ABC):
-    """Tokenised examples as training reads them: of one task (`EncodedExamples`) or of a mixture."""
+    """Tokenised examples as training reads them: of one task (`EncodedExamples`) or of a mixture.
+
+    losses: what of the different sources and targets the tokenizer does not carry.
+    """
+
+    losses: Mapping[str, Loss]
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -46,6 +51,11 @@ class Encoded(ABC):
     def settings(self) -> dict[str, Any]:
         """What a resumed run must have in common beside what `TrainingBatches` knows."""
         return {}
+
+    @property
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """What was cut and what is not carried."""
 
     @abstractmethod
     def visits(self, seed: int, epoch: int) -> np.ndarray:
@@ -93,7 +103,7 @@ class EncodedExamples(Encoded):
             tokenizer, answers, max_target_length, kind=kind, may_cut=kind == "seq2seq" or not trained
         )
         frames = tokenise(tokenizer, [""], _WHOLE, kind=kind)[0], encode_targets(tokenizer, [""], kind)[0]
-        self.losses: dict[str, Loss] = {  # what of the different sources and targets the tokenizer does not carry
+        self.losses = {
             "sources": measure_table(tokenizer, texts, self.sources, frames[0]),
             "targets": measure_table(tokenizer, answers, self.targets, frames[1]),
         }

@@ -20,7 +20,6 @@ from jaxtyping import Integer
 from torch import Tensor
 
 from dept_vl.data.batches import NO_LABEL, Encoded, EncodedExamples, Gather
-from dept_vl.data.carried import Loss
 from dept_vl.data.token_table import Rows
 from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
@@ -50,6 +49,7 @@ class MixedExamples(Encoded):
     ) -> None:
         """`members` by the name of their task, each encoded with its place here as its `task`."""
         self.names, self._members = list(members), list(members.values())
+        self.losses = {f"{name}: {what}": loss for name, each in members.items() for what, loss in each.losses.items()}
         self._starts = np.cumsum([0, *map(len, self._members)])
         self._own = [each.visits(0, 0) for each in self._members]  # a member's are the same in every epoch
         sizes = [len(each) for each in self._own]
@@ -72,12 +72,6 @@ class MixedExamples(Encoded):
         """Summed over the tasks."""
         counts = [each.counts for each in self._members]
         return {name: sum(each[name] for each in counts) for name in counts[0]}
-
-    @property
-    def losses(self) -> dict[str, Loss]:
-        """Of each task, with its name in front."""
-        named = zip(self.names, self._members, strict=True)
-        return {f"{name}: {what}": loss for name, each in named for what, loss in each.losses.items()}
 
     @property
     def settings(self) -> dict[str, Any]:

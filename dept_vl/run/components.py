@@ -26,7 +26,7 @@ from dept_vl.registry import did_you_mean
 from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config
-from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
+from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
 from dept_vl.tuning import TUNINGS, Tuning, build_tuning
@@ -50,6 +50,10 @@ def check(config: Experiment) -> None:
     resume_point(config)
     if task.visual:
         refuse_read_only(Path(config.vision.feature_dir))
+    number = len(task.members) if isinstance(task, Mixture) else None
+    if (given := config.adapter.args.get("num_tasks", number)) != number:
+        wanted = "null for one task" if number is None else f"{number} or null for {task.name}"
+        raise BadConfig(f"adapter.args.num_tasks: wanted {wanted}, given {given!r}")
     sizes = [each for each in config.adapter.args.values() if isinstance(each, int) and each > 0]
     width = math.lcm(2, *sizes)  # the backbone's is not known yet: one that each argument divides
     adapter = from_config(config.adapter.name, width, config.adapter.args, {}, device="meta")

@@ -1,9 +1,9 @@
 """What a mixture's run leaves: its own results with the mean, and for each task those of a run of its own.
 
-    runs/mix/           results.json with "mean" and the tasks' scores, predictions.jsonl with a task in each row, the
-                        adapter, the report
-    runs/mix/cola/      results.json, predictions.jsonl, config.yaml and the adapter as a run of cola alone leaves them,
-                        marked as multi-task: what reads a run folder reads this one
+runs/mix/           results.json with "mean" and the tasks' scores, predictions.jsonl with a task in each row, the
+                    adapter, the report
+runs/mix/cola/      results.json, predictions.jsonl, config.yaml and the adapter as a run of cola alone leaves them,
+                    marked as multi-task: what reads a run folder reads this one
 """
 
 import dataclasses

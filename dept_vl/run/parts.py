@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from dept_vl.config import Experiment
-from dept_vl.data.batches import EncodedExamples, Gather
+from dept_vl.data.batches import Encoded, Gather
 from dept_vl.data.mixture import MixedExamples
 from dept_vl.data.sources import Loaded
 from dept_vl.data.text_splits import published_split
@@ -43,7 +43,7 @@ class Parts:
     network: Network
     identities: dict[str, dict[str, Any]]  # "backbone" and, where images are read, "vision"
     splits: dict[str, Loaded]
-    encoded: Mapping[str, EncodedExamples | MixedExamples]
+    encoded: Mapping[str, Encoded]
     gather: Gather | None  # None: text alone
     clip_weights: int  # of the image tower, which is not kept
     not_copied: tuple[str, ...]  # of the adapter that this one started from
