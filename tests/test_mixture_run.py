@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -193,3 +194,21 @@ def test_impossible_mixtures_are_told_before_any_weight_loads(make, tmp_path, ta
     with pytest.raises(error, match=message):
         run(make(tmp_path / "run", task=task))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("afresh")
+def test_questions_and_captions_train_one_adapter_together(experiment, byte_t5, tmp_path):
+    """Rows with images: both tasks read the same projection, and a batch holds rows of both."""
+    task = {"mixture": ("vqa", "caption"), "max_target_length": 40}
+    config = experiment("both", max_steps=2, eval_steps=0, task=task)
+    results = run(config)
+    test = results["metrics"]["test"]
+    heads = [test["tasks"]["vqa"]["vqa_accuracy"], test["tasks"]["caption"]["CIDEr"]]
+    assert test["mean"] == pytest.approx(sum(heads) / 2) and set(results["baselines"]) == {"blind"}
+    assert results["trained_on"]["tasks"] == ["vqa", "caption"] and results["recorded"] == []
+    folder = tmp_path / "both"
+    model = AdaptedModel.from_pretrained(folder / "caption", backbone=byte_t5)
+    rows = json_lines(folder / "caption" / "predictions.jsonl")
+    images = [str(next(Path(config.task.root).rglob(row["image"]))) for row in rows]
+    assert model.caption(images) == [row["prediction"] for row in rows]
+    assert {row["task"] for row in json_lines(folder / "predictions.jsonl")} == {"vqa", "caption"}
