@@ -9,8 +9,9 @@ import pytest
 
 from dept_vl import AdaptedModel, load_adapter
 from dept_vl.config import BadConfig, load_experiment
-from dept_vl.plans.compare_runs import read_run
+from dept_vl.plans.compare_runs import NotComparable, read_run
 from dept_vl.plans.load import Changes, complete
+from dept_vl.plans.page import make_section
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.summary import as_markdown
@@ -93,6 +94,10 @@ def test_a_tasks_folder_is_a_run_folder_of_that_task(finished):
         )
         compared = read_run(folder / name)
         assert compared.task.name == name and len(compared.predictions) == len(compared.examples) > 0
+    with pytest.raises(
+        NotComparable, match="wanted a run of one task, given a mixture: its tasks' folders are cola, sst2"
+    ):
+        read_run(folder)
     tasks = [load_experiment(folder / name / "config.yaml").task for name in TASKS]
     assert [each.max_source_length for each in tasks] == [256, 256] and tasks[0].mixture is None
     assert load_experiment(folder / "config.yaml").task.mixture == TASKS
@@ -173,7 +178,9 @@ def test_a_plan_reads_each_tasks_score_of_a_shared_run_and_says_multi_task(make,
     multi = [each for each in table.outcomes if each.regime == "multi-task"]
     assert [each.results["task"] for each in multi] == list(TASKS) and len({each.folder.parent for each in multi}) == 1
     assert all(each.log() for each in multi)
-    assert len(table.outcomes) == 4 and "multi-task" in as_markdown(table, {})
+    assert len(table.outcomes) == 4 and "(multi-task) |" in as_markdown(table, {})
+    marked = {score.cell.endswith("(multi-task)") for score in make_section(table, ()).scores}
+    assert marked == {True, False}
     assert [row.rpartition(",")[2] for row in table.as_csv().splitlines()] == [
         "regime", "single-task", "single-task", "multi-task", "multi-task",
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan
 from dept_vl.plans.similarity import cosine_of
 from dept_vl.registry import did_you_mean
-from dept_vl.run.results import regime_of
+from dept_vl.run.results import MULTI, regime_of
 
 LOG = "metrics.jsonl"
 
@@ -79,6 +79,10 @@ class Table:
         place = outcome.place
         same = (place.seed, place.draw)
         return next((each for each in self.of(cell, place.task) if (each.place.seed, each.place.draw) == same), None)
+
+    def shown(self, cell: str, task: str) -> str:
+        """The cell's name, marked where a mixture trained what is scored on the task."""
+        return f"{cell} ({MULTI})" if MULTI in {each.regime for each in self.of(cell, task)} else cell
 
     def as_csv(self) -> str:
         """cell,task,seed,draw,val,test,seconds,weights,folder,regime; a run that is not finished has no numbers."""

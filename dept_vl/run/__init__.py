@@ -6,7 +6,7 @@ from dept_vl.run.fitting import fit, training_batches
 from dept_vl.run.images import features, load_clip
 from dept_vl.run.parts import Parts
 from dept_vl.run.processes import together
-from dept_vl.run.tasks import build_task, resolve
+from dept_vl.run.tasks import build_task, members, resolve
 
 __all__ = [
     "Parts",
@@ -17,6 +17,7 @@ __all__ = [
     "fit",
     "load_clip",
     "load_splits",
+    "members",
     "notes",
     "resolve",
     "start",
