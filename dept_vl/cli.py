@@ -24,8 +24,8 @@ TEXT_TASKS = ", ".join(name for name, task in TASKS.items() if isinstance(task, 
 ABOUT = {
     "vqa": "Train an adapter and the visual projection for VQA, and score them on the test split.",
     "caption": "Train an adapter and the visual projection for captioning, and score them on the test split.",
-    "text": "Train an adapter on one text task or several, each in turn or (--task.mixture) all at once, and score "
-    "each on its test split. "
+    "text": "Train an adapter on text tasks, one or several in turn or at once (--task.mixture), and score each on its "
+    "test split. "
     f"Tasks, several separated by commas: {TEXT_TASKS}.",
 }
 SCORERS = {
