@@ -24,7 +24,8 @@ TEXT_TASKS = ", ".join(name for name, task in TASKS.items() if isinstance(task, 
 ABOUT = {
     "vqa": "Train an adapter and the visual projection for VQA, and score them on the test split.",
     "caption": "Train an adapter and the visual projection for captioning, and score them on the test split.",
-    "text": "Train an adapter on one text task or several, each in turn, and score each on its test split. "
+    "text": "Train an adapter on text tasks, one or several in turn or at once (--task.mixture), and score each on its "
+    "test split. "
     f"Tasks, several separated by commas: {TEXT_TASKS}.",
 }
 SCORERS = {
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
-    """Train an adapter on a task, or on several in turn, and score it on the test split.
+    """Train an adapter on a task, or on several in turn or at once, and score it on the test split.
 
     `task`: vqa, caption or text, whose default configs are used where no --task says otherwise; None is vqa.
     """
@@ -72,8 +73,9 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
 
 def _kind_of_task(argv: Sequence[str]) -> str | None:
     words = [part for word in argv for part in word.split("=", 1)]
-    names = [name for flag, name in itertools.pairwise(words) if flag in ("--task", "--task.name")]
-    name = names[-1].partition(",")[0] if names else ""
+    flags = ("--task", "--task.name", "--task.mixture")
+    names = [name for flag, name in itertools.pairwise(words) if flag in flags]
+    name = names[-1].partition(",")[0].strip("[]'\" ") if names else ""
     return "text" if isinstance(TASKS.get(name), TextTask) else name if name in ("caption", "vqa") else None
 
 

@@ -44,6 +44,7 @@ class Batch:
     ids: tuple[Hashable, ...] = ()
     right_padded: bool = False  # every row's text is known to stand in front of its pads; saves moving them
     adapters: tuple[str, ...] | None = None  # the adapter of each row, in the network's bank; None: the network's own
+    tasks: Integer[Tensor, " batch"] | None = None  # the place of each row's task in the mixture that trains; None: one
 
     def to(self, device: torch.device) -> "Batch":
         moved = {
@@ -167,8 +168,8 @@ class Network(nn.Module):
             visual = entry.projection(batch.features)  # [batch, patch, d_model]
             visual = torch.zeros_like(visual) if blind else visual
         if self.covers == "text_and_visual":
-            return entry.adapter(*pads_last(*_append(embeds, batch.mask, visual)))
-        embeds, mask = entry.adapter(embeds, batch.mask, batch.input_ids)  # [batch, prompt + seq, d_model]
+            return entry.adapter(*pads_last(*_append(embeds, batch.mask, visual)), tasks=batch.tasks)
+        embeds, mask = entry.adapter(embeds, batch.mask, batch.input_ids, batch.tasks)  # [batch, prompt + seq, d_model]
         if visual is None and batch.right_padded:
             return embeds, mask
         return pads_last(*_append(embeds, mask, visual))
@@ -255,7 +256,8 @@ def _append(
 def _rows(batch: Batch, rows: Integer[Tensor, " own"]) -> Batch:
     """These rows of a batch that mixes adapters, without its labels."""
     features = None if batch.features is None else batch.features[rows]
-    return Batch(batch.input_ids[rows], batch.mask[rows], features=features)
+    tasks = None if batch.tasks is None else batch.tasks[rows]
+    return Batch(batch.input_ids[rows], batch.mask[rows], features=features, tasks=tasks)
 
 
 def _together(parts: Sequence[tuple[Tensor, Tensor]], order: Integer[Tensor, " batch"]) -> Embedded:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dept_vl.cli import plain_errors
 from dept_vl.config import parse_experiment
-from dept_vl.run import build_task, features, load_clip, load_splits, start, together
+from dept_vl.run import build_task, features, load_clip, load_splits, members, start, together
 from dept_vl.vision.store import refuse_read_only
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -22,8 +22,8 @@ if __name__ == "__main__":
         refuse_read_only(Path(config.vision.feature_dir))
         accelerator = start(config)
         splits = {name: (name, None) for name in sorted(names)}
-        loaded = load_splits(config, build_task(config), accelerator, splits)
-        store = features(config, load_clip(config), list(loaded.values()), accelerator)
+        loaded = [load_splits(each, build_task(each), accelerator, splits) for each in members(config)]
+        store = features(config, load_clip(config), [each for own in loaded for each in own.values()], accelerator)
         if accelerator.is_main_process:
             patch, width = store.shape
             megabytes = len(store) * patch * width * 2 / 1e6

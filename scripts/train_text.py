@@ -1,4 +1,4 @@
-"""Train an adapter on one text task or several, each in turn, and score each on its test split.
+"""Train an adapter on text tasks, one or several in turn or at once (--task.mixture), and score each on its test split.
 
 accelerate launch scripts/train_text.py                                     # DePT on all generated text tasks
 accelerate launch scripts/train_text.py --task cola,rte --task.root data    # official files below data/

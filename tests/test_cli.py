@@ -49,6 +49,7 @@ def test_an_unknown_command_is_refused(capsys):
         (["--task", "caption"], "caption", "runs/caption_shapes"),
         (["--task=cola", "--task.root", "data"], "cola", "runs/text_shapes"),
         (["--task.name", "cola,rte"], "cola,rte", "runs/text_shapes"),
+        (["--task.name", "cola", "--task.mixture", "[cola, rte]"], "cola", "runs/text_shapes"),
     ],
 )
 def test_train_takes_the_default_files_of_the_task(words, task, folder, monkeypatch):

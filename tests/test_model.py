@@ -5,7 +5,7 @@ import torch
 
 from dept_vl.adapters import build_adapter
 from dept_vl.backbones import CandidateTree, load_backbone, pads_last
-from dept_vl.model import Batch, MismatchedParts, Network
+from dept_vl.model import BankEntry, Batch, MismatchedParts, Network
 from dept_vl.run.measure import kept_bytes
 from dept_vl.vision import VisualProjection
 from tests.tiny_models import write_tiny_gpt2, write_tiny_llama
@@ -408,3 +408,24 @@ def test_what_free_decoding_says_is_chosen_among_candidates(make, name):
     chosen = network.choose(batch, CandidateTree(rows))
     assert [rows[each] for each in chosen.tolist()] == free and not chosen.requires_grad
     assert len(set(map(tuple, free))) > 2
+
+
+@pytest.mark.parametrize("covers", ["text", "text_and_visual"])
+def test_each_rows_task_reaches_the_adapter_and_stays_with_its_row(make, covers):
+    """In a batch of a mixture, alone and where the rows name adapters of the bank."""
+    network = make("mpt", num_tasks=3)
+    network.covers = covers
+    batch = dataclasses.replace(batch_of([5, 3, 8, 6]), tasks=torch.tensor([2, 0, 1, 2]))
+    losses = network(batch)
+    for row in range(4):
+        names = ("input_ids", "mask", "labels", "features", "tasks")
+        own = dataclasses.replace(batch, **{name: getattr(batch, name)[row : row + 1] for name in names})
+        torch.testing.assert_close(network(own), losses[row : row + 1], **TIGHT)
+    swapped = network(dataclasses.replace(batch, tasks=(batch.tasks + 1) % 3))
+    assert ((swapped - losses).abs() > 1e-3).all()
+    network.bank["many"] = BankEntry(network.adapter, network.projection)
+    one = make("mpt", seed=5).adapter
+    network.bank["one"] = BankEntry(one, network.projection)
+    together = network(dataclasses.replace(batch, adapters=("many", "one", "many", "many")))
+    torch.testing.assert_close(together[[0, 2, 3]], losses[[0, 2, 3]], **TIGHT)
+    assert batch.to(torch.device("cpu")).tasks.equal(batch.tasks)

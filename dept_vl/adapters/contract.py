@@ -8,7 +8,7 @@ a shift for each token, [batch, seq, d_model].
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -24,6 +24,7 @@ from dept_vl.registry import Registry, arguments_of
 
 TextEmbeds = Float[Tensor, "batch seq d_model"]
 TokenIds = Integer[Tensor, "batch seq"]
+Tasks = Integer[Tensor, " batch"]
 TextMask = Integer[Tensor, "batch seq"] | Bool[Tensor, "batch seq"]  # not 0 = a real token
 OutMask = Integer[Tensor, "batch out"] | Bool[Tensor, "batch out"]
 OutEmbeds = Float[Tensor, "batch out d_model"]
@@ -46,12 +47,13 @@ class WrongInputs(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """What an adapter may read. ids: of the tokens. tasks: each row's task, where a batch mixes them."""
+    """What an adapter may read. ids: of the tokens. tasks: the place of each row's task in the mixture that trains, or
+    None where one task does."""
 
     embeds: TextEmbeds
     mask: TextMask
     ids: TokenIds | None = None
-    tasks: tuple[str, ...] | None = None
+    tasks: Tasks | None = None
 
 
 class Pair(NamedTuple):
@@ -150,7 +152,9 @@ class Folded:
     def token_dim(self) -> int:
         return self.prompt.shape[1]
 
-    def __call__(self, embeds: TextEmbeds, mask: TextMask, ids: Tensor | None = None) -> tuple[OutEmbeds, OutMask]:
+    def __call__(
+        self, embeds: TextEmbeds, mask: TextMask, ids: Tensor | None = None, tasks: Tensor | None = None
+    ) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.token_dim)
         return apply_pair(Pair(self.prompt, self.shift), Text(embeds, mask))
 
@@ -164,7 +168,7 @@ class Adapter(Part):
     """
 
     published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the paper's main results on T5-base
-    reads_text: ClassVar[bool] = False  # whether the pair depends on the text, so that there is nothing to fold
+    reads_text: bool = False  # whether the pair depends on the text or its task, so that there is nothing to fold
     num_virtual_tokens: int
     token_dim: int
 
@@ -179,11 +183,11 @@ class Adapter(Part):
         """The prompt and the shift for `text`, which is None where the adapter does not read it. No autocast acts."""
 
     def forward(
-        self, embeds: TextEmbeds, mask: TextMask, ids: TokenIds | None = None, tasks: Sequence[str] | None = None
+        self, embeds: TextEmbeds, mask: TextMask, ids: TokenIds | None = None, tasks: Tasks | None = None
     ) -> tuple[OutEmbeds, OutMask]:
         """Writes to no argument. Differentiable in evaluation mode too. Raises: WrongInputs."""
         check_inputs(embeds, mask, self.token_dim)
-        text = Text(embeds, mask, ids, None if tasks is None else tuple(tasks))
+        text = Text(embeds, mask, ids, tasks)
         with full_precision(embeds.device):
             pair = self.pair(text if self.reads_text else None)
         return apply_pair(pair, text)
@@ -201,6 +205,10 @@ class Adapter(Part):
         finally:
             self.train(training)
         return Folded(prompt.float().clone(), None if shift is None else shift.float().clone())
+
+    def for_task(self, task: int) -> "Adapter":
+        """What reads the rows of one task of a mixture as this adapter does: itself, where it tells no tasks apart."""
+        return self
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments by name, for JSON; with `token_dim` they rebuild the adapter's shape."""

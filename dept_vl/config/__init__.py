@@ -18,9 +18,9 @@ from dept_vl.config.schema import (
     InsideConfig,
     OptimConfig,
     ProgressiveConfig,
-    TaskConfig,
     VisionConfig,
 )
+from dept_vl.config.task import SamplingConfig, TaskConfig
 
 __all__ = [
     "AdapterConfig",
@@ -31,6 +31,7 @@ __all__ = [
     "OptimConfig",
     "PlainParser",
     "ProgressiveConfig",
+    "SamplingConfig",
     "TaskConfig",
     "VisionConfig",
     "arguments_for",

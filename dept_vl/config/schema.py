@@ -7,6 +7,8 @@ import dataclasses
 import operator
 from typing import Any, Literal, TypedDict
 
+from dept_vl.config.task import TaskConfig
+
 
 class BadConfig(ValueError):
     """An impossible or contradictory setting."""
@@ -117,55 +119,6 @@ class VisionConfig:
     num_workers: int = 0
     resident: bool = True
     on_unreadable: Literal["error", "report"] = "error"
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskConfig:
-    """The task, its data and its text.
-
-    Args:
-        name: vqa, caption, or a text task such as cola; --help of train_text.py lists them.
-        root: folder of the data set, in the layout of data/README.md; "shapes" generates the embedded set, "hub"
-            fetches a text set from the hub.
-        template: the source text with the row's fields in braces, {question} for VQA. null is the task's own.
-        protocol: splits and scoring: official-2021, official-2017 or always for VQA; as_published, official_dev or
-            as_published_dpt for text tasks. null is the task's first.
-        label_form: whether a text task's classes are written as digits or words. null is the task's own.
-        decoding: score chooses among the label strings in one forward pass; generate decodes freely.
-        max_source_length: tokens of the source text; longer ones are cut and counted. null is the task's own.
-        max_target_length: tokens of the target, its end token included. null is the task's own.
-        num_beams: beams of the decoding; 1 is greedy.
-        train_split: split to train on: train, val, test or all.
-        eval_split: split that selects the checkpoint.
-        test_split: split of the reported score.
-        max_train_samples: at most so many training examples (null: all).
-        max_eval_samples: at most so many examples of the selecting split (null: all).
-        max_test_samples: at most so many examples of the test split (null: all).
-        k_shot: train on so many examples of each class (null: all examples).
-        k_shot_total: train on so many examples in all, drawn without balancing (null: all examples).
-        draw: which of the few-shot draws; a draw is the same for every method.
-        few_shot_val: full keeps the selecting split whole, k draws as many examples of it as there are to train on.
-    """
-
-    name: str = "vqa"
-    root: str = "shapes"
-    template: str | None = None
-    protocol: str | None = None
-    label_form: Literal["digits", "words"] | None = None
-    decoding: Literal["score", "generate"] = "score"
-    max_source_length: int | None = None
-    max_target_length: int | None = None
-    num_beams: int = 1
-    train_split: str = "train"
-    eval_split: str = "val"
-    test_split: str = "test"
-    max_train_samples: int | None = None
-    max_eval_samples: int | None = None
-    max_test_samples: int | None = None
-    k_shot: int | None = None
-    k_shot_total: int | None = None
-    draw: int = 0
-    few_shot_val: Literal["full", "k"] = "full"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,6 +259,7 @@ _AT_LEAST = {
         "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
         "logging_steps", "save_total_limit", "length_step", "num_threads", "ddp_timeout", "task.num_beams",
         "task.max_train_samples", "task.max_eval_samples", "task.max_test_samples", "task.k_shot", "task.k_shot_total",
+        "task.sampling.temperature", "task.sampling.limit",
         "vision.batch_size", "vision.pool_size", "progressive.score_rows",
     ),
     2: ("task.max_source_length", "task.max_target_length"),

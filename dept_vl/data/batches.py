@@ -5,7 +5,9 @@ So a run resumes by starting at a number, and two processes that read halves of 
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +24,53 @@ from dept_vl.tasks.example import Example
 
 _WHOLE = 1 << 30  # tokens: more than any text has
 _STRETCH = 400  # batches sorted together, times the tokens of a length step: finer steps need more of them to fill
-_NO_LABEL = -100
+NO_LABEL = -100
 FILLER = None  # the id of a row that only fills up a batch
 
 Gather = Callable[[Sequence[str]], Float[Tensor, "batch patch width"]]
 """Features of images by key: a store's `gather`, or a resident table's."""
 
 
+class Encoded(ABC):
+    """Tokenised examples as training reads them: of one task (`EncodedExamples`) or of a mixture.
+
+    losses: what of the different sources and targets the tokenizer does not carry.
+    """
+
+    losses: Mapping[str, Loss]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def source_lengths(self) -> np.ndarray:
+        """Tokens of each row's source."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a resumed run must have in common beside what `TrainingBatches` knows."""
+        return {}
+
+    @property
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """What was cut and what is not carried."""
+
+    @abstractmethod
+    def visits(self, seed: int, epoch: int) -> np.ndarray:
+        """The rows that an epoch of training visits, in any order; as many in every epoch."""
+
+    @abstractmethod
+    def collate(self, rows: Rows, gather: Gather | None, draws: np.ndarray | None = None) -> Batch:
+        """A batch of these rows; `draws` in [0, 1) pick a target each, None leaves labels out."""
+
+
 class TooFewExamples(ValueError):
     """No example to make a batch of."""
 
 
-class EncodedExamples:
+class EncodedExamples(Encoded):
     """Examples with their text tokenised once. Targets of all examples share one table."""
 
     def __init__(
@@ -45,13 +82,15 @@ class EncodedExamples:
         max_source_length: int,
         max_target_length: int,
         trained: bool = True,
+        task: int | None = None,
     ) -> None:
         """`kind` is the backbone's, seq2seq or causal: what stands around a text, and whether a target may be cut.
-        Those of examples that are not `trained` on always may: they enter no loss.
+        Those of examples that are not `trained` on always may: they enter no loss. `task`: the place of their task in
+        the mixture that trains, which every batch then names.
 
         Raises: MissingPadToken, SlowTokenizer, WrongTokenizer, NoRoom, TooLongTarget.
         """
-        self.examples = list(examples)
+        self.examples, self.task = list(examples), task
         self.pad_token_id = pad_id(tokenizer)
         place: dict[Hashable, int] = {}  # what differs to its row, in the order in which it first comes
         self.source_rows = np.fromiter(
@@ -64,7 +103,7 @@ class EncodedExamples:
             tokenizer, answers, max_target_length, kind=kind, may_cut=kind == "seq2seq" or not trained
         )
         frames = tokenise(tokenizer, [""], _WHOLE, kind=kind)[0], encode_targets(tokenizer, [""], kind)[0]
-        self.losses: dict[str, Loss] = {  # what of the different sources and targets the tokenizer does not carry
+        self.losses = {
             "sources": measure_table(tokenizer, texts, self.sources, frames[0]),
             "targets": measure_table(tokenizer, answers, self.targets, frames[1]),
         }
@@ -92,17 +131,22 @@ class EncodedExamples:
             **{f"{what}_altered": loss.altered for what, loss in self.losses.items()},
         }
 
+    def visits(self, seed: int, epoch: int) -> np.ndarray:
+        """As often as each example says, whatever the epoch."""
+        return np.repeat(np.arange(len(self)), [example.visits for example in self.examples])
+
     def collate(self, rows: Rows, gather: Gather | None, draws: np.ndarray | None = None) -> Batch:
-        """A batch of those examples; `draws` in [0, 1) pick a target each, None leaves labels out."""
         ids = torch.from_numpy(self.sources.padded(self.source_rows[rows], self.pad_token_id))
         lengths = torch.from_numpy(self.sources.lengths[self.source_rows[rows]])
         mask = (torch.arange(ids.shape[1]) < lengths.unsqueeze(1)).long()  # [batch, seq]
         labels = None
         if draws is not None:
             targets = [self._draw(row, draw) for row, draw in zip(rows, draws, strict=True)]
-            labels = torch.from_numpy(self.targets.padded(targets, _NO_LABEL))
+            labels = torch.from_numpy(self.targets.padded(targets, NO_LABEL))
         features = gather([self.examples[row].image for row in rows]) if gather is not None else None
-        return Batch(ids, mask, labels, features, tuple(self.examples[row].id for row in rows), right_padded=True)
+        tasks = None if self.task is None else torch.full((len(rows),), self.task)
+        names = tuple(self.examples[row].id for row in rows)
+        return Batch(ids, mask, labels, features, names, right_padded=True, tasks=tasks)
 
     def _draw(self, row: int | np.integer, draw: float) -> int:
         edges = np.cumsum(self.examples[row].weights)
@@ -113,14 +157,14 @@ class EncodedExamples:
 class TrainingBatches(Dataset):
     """Batch number n of an endless training run, for n = 0, 1, ...: this process's share of it.
 
-    An epoch visits each example `visits` times in an order drawn from (seed, epoch). Within stretches of batches
-    examples are sorted by length, so that a batch pads little; the batches' order is drawn again. What does not
-    fill the last batch of an epoch is filled up from the epoch's first visits.
+    An epoch makes its visits (as often as each example says; in a mixture as the tasks are sampled) in an order drawn
+    from (seed, epoch). Within stretches of batches examples are sorted by length, so that a batch pads little; the
+    batches' order is drawn again. What does not fill the last batch of an epoch is filled up from its first visits.
     """
 
     def __init__(
         self,
-        encoded: EncodedExamples,
+        encoded: Encoded,
         gather: Gather | None,
         *,
         batch_size: int,
@@ -138,19 +182,19 @@ class TrainingBatches(Dataset):
         self.encoded, self.gather = encoded, gather
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.length_step = length_step
-        visits = np.repeat(np.arange(len(encoded)), [example.visits for example in encoded.examples])
-        self._visits = np.resize(visits, max(len(visits), batch_size))
-        self.batches_per_epoch = -(-len(self._visits) // batch_size)
+        self._visits = max(len(encoded.visits(seed, 0)), batch_size)
+        self.batches_per_epoch = -(-self._visits // batch_size)
         self._epoch: tuple[int, np.ndarray] | None = None  # the number of the last epoch asked for, and its rows
 
     @property
-    def settings(self) -> dict[str, int]:
+    def settings(self) -> dict[str, Any]:
         """What decides which rows a batch number stands for; a resumed run must have the same."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "visits": len(self._visits),
+            "visits": self._visits,
             "length_step": self.length_step,
+            **self.encoded.settings,
         }
 
     def __getitem__(self, number: int) -> Batch:
@@ -164,7 +208,7 @@ class TrainingBatches(Dataset):
     def _make_epoch(self, epoch: int) -> np.ndarray:
         """Example rows of every batch of an epoch, [batches, batch_size]."""
         rng = np.random.default_rng([self.seed, 0, epoch])
-        order = rng.permutation(self._visits)
+        order = rng.permutation(np.resize(self.encoded.visits(self.seed, epoch), self._visits))
         order = np.concatenate([order, order[: self.batches_per_epoch * self.batch_size - len(order)]])
         lengths = -(-self.encoded.source_lengths // self.length_step)
         stretch = max(1, _STRETCH // self.length_step) * self.batch_size

@@ -119,7 +119,9 @@ def load(file: Path | None, args: argparse.Namespace, flags: Sequence[str]) -> P
 
 def defaults(given: Settings, tasks: Any = None) -> Settings:
     """With what the script of the task's kind trains; a plan of its own tasks takes no task from it."""
-    name = tasks[0] if isinstance(tasks, list) and tasks else given.get("task", {}).get("name", "vqa").partition(",")[0]
+    own = given.get("task", {})
+    own = own.get("mixture") or [own.get("name", "vqa").partition(",")[0]]
+    name = tasks[0] if isinstance(tasks, list) and tasks else own[0]
     kind = "text" if name in TASKS and isinstance(TASKS[name], TextTask) else "caption" if name == "caption" else "vqa"
     adapter = "dept_vqa" if kind == "vqa" else "dept"
     found = read_all(config_files("backbones/tiny.yaml", f"tasks/{kind}_shapes.yaml", f"adapters/{adapter}.yaml"))

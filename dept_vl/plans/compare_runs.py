@@ -10,7 +10,7 @@ from dept_vl.data.text_files import read_rows
 from dept_vl.plans.paired import Paired, compare_paired
 from dept_vl.registry import did_you_mean
 from dept_vl.run import build_task
-from dept_vl.tasks import CaptionTask, Example, Task
+from dept_vl.tasks import CaptionTask, Example, Mixture, Task
 from dept_vl.untrusted.bad_file import listed
 from dept_vl.untrusted.json_files import read_json
 
@@ -72,6 +72,9 @@ def read_run(folder: Path) -> FinishedRun:
     results = read_json(folder / "results.json", dict[str, Any])
     rows = read_rows(folder / "predictions.jsonl").rows
     task = build_task(load_experiment(folder / "config.yaml"))
+    if isinstance(task, Mixture):
+        below = ", ".join(each.name for each in task.members)
+        raise NotComparable(f"{folder}: wanted a run of one task, given a mixture: its tasks' folders are {below}")
     if isinstance(task, CaptionTask):  # one metric is compared; METEOR would start java for each resample
         task = dataclasses.replace(task, metrics=(task.headline,))
     return FinishedRun(

@@ -122,7 +122,8 @@ def _complete(plan: PlanFile, cell: Cell, values: Settings, shared: Settings, ch
     draws = cell.draws or tuple(changes.draws) or plan.draws or (DRAWS if few_shot else (0,))
     if not few_shot and draws != (0,):
         raise BadPlan(f"{where}draws: wanted a few-shot task (task.k_shot or task.k_shot_total), given all examples")
-    tasks = (cell.task,) if cell.task else cell.tasks or plan.tasks or tuple(task.get("name", "vqa").split(","))
+    own = tuple(task.get("mixture") or task.get("name", "vqa").split(","))
+    tasks = (cell.task,) if cell.task else cell.tasks or plan.tasks or own
     seeds = cell.seeds or plan.seeds or (settings.get("seed", Experiment().seed),)
     if changes.fast:
         seeds, draws = seeds[:1], draws[:1]

@@ -78,7 +78,17 @@ def _scores(table: Table) -> list[Score]:
                     statistics.fmean(values(table, measure, [cell.name], tasks=[task]).values())
                     for measure in ("score", "weights", "train_seconds")
                 )
-                rows.append(Score(cell.name, task, f"{mean:.1f}", sd, len(found), f"{weights:,.0f}", number(seconds)))
+                rows.append(
+                    Score(
+                        table.shown(cell.name, task),
+                        task,
+                        f"{mean:.1f}",
+                        sd,
+                        len(found),
+                        f"{weights:,.0f}",
+                        number(seconds),
+                    )
+                )
     return rows
 
 

@@ -8,6 +8,7 @@ from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan, flat
 from dept_vl.plans.spread import FEWEST, MANY, Spread, spread
 from dept_vl.plans.table import Outcome, Table
+from dept_vl.run.results import MULTI
 
 _EQUAL = 1e-9  # means that differ by less are equal: the rest is rounding
 _SELECTS = (
@@ -78,7 +79,10 @@ def pick(lines: Sequence[Line]) -> Line | None:
 def as_markdown(table: Table, failed: Mapping[str, str]) -> str:
     """A table for each task, scores x 100. With a pick: of validation scores, and the test scores of the pick alone."""
     plan, tasks = table.plan, dict.fromkeys(place.task for place in table.wanted)
-    parts = [f"# {plan.title or plan.name}", "", f"{len(table.outcomes)} of {len(table.wanted)} runs are finished."]
+    told = (
+        f"{len(table.outcomes)} of {len(table.wanted)} runs are finished. Single-task, but for cells marked multi-task."
+    )
+    parts = [f"# {plan.title or plan.name}", "", told]
     sources = {each.name for each in plan.cells} - {each.name for each in plan.compared()}
     for task in tasks:
         lines = lines_of(table, task)
@@ -118,7 +122,8 @@ def _picked(lines: Sequence[Line], left: int) -> list[str]:
 
 def _row(line: Line, scores: Sequence[float]) -> str:
     each = ", ".join(f"{100 * value:.2f}" for value in scores)
-    return f"| {line.cell} | {times_100(statistics.fmean(scores) if scores else None)} | {_sd(scores)} | {each} |"
+    name = f"{line.cell} (multi-task)" if MULTI in {each.regime for each in line.outcomes} else line.cell
+    return f"| {name} | {times_100(statistics.fmean(scores) if scores else None)} | {_sd(scores)} | {each} |"
 
 
 def _told(best: Line) -> list[str]:

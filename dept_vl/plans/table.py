@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dept_vl.plans.costs import Costs, costs_path, read_costs
-from dept_vl.plans.runs import Place, Schedule
+from dept_vl.plans.runs import RESULTS, Place, Schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan
 from dept_vl.plans.similarity import cosine_of
 from dept_vl.registry import did_you_mean
+from dept_vl.run.results import MULTI, regime_of
 
 LOG = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run where it stands in a plan. results: its results.json."""
+    """A finished run where it stands in a plan. results: its results.json; of a mixture's run that of the place's task,
+    and `folder` is that task's."""
 
     place: Place
     folder: Path
@@ -39,6 +41,11 @@ class Outcome:
         return None if scores is None else float(scores[self.results["selection"]["metric"]])
 
     @property
+    def regime(self) -> str:
+        """ "single-task" or "multi-task"."""
+        return regime_of(self.results)
+
+    @property
     def weights(self) -> int:
         """Trained weights without the projection's."""
         weights = self.results["weights"]
@@ -50,8 +57,8 @@ class Outcome:
         return float(self.results["train_info"]["train_time"])
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines of its metrics.jsonl."""
-        path = self.folder / LOG
+        """The lines of its metrics.jsonl; a mixture's tasks have one together."""
+        path = (self.folder if (self.folder / LOG).exists() else self.folder.parent) / LOG
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
@@ -73,16 +80,22 @@ class Table:
         same = (place.seed, place.draw)
         return next((each for each in self.of(cell, place.task) if (each.place.seed, each.place.draw) == same), None)
 
+    def shown(self, cell: str, task: str) -> str:
+        """The cell's name, marked where a mixture trained what is scored on the task."""
+        return f"{cell} ({MULTI})" if MULTI in {each.regime for each in self.of(cell, task)} else cell
+
     def as_csv(self) -> str:
-        """cell,task,seed,draw,val,test,seconds,weights,folder; a run that is not finished has no numbers."""
+        """cell,task,seed,draw,val,test,seconds,weights,folder,regime; a run that is not finished has no numbers."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["cell", "task", "seed", "draw", "val", "test", "seconds", "weights", "folder"])
+        writer.writerow(["cell", "task", "seed", "draw", "val", "test", "seconds", "weights", "folder", "regime"])
         done = {each.place: each for each in self.outcomes}
         for place in self.wanted:
             each = done.get(place)
             facts = [each.val, each.test, each.seconds, each.weights] if each else [None] * 4
-            writer.writerow([place.cell, place.task, place.seed, place.draw, *facts, f"runs/{place.run}"])
+            writer.writerow(
+                [place.cell, place.task, place.seed, place.draw, *facts, f"runs/{place.run}", each and each.regime]
+            )
         return file.getvalue()
 
 
@@ -91,8 +104,16 @@ def read_table(plan: PlanFile, schedule: Schedule, root: Path) -> Table:
     places = schedule.places[plan.name]
     runs = [(place, schedule.runs[place.run]) for place in places]
     found = [(place, run.folder, run.results()) for place, run in runs]
-    outcomes = tuple(Outcome(place, folder, results) for place, folder, results in found if results is not None)
+    outcomes = tuple(_outcome(place, folder, results) for place, folder, results in found if results is not None)
     return Table(plan, outcomes, places, read_costs(costs_path(plan, root)) if plan.costed() else None)
+
+
+def _outcome(place: Place, folder: Path, results: Mapping[str, Any]) -> Outcome:
+    """A mixture's run stands at the place of each of its tasks."""
+    if place.task in results.get("members", {}):
+        folder = folder / results["members"][place.task]["folder"]
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    return Outcome(place, folder, results)
 
 
 def _share(outcome: Outcome) -> float | None:

@@ -1,10 +1,12 @@
 """From a typed experiment to a trained network: the wiring that all training scripts share."""
 
-from dept_vl.run.assembly import build, fit, start, start_trackers, training_batches
-from dept_vl.run.components import build_task, check, load_splits, notes, resolve
+from dept_vl.run.assembly import build, start, start_trackers
+from dept_vl.run.components import check, load_splits, notes
+from dept_vl.run.fitting import fit, training_batches
 from dept_vl.run.images import features, load_clip
 from dept_vl.run.parts import Parts
 from dept_vl.run.processes import together
+from dept_vl.run.tasks import build_task, members, resolve
 
 __all__ = [
     "Parts",
@@ -15,6 +17,7 @@ __all__ = [
     "fit",
     "load_clip",
     "load_splits",
+    "members",
     "notes",
     "resolve",
     "start",

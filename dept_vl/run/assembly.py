@@ -1,4 +1,4 @@
-"""From a typed experiment to a run folder: the wiring that all training scripts share.
+"""From a typed experiment to everything that a run is made of: the wiring that all training scripts share.
 
 It alone reads `Experiment` and hands plain arguments to the components. Scripts import it; nothing below does.
 """
@@ -9,8 +9,6 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,29 +16,27 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, Ini
 
 from dept_vl.backbones import Backbone
 from dept_vl.config import BadConfig, Experiment
-from dept_vl.data.batches import EncodedExamples, TrainingBatches
+from dept_vl.data.batches import EncodedExamples
+from dept_vl.data.sources import Loaded
+from dept_vl.data.text import Kind
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Network, Part
 from dept_vl.run.components import (
-    GENERATED,
     build_inside,
-    build_task,
     load_language,
     load_splits,
-    resume_point,
     start_adapter,
     start_from,
 )
 from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.launcher import check_launcher, threads
 from dept_vl.run.losses import tell_losses
-from dept_vl.run.parts import Parts, timed
-from dept_vl.run.stages import start_stages
+from dept_vl.run.parts import Parts, mix, timed
+from dept_vl.run.tasks import build_task, members, resolve
 from dept_vl.saved import SavedAdapter, check_identity
 from dept_vl.tasks import Task
-from dept_vl.train import Plan, Trained, flat, sharded_blocks, train
+from dept_vl.train import flat, sharded_blocks
 from dept_vl.train.evaluate import Answerer, Decoding
-from dept_vl.train.optim import build_optimizer, build_schedule
 from dept_vl.vision import VisualProjection
 
 
@@ -160,13 +156,18 @@ def build(
     Raises: what cannot be loaded, by name; MismatchedBackbone for a saved adapter beside other frozen models.
     """
     seconds: dict[str, float] = {}
-    task = build_task(config)
+    configs = [resolve(each) for each in members(config)]
+    tasks = [build_task(each) for each in configs]
     with timed(seconds, "read_data"):
-        loaded = load_splits(config, task, accelerator, splits)
+        loaded = {
+            (task.name, role): each
+            for task, own in zip(tasks, configs, strict=True)
+            for role, each in load_splits(own, task, accelerator, splits).items()
+        }
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)
     with timed(seconds, "features"):
-        images = store_images(config, loaded, accelerator) if task.visual else None
+        images = store_images(config, loaded, accelerator) if tasks[0].visual else None
     loaded = images.loaded if images else loaded
     identities = {"backbone": backbone.identity()} | ({"vision": images.identity} if images else {})
     if saved is not None:
@@ -180,21 +181,36 @@ def build(
     network = Network(backbone, trained, backbone_dropout=config.backbone.dropout, covers=config.adapter.covers).to(
         accelerator.device
     )
+    common = {
+        "accelerator": accelerator,
+        "tokenizer": tokenizer,
+        "network": network,
+        "identities": identities,
+        "gather": images.gather if images else None,
+        "clip_weights": images.weights if images else 0,
+        "not_copied": not_copied,
+        "seconds": seconds,
+    }
+    parts = []
+    for place, (task, own) in enumerate(zip(tasks, configs, strict=True)):
+        rows = {role: loaded[task.name, role] for role in splits}
+        with timed(seconds, "tokenise"):
+            encoded = _encode(own, rows, tokenizer, backbone.kind, place if len(tasks) > 1 else None)
+        tell_losses(task, tokenizer, encoded, warn=accelerator.is_main_process)
+        _check_positions(network, encoded, _longest_answer(own, task, network, tokenizer))
+        parts.append(Parts(own, task=task, splits=rows, encoded=encoded, **common))
+    return mix(config, parts) if len(parts) > 1 else parts[0]
+
+
+def _encode(
+    config: Experiment, loaded: Mapping[str, Loaded], tokenizer: Tokenizer, kind: Kind, place: int | None
+) -> dict[str, EncodedExamples]:
+    """`place`: of the task in the mixture that trains."""
     sizes = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
-    with timed(seconds, "tokenise"):
-        encoded = {
-            role: EncodedExamples(each.examples, tokenizer, kind=backbone.kind, trained=role == "train", **sizes)
-            for role, each in loaded.items()
-        }
-    tell_losses(task, tokenizer, encoded, warn=accelerator.is_main_process)
-    _check_positions(network, encoded, _longest_answer(config, task, network, tokenizer))
-    return Parts(
-        config, accelerator, task, tokenizer, network, identities, loaded, encoded,
-        gather=images.gather if images else None,
-        clip_weights=images.weights if images else 0,
-        not_copied=not_copied,
-        seconds=seconds,
-    )  # fmt: skip
+    return {
+        role: EncodedExamples(each.examples, tokenizer, kind=kind, trained=role == "train", task=place, **sizes)
+        for role, each in loaded.items()
+    }
 
 
 def _new_parts(
@@ -239,70 +255,3 @@ def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], a
         if most is not None and sum(tokens.values()) - 1 > most:  # the last target token is never read
             given = " + ".join(f"{number} ({name})" for name, number in tokens.items() if number)
             raise BadConfig(f"{role}: wanted at most {most} tokens a row, the backbone's positions, given {given} - 1")
-
-
-def training_batches(parts: Parts) -> TrainingBatches:
-    """This process's share of every batch of a run."""
-    config, world = parts.config, parts.accelerator.num_processes
-    return TrainingBatches(
-        parts.encoded["train"],
-        parts.gather,
-        batch_size=config.per_device_train_batch_size * world,
-        seed=config.seed,
-        length_step=config.length_step or (8 if config.task.root == GENERATED else 2),
-        rank=parts.accelerator.process_index,
-        world=world,
-    )
-
-
-def fit(parts: Parts, folder: Path) -> Trained:
-    """Trains the parts; the network ends with the best weights."""
-    config, optim = parts.config, parts.config.optim
-    optimizer = build_optimizer(
-        parts.network.param_groups(), optim.lr, weight_decay=optim.weight_decay, betas=optim.betas, eps=optim.eps
-    )
-    schedule = build_schedule(
-        optimizer, name=optim.lr_scheduler_type, max_steps=config.max_steps, warmup_steps=optim.warmup_steps
-    )
-    batches = training_batches(parts)
-    if parts.accelerator.device.type == "cuda":  # what is reported is the training's own peak
-        torch.cuda.reset_peak_memory_stats(parts.accelerator.device)
-    metric = config.metric_for_best_model or parts.task.headline
-    plan = Plan(
-        max_steps=config.max_steps,
-        max_seconds=config.max_seconds,
-        eval_steps=config.eval_steps,
-        save_steps=config.save_steps,
-        logging_steps=config.logging_steps,
-        save_total_limit=config.save_total_limit,
-        max_grad_norm=optim.max_grad_norm,
-        metric=metric,
-        num_workers=config.dataloader_num_workers,
-        progress=config.progress,
-    )
-
-    def evaluate() -> dict[str, float]:
-        scores = parts.score("eval", parts.predict("eval"), quick=metric == parts.task.headline)
-        if metric not in scores:
-            why = scores.get("skipped", {}).get(metric, "the evaluation gave none")
-            wanted = f"wanted one of {', '.join(_numbers(scores))}"
-            raise BadConfig(f"metric_for_best_model: {wanted}, given {metric!r}: {why}")
-        return _numbers(scores)
-
-    with start_stages(config, parts) as stages:
-        return train(
-            parts.accelerator,
-            parts.network,
-            optimizer,
-            schedule,
-            batches,
-            plan,
-            folder,
-            evaluate=evaluate if config.eval_steps else None,
-            resume_from=resume_point(config),
-            stages=stages,
-        )
-
-
-def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in scores.items() if isinstance(value, int | float)}

@@ -1,6 +1,5 @@
 """From the config to each component: the only place where settings become plain arguments."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dept_vl.adapters import ADAPTERS, Adapter, arguments_of, build_adapter, from_config
+from dept_vl.adapters import ADAPTERS, Adapter, build_adapter, from_config
 from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
 from dept_vl.backbones import Backbone, load_backbone
 from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
@@ -24,9 +23,10 @@ from dept_vl.metrics.captions import METRICS_OF_JAVA, fails, unavailable
 from dept_vl.metrics.java import find_javas
 from dept_vl.model import Part
 from dept_vl.registry import did_you_mean
+from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config
-from dept_vl.tasks import TASKS, CaptionTask, Task, TextTask, VqaTask
+from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
 from dept_vl.tuning import TUNINGS, Tuning, build_tuning
@@ -34,7 +34,6 @@ from dept_vl.vision.store import refuse_read_only
 
 GENERATED = "shapes"  # a root that is made, not read
 SHAPES_ROOT, SHAPES_TEXT_ROOT = Path("data/shapes"), Path("data/shapes_text")
-_OF_TASK = {"max_length": "max_source_length"}  # arguments of adapters that are the task's where a config leaves them
 
 
 def check(config: Experiment) -> None:
@@ -51,6 +50,10 @@ def check(config: Experiment) -> None:
     resume_point(config)
     if task.visual:
         refuse_read_only(Path(config.vision.feature_dir))
+    number = len(task.members) if isinstance(task, Mixture) else None
+    if (given := config.adapter.args.get("num_tasks", number)) != number:
+        wanted = "null for one task" if number is None else f"{number} or null for {task.name}"
+        raise BadConfig(f"adapter.args.num_tasks: wanted {wanted}, given {given!r}")
     sizes = [each for each in config.adapter.args.values() if isinstance(each, int) and each > 0]
     width = math.lcm(2, *sizes)  # the backbone's is not known yet: one that each argument divides
     adapter = from_config(config.adapter.name, width, config.adapter.args, {}, device="meta")
@@ -66,7 +69,8 @@ def check(config: Experiment) -> None:
     if metric is not None and metric not in task.selecting:
         hint = did_you_mean(metric, task.selecting)
         raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
-    if metric in METRICS_OF_JAVA and (reason := _fails(metric, tuple(find_javas()))):
+    java = None if metric is None else metric.rpartition("/")[2]  # of a mixture: caption/METEOR
+    if java in METRICS_OF_JAVA and (reason := _fails(java, tuple(find_javas()))):
         raise BadConfig(
             f"metric_for_best_model: wanted a metric that can be computed on this machine, given {metric!r}: {reason}"
         )
@@ -80,7 +84,8 @@ def _fails(metric: str, javas: tuple[str, ...]) -> str | None:
 
 def notes(config: Experiment) -> list[str]:
     """What the results will lack on this machine, a sentence each: to be told before a run trains."""
-    if not any(isinstance(TASKS[name.strip()], CaptionTask) for name in config.task.name.split(",")):
+    names = config.task.mixture or config.task.name.split(",")
+    if not any(isinstance(TASKS[name.strip()], CaptionTask) for name in names):
         return []
     lost: dict[str, list[str]] = {}
     for what, reason in unavailable().items():
@@ -113,47 +118,6 @@ def resume_point(config: Experiment) -> Path | None:
         raise BadCheckpoint(f"resume_from_checkpoint: wanted a checkpoint folder or 'last', given {given!r}")
     check_checkpoint(Path(given))
     return Path(given)
-
-
-def build_task(config: Experiment) -> Task:
-    """The task under the config's protocol, in its words.
-
-    Raises: UnknownName, BadConfig, ValueError for a template or protocol that the task refuses.
-    """
-    given = config.task
-    task = TASKS[given.name]
-    if given.protocol is not None and given.protocol != task.protocol:
-        if isinstance(task, CaptionTask):
-            raise BadConfig(f"task.protocol: captions have only {task.protocol}, given {given.protocol!r}")
-        task = task.under(given.protocol)
-    changes = {"template": given.template, "label_form": given.label_form}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if not isinstance(task, TextTask):
-        for name in ("label_form", "k_shot", "k_shot_total"):
-            if getattr(given, name) is not None:
-                raise BadConfig(
-                    f"task.{name}: only text tasks have it, given {getattr(given, name)!r} for {given.name}"
-                )
-    return dataclasses.replace(task, **changes)
-
-
-def resolve(config: Experiment) -> Experiment:
-    """The config with what it leaves to the task: protocol, label form, lengths, and arguments of the adapter that are
-    the task's.
-
-    Raises: as `build_task`.
-    """
-    task, given = build_task(config), config.task
-    facts = {"name": task.name, "protocol": task.protocol}
-    if isinstance(task, TextTask):
-        facts["label_form"] = task.label_form
-    for name in ("max_source_length", "max_target_length"):
-        facts[name] = getattr(task, name) if getattr(given, name) is None else getattr(given, name)
-    given = config.adapter.args
-    known = arguments_of(ADAPTERS[config.adapter.name])
-    left = {name: facts[own] for name, own in _OF_TASK.items() if name in known and given.get(name) is None}
-    adapter = dataclasses.replace(config.adapter, args={**given, **left})
-    return dataclasses.replace(config, adapter=adapter, task=dataclasses.replace(config.task, **facts))
 
 
 def load_splits(

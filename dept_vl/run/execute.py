@@ -18,15 +18,15 @@ from accelerate.utils import broadcast_object_list
 
 from dept_vl.config import Experiment
 from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
+from dept_vl.run.mixed import assemble_all, keep_predictions
 from dept_vl.run.parts import timed
 from dept_vl.run.report import write_report
-from dept_vl.run.results import assemble, write_predictions
 from dept_vl.saved.adapter_folder import save_adapter
 from dept_vl.saved.card import ModelFacts
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from dept_vl.untrusted.whole_files import write_files_whole
 
-RESULTS, PREDICTIONS, CONFIG = "results.json", "predictions.jsonl", "config.yaml"
+RESULTS, CONFIG = "results.json", "config.yaml"
 _OWN = re.compile(r"\..+\.(tmp|running)")  # half-written files of a killed run, and the lock
 
 
@@ -40,7 +40,7 @@ def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
     Several tasks have a folder each below `output_dir`, and a results.json there with all of them. All are checked
     before the first one trains.
     """
-    names = config.task.name.split(",")
+    names = [config.task.name] if config.task.mixture else config.task.name.split(",")
     runs = [
         dataclasses.replace(
             config,
@@ -105,16 +105,16 @@ def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool)
     with timed(parts.seconds, "evaluate"):
         predictions = parts.predict("test")
         if accelerator.is_main_process:  # before anything else can fail
-            fields = ("references", "image", "text", "question_type", "group")
-            write_predictions(folder / PREDICTIONS, parts.splits["test"].examples, predictions, fields)
+            keep_predictions(parts, predictions, folder)
         scores = parts.score("test", predictions)
     with timed(parts.seconds, "baselines"):
-        baselines = score_baselines(parts)
-    results = assemble(parts, trained, scores, baselines, predictions, began, time.perf_counter() - clock)
+        baselines = {each.task.name: score_baselines(each) for each in parts.members or (parts,)}
+    results = assemble_all(parts, trained, scores, baselines, predictions, began, time.perf_counter() - clock)
     if accelerator.is_main_process:
-        _save_adapter(parts, results, folder)
-        results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
-        write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
+        for place, each in enumerate(parts.members):
+            write_config(each.config, Path(each.config.output_dir))
+            _save(each, results[each.task.name], place)
+        _save(parts, results[parts.task.name])  # a run counts as finished when these are there
         write_report(folder, image_paths=parts.splits["test"].image_paths)
     accelerator.wait_for_everyone()
     if last:
@@ -122,7 +122,7 @@ def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool)
     else:
         for tracker in accelerator.trackers:
             tracker.finish()
-    return results if accelerator.is_main_process else None
+    return results[parts.task.name] if accelerator.is_main_process else None
 
 
 @contextlib.contextmanager
@@ -190,41 +190,57 @@ def write_config(config: Experiment, folder: Path) -> None:
     write_files_whole(folder, {CONFIG: text.encode("utf-8")})
 
 
-def _save_adapter(parts: Parts, results: Mapping[str, Any], folder: Path) -> None:
-    config, scores = parts.config, results["metrics"]["test"]
-    task = config.task
+def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> None:
+    """The adapter and results.json. `place`: of a task in its mixture; its folder gets what serves that task alone."""
+    folder = Path(parts.config.output_dir)
+    trained = dict(parts.network.parts.items())
+    if place is not None:
+        trained["adapter"] = parts.network.adapter.for_task(place)
     save_adapter(
         folder,
-        dict(parts.network.parts.items()),
+        trained,
         backbone_identity=parts.identities["backbone"],
         vision_identity=parts.identities.get("vision"),
         covers=parts.network.covers,
         task_type=parts.network.backbone.task_type,
-        task={
-            "name": task.name,
-            "template": parts.task.template,
-            "protocol": results["protocol"],
-            "max_source_length": task.max_source_length,
-            "max_target_length": task.max_target_length,
-            "num_beams": task.num_beams,
-            "labels": parts.task.label_meanings,
-            "pad_token": config.backbone.pad_token,
+        task=None if parts.members else _task_facts(parts, results["protocol"]),
+        card=_card(parts, results),
+    )
+    results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
+    write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
+
+
+def _task_facts(parts: Parts, protocol: str) -> dict[str, Any]:
+    task = parts.config.task
+    return {
+        "name": task.name,
+        "template": parts.task.template,
+        "protocol": protocol,
+        "max_source_length": task.max_source_length,
+        "max_target_length": task.max_target_length,
+        "num_beams": task.num_beams,
+        "labels": parts.task.label_meanings,
+        "pad_token": parts.config.backbone.pad_token,
+    }
+
+
+def _card(parts: Parts, results: Mapping[str, Any]) -> ModelFacts:
+    config, info = parts.config, results["train_info"]
+    task, scores = config.task, results["metrics"]["test"]
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps * parts.accelerator.num_processes
+    return ModelFacts(
+        name=Path(config.output_dir).name,
+        dataset="Shapes (generated)" if task.root == "shapes" else parts.task.hub or Path(task.root).name,
+        split=task.test_split,
+        metrics={name: value for name, value in scores.items() if isinstance(value, float)},
+        protocol=results["protocol"],
+        training={
+            "tasks": f"{', '.join(results['trained_on']['tasks'])} ({results['trained_on']['regime']})",
+            "steps": info["steps"],
+            "rows per step": rows,
+            "seed": config.seed,
+            "learning rates": ", ".join(f"{name} {rate:g}" for name, rate in config.optim.lr.items()),
+            "seconds": round(info["train_time"]),
+            "trained weights": f"{results['weights']['trained']:,}",
         },
-        card=ModelFacts(
-            name=folder.name,
-            dataset="Shapes (generated)" if task.root == "shapes" else parts.task.hub or Path(task.root).name,
-            split=task.test_split,
-            metrics={name: value for name, value in scores.items() if isinstance(value, float)},
-            protocol=results["protocol"],
-            training={
-                "steps": results["train_info"]["steps"],
-                "rows per step": config.per_device_train_batch_size
-                * config.gradient_accumulation_steps
-                * parts.accelerator.num_processes,
-                "seed": config.seed,
-                "learning rates": ", ".join(f"{name} {rate:g}" for name, rate in config.optim.lr.items()),
-                "seconds": round(results["train_info"]["train_time"]),
-                "trained weights": f"{results['weights']['trained']:,}",
-            },
-        ),
     )

@@ -1,7 +1,7 @@
 """The image side of a run: CLIP read once, its features kept, their examples found again."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from dept_vl.vision.features import FeatureStore
 class StoredImages:
     """What a run keeps of CLIP: the features of its images, and what they are."""
 
-    loaded: dict[str, Loaded]  # without the examples whose image could not be read
+    loaded: dict[Hashable, Loaded]  # without the examples whose image could not be read
     gather: Gather
     identity: dict[str, Any]
     width: int
@@ -30,7 +30,7 @@ class StoredImages:
     weights: int
 
 
-def store_images(config: Experiment, loaded: Mapping[str, Loaded], accelerator: Accelerator) -> StoredImages:
+def store_images(config: Experiment, loaded: Mapping[Hashable, Loaded], accelerator: Accelerator) -> StoredImages:
     if config.vision.resident and accelerator.device.type == "cuda" and config.dataloader_num_workers:
         raise BadConfig(
             "vision.resident: features on the GPU cannot be read by worker processes; wanted vision.resident false or "

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from dept_vl.data.batches import EncodedExamples
+from dept_vl.data.batches import Encoded, EncodedExamples
 from dept_vl.data.carried import WARN_ABOVE, measure, tell
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.registry import DeptVLWarning
@@ -30,7 +30,7 @@ def tell_losses(task: Task, tokenizer: Tokenizer, encoded: Mapping[str, EncodedE
         tell(f"{task.name}: labels", measure(tokenizer, task.candidates), above=0.0, warn=warn)
 
 
-def losses_as_json(encoded: Mapping[str, EncodedExamples]) -> dict[str, dict[str, Any]]:
+def losses_as_json(encoded: Mapping[str, Encoded]) -> dict[str, dict[str, Any]]:
     """{"train": {"targets": {...}}}: of each split what has a loss, with its examples."""
     return {
         role: found
@@ -39,7 +39,7 @@ def losses_as_json(encoded: Mapping[str, EncodedExamples]) -> dict[str, dict[str
     }
 
 
-def loss_warnings(encoded: Mapping[str, EncodedExamples]) -> list[str]:
+def loss_warnings(encoded: Mapping[str, Encoded]) -> list[str]:
     """Those above the share that counts, one a line, for what is read beside the scores."""
     return [
         f"{role}: {what}: {loss}"

@@ -3,27 +3,33 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from accelerate import Accelerator
 
 from dept_vl.config import Experiment
-from dept_vl.data.batches import EncodedExamples, Gather
+from dept_vl.data.batches import Encoded, Gather
+from dept_vl.data.mixture import MixedExamples
 from dept_vl.data.sources import Loaded
 from dept_vl.data.text_splits import published_split
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Network
 from dept_vl.run.losses import loss_warnings
-from dept_vl.tasks import CaptionTask, Task, TextTask
+from dept_vl.tasks import CaptionTask, Mixture, Task, TextTask
 from dept_vl.train.evaluate import Decoding, predict
+
+
+def answers_to(task: str, predictions: Mapping[Any, str]) -> dict[Any, str]:
+    """By id: those to one task of a mixture's predictions."""
+    return {id: text for (name, id), text in predictions.items() if name == task}
 
 
 @contextlib.contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
-    seconds[stage] = round(time.perf_counter() - began, 3)
+    seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - began, 3)
 
 
 @dataclasses.dataclass
@@ -32,16 +38,18 @@ class Parts:
 
     config: Experiment
     accelerator: Accelerator
-    task: Task
+    task: Task | Mixture
     tokenizer: Tokenizer
     network: Network
     identities: dict[str, dict[str, Any]]  # "backbone" and, where images are read, "vision"
     splits: dict[str, Loaded]
-    encoded: dict[str, EncodedExamples]
+    encoded: Mapping[str, Encoded]
     gather: Gather | None  # None: text alone
     clip_weights: int  # of the image tower, which is not kept
     not_copied: tuple[str, ...]  # of the adapter that this one started from
     seconds: dict[str, float]  # by stage
+    together: tuple[str, ...] = ()  # the tasks that train together with this one; () where it trains alone
+    members: tuple["Parts", ...] = ()  # of a mixture: each task's own, which share the network
 
     def decoding(self) -> Decoding:
         task = self.config.task
@@ -53,6 +61,10 @@ class Parts:
         )
 
     def predict(self, split: str, *, blind: bool = False) -> dict[Any, str]:
+        """Answers by id; of a mixture by task and id."""
+        if self.members:
+            by_task = {each.task.name: each.predict(split, blind=blind) for each in self.members}
+            return {(task, id): text for task, answers in by_task.items() for id, text in answers.items()}
         return predict(
             self.accelerator,
             self.network,
@@ -67,6 +79,11 @@ class Parts:
 
     def score(self, split: str, predictions: Mapping[Any, str], *, quick: bool = False) -> dict[str, Any]:
         """`quick`: captions by CIDEr alone, since METEOR starts java for seconds each time."""
+        if self.members:
+            by_task = {each.task.name: answers_to(each.task.name, predictions) for each in self.members}
+            return self.task.combine(
+                {each.task.name: each.score(split, by_task[each.task.name], quick=quick) for each in self.members}
+            )
         loaded, task = self.splits[split], self.task
         if quick and isinstance(task, CaptionTask):
             task = dataclasses.replace(task, metrics=(task.headline,))
@@ -84,3 +101,31 @@ class Parts:
         if whole in (None, read):
             return []
         return [f"{published}: {read:,} of the published {whole:,} rows were read: this is not the published split"]
+
+
+def mix(config: Experiment, members: Sequence[Parts]) -> Parts:
+    """A mixture's parts of those of its tasks, whose places in it their encoded examples name."""
+    names, given = tuple(each.task.name for each in members), config.task.sampling
+    members = tuple(dataclasses.replace(each, together=names) for each in members)
+    roles, law = members[0].splits, {"temperature": given.temperature, "limit": given.limit}
+    return dataclasses.replace(
+        members[0],
+        config=config,
+        task=Mixture(tuple(each.task for each in members)),
+        splits={role: _joined([each.splits[role] for each in members]) for role in roles},
+        encoded={
+            role: MixedExamples({each.task.name: each.encoded[role] for each in members}, given.by, **law)
+            for role in roles
+        },
+        members=members,
+    )
+
+
+def _joined(splits: Sequence[Loaded]) -> Loaded:
+    """The examples of all tasks one after another, and their counts summed up."""
+    names = dict.fromkeys(name for each in splits for name in each.counts)
+    return Loaded(
+        [example for each in splits for example in each.examples],
+        {name: sum(each.counts.get(name, 0) for each in splits) for name in names},
+        {image: path for each in splits for image, path in each.image_paths.items()},
+    )

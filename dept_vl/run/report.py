@@ -20,6 +20,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
 
 from dept_vl.metrics.vqa import vqa_accuracy
+from dept_vl.run.results import regime_of
 from dept_vl.saved.card import vision_hub_name
 from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.untrusted.whole_files import write_files_whole
@@ -79,12 +80,11 @@ def render(
     """The page, from results.json, the lines of metrics.jsonl and predictions.jsonl, and the text of config.yaml."""
     from dept_vl.run.charts import draw_run  # here, since matplotlib takes a second and nothing needs it before
 
-    labels, vision = results["labels"], results["meta_info"]["model_info"].get("vision")
-    accuracies: list[float | None] = [None] * len(rows)
-    if results["task"] == "vqa":
-        accuracies = [vqa_accuracy(row["prediction"], row["references"], results["protocol"]) for row in rows]
-    elif labels and not _numbers(labels):
-        accuracies = [float(row["prediction"] in row["references"]) for row in rows]
+    vision, members = results["meta_info"]["model_info"].get("vision"), results.get("members", {})
+    tasks = {name: (each["protocol"], each["labels"]) for name, each in members.items()}
+    tasks = tasks or {results["task"]: (results["protocol"], results["labels"])}
+    own = [row.get("task", results["task"]) for row in rows]
+    accuracies = [judge(row, task, *tasks[task]) for row, task in zip(rows, own, strict=True)]
     return _template().render(
         results=results,
         test=results["metrics"]["test"],
@@ -94,8 +94,19 @@ def render(
         samples=[show(rows[i], accuracies[i], image_paths) for i in choose(rows, accuracies)],
         tally=Counter(map(mark, accuracies)),
         number=len(rows),
+        regime=regime_of(results),
+        members=members,
         config=config,
     )
+
+
+def judge(row: Row, task: str, protocol: str, labels: Mapping[str, str]) -> float | None:
+    """How right an answer is, from 0 to 1; None where it is neither right nor wrong, as a caption."""
+    if task == "vqa":
+        return vqa_accuracy(row["prediction"], row["references"], protocol)
+    if labels and not _numbers(labels):
+        return float(row["prediction"] in row["references"])
+    return None
 
 
 @cache

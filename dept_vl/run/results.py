@@ -10,6 +10,7 @@ from typing import Any
 
 from dept_vl.config import Experiment
 from dept_vl.data.carried import WARN_ABOVE
+from dept_vl.data.mixture import MixedExamples
 from dept_vl.run import Parts, measure
 from dept_vl.run.losses import losses_as_json
 from dept_vl.tasks import TASKS
@@ -17,6 +18,8 @@ from dept_vl.tasks.example import Example
 from dept_vl.train import Trained
 from dept_vl.train.evaluate import histogram
 from dept_vl.untrusted.whole_files import write_files_whole
+
+SINGLE, MULTI = "single-task", "multi-task"
 
 
 def assemble(
@@ -30,13 +33,15 @@ def assemble(
 ) -> dict[str, Any]:
     """The content of results.json: our blocks first, then those of PEFT's method_comparison. `seconds`: of the run."""
     config, task, accelerator = parts.config, parts.config.task, parts.accelerator
-    recorded = recorded_baselines(config, parts.identities)
+    recorded = {} if parts.together else recorded_baselines(config, parts.identities)
     weights = measure.count_weights(parts.network, parts.clip_weights)
+    weights |= {"trained_per_task": weights["trained"] / max(len(parts.together), 1)}
     best = next((each for each in trained.evaluations if each["step"] == trained.best_step), None)
     return {
         "task": task.name,
         "adapter": config.adapter.name,
         "inside": config.inside.method,
+        "trained_on": _trained_on(parts),
         "protocol": scores.get("protocol", f"coco-caption, beam {task.num_beams}"),
         "metrics": {"test": scores} | ({"val": best} if best else {}),
         "baselines": baselines | recorded,
@@ -81,6 +86,16 @@ def assemble(
     }
 
 
+def _trained_on(parts: Parts) -> dict[str, Any]:
+    """Whether one task trained the adapter or several did together, and how often each of them was drawn."""
+    if not parts.together:
+        return {"regime": SINGLE, "tasks": [parts.task.name]}
+    told: dict[str, Any] = {"regime": MULTI, "tasks": list(parts.together)}
+    if isinstance(train := parts.encoded.get("train"), MixedExamples):
+        told |= {"shares": dict(zip(train.names, train.shares, strict=True))}
+    return told
+
+
 def _arguments(parts: Parts) -> dict[str, Any]:
     """Of the adapter, and behind "inside." those of what trains inside the frozen model."""
     inside = parts.network.parts["inside"].config() if "inside" in parts.network.parts else {}
@@ -96,14 +111,18 @@ def _training(trained: Trained) -> dict[str, Any]:
     }
 
 
-def write_predictions(
-    path: Path, examples: Sequence[Example], predictions: Mapping[Any, str], fields: Sequence[str]
-) -> None:
-    """A JSON line per example: id, prediction and these fields of it."""
-    rows = [
-        {"id": each.id, "prediction": predictions[each.id]} | {name: getattr(each, name) for name in fields}
+def prediction_rows(
+    examples: Sequence[Example], predictions: Mapping[Any, str], fields: Sequence[str], **more: Any
+) -> list[dict[str, Any]]:
+    """A mapping per example: `more`, id, prediction and these fields of it."""
+    return [
+        {**more, "id": each.id, "prediction": predictions[each.id]} | {name: getattr(each, name) for name in fields}
         for each in examples
     ]
+
+
+def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A JSON line per row."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_files_whole(path.parent, {path.name: text.encode("utf-8")})
 
@@ -136,7 +155,11 @@ def summary(results: Mapping[str, Any]) -> str:
     for name, value in results["baselines"].items():
         mark = "  (recorded, docs/results.md)" if name in results["recorded"] else ""
         lines.append(f"  {name:<16} {100 * value:6.2f}{mark}")
-    others = [name for name in TASKS[results["task"]].selecting if name in test and name != headline]
+    for name, each in results.get("members", {}).items():
+        beside = ", ".join(f"{baseline} {100 * value:.2f}" for baseline, value in each["baselines"].items())
+        lines.append(f"    {name:<22} {100 * each['score']:6.2f}  {each['reported']} ({beside})")
+    known = () if "members" in results else TASKS[results["task"]].selecting
+    others = [name for name in known if name in test and name != headline]
     lines += [f"    {name:<22} {100 * test[name]:6.2f}" for name in others]
     lines += [f"    {kind:<14} {100 * value:6.2f}" for kind, value in test.get("by_question_type", {}).items()]
     for role, counts in results["counts"].items():
@@ -153,7 +176,8 @@ def summary(results: Mapping[str, Any]) -> str:
     lines += [f"  not copied from {start['folder']}: {each}" for each in start["not_copied"]]
     weights = results["weights"]
     share = f"{100 * weights['share']:.2f} %, CLIP not counted"
-    lines.append(f"trained {weights['trained']:,} of {weights['total']:,} weights ({share})")
+    of = f", {weights['trained_per_task']:,.0f} a task" if regime_of(results) == MULTI else ""
+    lines.append(f"{regime_of(results)}: trained {weights['trained']:,} of {weights['total']:,} weights ({share}){of}")
     info = results["train_info"]
     lines.append(f"trained for {info['train_time']:.0f} s")
     if info.get("stages") and info["flops_full"]:
@@ -165,6 +189,11 @@ def summary(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def regime_of(results: Mapping[str, Any]) -> str:
+    """ "single-task" or "multi-task"."""
+    return results.get("trained_on", {}).get("regime", SINGLE)
+
+
 def method_of(results: Mapping[str, Any]) -> str:
     """ "dept", "lora", or "dept + lora": what trained beside the frozen language model, the projection aside."""
     names = [name for name in (results["adapter"], results.get("inside")) if name not in (None, "none")]
@@ -173,7 +202,7 @@ def method_of(results: Mapping[str, Any]) -> str:
 
 def overview(runs: Sequence[Mapping[str, Any]]) -> str:
     """One line per run, its score beside the commonest training answer's, x 100, and the mean of all."""
-    lines = [f"{'task':<22} {'metric':<22} {'score':>7} {'majority':>9}"]
+    lines = [f"{'task':<22} {'metric':<22} {'score':>7} {'majority':>9}   {SINGLE}, each task by itself"]
     pairs = []
     for each in runs:
         name = each["selection"]["reported"]

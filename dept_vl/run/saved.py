@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, TaskConfig, VisionConfig, load_experiment
 from dept_vl.run.assembly import build, start
-from dept_vl.run.components import build_task, resolve
 from dept_vl.run.processes import together
-from dept_vl.run.results import write_predictions
+from dept_vl.run.results import prediction_rows, write_predictions
+from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import SavedAdapter, read_any, tower_of
 from dept_vl.serve.rows import WrongTask
 from dept_vl.tasks import TASKS, TextTask
@@ -63,7 +63,7 @@ def score_adapter(
         parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
         answers = parts.predict("test")
     if predictions is not None:
-        write_predictions(Path(predictions), parts.splits["test"].examples, answers, ("references",))
+        write_predictions(Path(predictions), prediction_rows(parts.splits["test"].examples, answers, ("references",)))
     scores = parts.score("test", answers)
     return {
         "task": config.task.name,

@@ -4,6 +4,7 @@ from dept_vl.registry import Registry
 from dept_vl.tasks.caption import CaptionTask
 from dept_vl.tasks.example import Example
 from dept_vl.tasks.glue import GLUE
+from dept_vl.tasks.mixture import Mixture
 from dept_vl.tasks.mrqa import MRQA
 from dept_vl.tasks.other import OTHER
 from dept_vl.tasks.shapes_text import SHAPES_TEXT
@@ -24,4 +25,4 @@ for _task in SUPERGLUE:
     if (_name := _task.name.removeprefix("superglue-").removesuffix(".fixed")) not in TASKS:
         TASKS.add(_name, _task)
 
-__all__ = ["TASKS", "CaptionTask", "Example", "Task", "TextTask", "VqaTask"]
+__all__ = ["TASKS", "CaptionTask", "Example", "Mixture", "Task", "TextTask", "VqaTask"]

@@ -15,7 +15,7 @@ from jaxtyping import Integer
 from torch import Tensor
 
 from dept_vl.backbones import Submodel, evenly, invert, neuron_scores, partial, sort_neurons, whole
-from dept_vl.data.batches import EncodedExamples, Gather
+from dept_vl.data.batches import Encoded, Gather
 from dept_vl.model import Batch, Network
 
 Orders = list[Integer[Tensor, " neuron"]]  # of each layer's neurons, the encoder's layers first
@@ -164,7 +164,7 @@ def _neurons(full: Submodel) -> list[int]:
 
 
 def scoring_batches(
-    encoded: EncodedExamples, gather: Gather | None, *, rows: int, seed: int, device: torch.device
+    encoded: Encoded, gather: Gather | None, *, rows: int, seed: int, device: torch.device
 ) -> Iterator[Batch]:
     """`rows` training rows drawn from `seed` (all of them where there are fewer), the same on every process."""
     draw = np.random.default_rng([seed, 2])

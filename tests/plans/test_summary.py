@@ -69,6 +69,6 @@ def test_a_plan_without_a_pick_shows_test_scores(done):
 
 def test_the_table_names_every_run(table):
     rows = table(lambda *_: 0.25, skip=[(0.1, 3)]).as_csv().splitlines()
-    assert rows[0] == "cell,task,seed,draw,val,test,seconds,weights,folder" and len(rows) == 7
+    assert rows[0] == "cell,task,seed,draw,val,test,seconds,weights,folder,regime" and len(rows) == 7
     assert rows[1].startswith("prompt=0.1,shapes-rte,1,0,0.25,0.5,10.0,")
     assert [row for row in rows if "prompt=0.1,shapes-rte,3,0,,,,,runs/shapes-rte_dept_" in row]

@@ -1,0 +1,86 @@
+"""Train what `build` made: the optimizer, the batches, and the score that picks the best step."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dept_vl.config import BadConfig
+from dept_vl.data.batches import TrainingBatches
+from dept_vl.run.components import GENERATED, resume_point
+from dept_vl.run.parts import Parts
+from dept_vl.run.stages import start_stages
+from dept_vl.train import Plan, Trained, train
+from dept_vl.train.optim import build_optimizer, build_schedule
+
+
+def training_batches(parts: Parts) -> TrainingBatches:
+    """This process's share of every batch of a run."""
+    config, world = parts.config, parts.accelerator.num_processes
+    return TrainingBatches(
+        parts.encoded["train"],
+        parts.gather,
+        batch_size=config.per_device_train_batch_size * world,
+        seed=config.seed,
+        length_step=config.length_step or (8 if config.task.root == GENERATED else 2),
+        rank=parts.accelerator.process_index,
+        world=world,
+    )
+
+
+def fit(parts: Parts, folder: Path) -> Trained:
+    """Trains the parts; the network ends with the best weights."""
+    config, optim = parts.config, parts.config.optim
+    optimizer = build_optimizer(
+        parts.network.param_groups(), optim.lr, weight_decay=optim.weight_decay, betas=optim.betas, eps=optim.eps
+    )
+    schedule = build_schedule(
+        optimizer, name=optim.lr_scheduler_type, max_steps=config.max_steps, warmup_steps=optim.warmup_steps
+    )
+    batches = training_batches(parts)
+    if parts.accelerator.device.type == "cuda":  # what is reported is the training's own peak
+        torch.cuda.reset_peak_memory_stats(parts.accelerator.device)
+    metric = config.metric_for_best_model or parts.task.headline
+    plan = Plan(
+        max_steps=config.max_steps,
+        max_seconds=config.max_seconds,
+        eval_steps=config.eval_steps,
+        save_steps=config.save_steps,
+        logging_steps=config.logging_steps,
+        save_total_limit=config.save_total_limit,
+        max_grad_norm=optim.max_grad_norm,
+        metric=metric,
+        num_workers=config.dataloader_num_workers,
+        progress=config.progress,
+    )
+
+    def evaluate() -> dict[str, float]:
+        scores = parts.score("eval", parts.predict("eval"), quick=metric == parts.task.headline)
+        numbers = _numbers(scores)
+        if metric not in numbers:
+            why = scores.get("skipped", {}).get(metric, "the evaluation gave none")
+            wanted = f"wanted one of {', '.join(numbers)}"
+            raise BadConfig(f"metric_for_best_model: {wanted}, given {metric!r}: {why}")
+        return numbers
+
+    with start_stages(config, parts) as stages:
+        return train(
+            parts.accelerator,
+            parts.network,
+            optimizer,
+            schedule,
+            batches,
+            plan,
+            folder,
+            evaluate=evaluate if config.eval_steps else None,
+            resume_from=resume_point(config),
+            stages=stages,
+        )
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Those of a mixture's tasks with the task in front: cola/accuracy."""
+    own = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+    tasks = scores.get("tasks", {}).items()
+    return own | {f"{task}/{name}": value for task, each in tasks for name, value in _numbers(each).items()}

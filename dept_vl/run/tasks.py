@@ -1,0 +1,87 @@
+"""The task of a config or the tasks of its mixture, and the config with what it leaves to them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from dept_vl.adapters import ADAPTERS, arguments_of
+from dept_vl.config import BadConfig, Experiment, TaskConfig
+from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask
+
+
+def members(config: Experiment) -> tuple[Experiment, ...]:
+    """Each task of a mixture as an experiment of its own, in a folder below the run's; of one task the config alone.
+
+    Raises: UnknownName, BadConfig.
+    """
+    given = config.task
+    if given.mixture is None:
+        return (config,)
+    if given.template is not None:
+        raise BadConfig(
+            f"task.template: wanted null for a mixture, whose tasks have their own, given {given.template!r}"
+        )
+    names = [TASKS[name].name for name in given.mixture]
+    return tuple(
+        dataclasses.replace(
+            config,
+            output_dir=str(Path(config.output_dir) / name),
+            metric_for_best_model=None,
+            task=dataclasses.replace(given, name=name, mixture=None),
+        )
+        for name in names
+    )
+
+
+def build_task(config: Experiment) -> Task | Mixture:
+    """The task under the config's protocol, in its words.
+
+    Raises: UnknownName, BadConfig, BadMixture, ValueError for a template or protocol that the task refuses.
+    """
+    given = config.task
+    if given.mixture is not None:
+        return Mixture(tuple(build_task(each) for each in members(config)))
+    task = TASKS[given.name]
+    if given.protocol is not None and given.protocol != task.protocol:
+        if isinstance(task, CaptionTask):
+            raise BadConfig(f"task.protocol: captions have only {task.protocol}, given {given.protocol!r}")
+        task = task.under(given.protocol)
+    changes = {"template": given.template, "label_form": given.label_form}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not isinstance(task, TextTask):
+        for name in ("label_form", "k_shot", "k_shot_total"):
+            if getattr(given, name) is not None:
+                raise BadConfig(
+                    f"task.{name}: only text tasks have it, given {getattr(given, name)!r} for {given.name}"
+                )
+    return dataclasses.replace(task, **changes)
+
+
+def resolve(config: Experiment) -> Experiment:
+    """The config with what it leaves to the task: protocol, label form, lengths, and arguments of the adapter that are
+    the task's. Of a mixture it leaves them null, for each task has its own; the adapter takes the greatest length and
+    the number of tasks.
+
+    Raises: as `build_task`.
+    """
+    task = build_task(config)
+    tasks = task.members if isinstance(task, Mixture) else (task,)
+    facts = [_task_facts(own, each.task) for own, each in zip(tasks, members(config), strict=True)]
+    left = {"max_length": max(each["max_source_length"] for each in facts)}
+    if isinstance(task, Mixture):
+        left["num_tasks"] = len(tasks)
+        facts = [{"name": task.name, "mixture": tuple(each.name for each in tasks)}]
+    given = config.adapter.args
+    known = arguments_of(ADAPTERS[config.adapter.name])
+    left = {name: value for name, value in left.items() if name in known and given.get(name) is None}
+    adapter = dataclasses.replace(config.adapter, args={**given, **left})
+    return dataclasses.replace(config, adapter=adapter, task=dataclasses.replace(config.task, **facts[0]))
+
+
+def _task_facts(task: Task, given: TaskConfig) -> dict[str, Any]:
+    facts = {"name": task.name, "protocol": task.protocol}
+    if isinstance(task, TextTask):
+        facts["label_form"] = task.label_form
+    for name in ("max_source_length", "max_target_length"):
+        facts[name] = getattr(task, name) if getattr(given, name) is None else getattr(given, name)
+    return facts
