@@ -16,13 +16,8 @@ counted_on = functools.cache(count_methods)
 REPOSITORY = Path(__file__).resolve().parents[1]
 INSIDE = {
     "lora": 3_870_720, "lora_bitfit": 3_822_180, "bitfit": 282_468, "ia3": 129_024, "adapter": 1_855_104,
-<<<<<<< HEAD
     "adapterdrop": 1_101_984, "full": 222_882_048, "hyperformer": 5_211_056, "hyperdecoder": 15_259_192,
-    "lst": 3_878_706,
-=======
-    "adapterdrop": 1_101_984, "full": 222_882_048, "lst": 3_878_706, "prefix": 29_571_072,
-    "p_tuning_v2": 1_105_920,
->>>>>>> h-prefix
+    "lst": 3_878_706, "prefix": 29_571_072, "p_tuning_v2": 1_105_920,
 }  # fmt: skip
 KNOWN = INSIDE | {"pt": 76_800, "dpt": 8_680, "residual_pt": 693_904, "dept": 76_800, "rank_probe": 86_900, "none": 0}
 

@@ -27,13 +27,15 @@ CASES = {
 # How far from the frozen model those start that do not start as it, as a share of its greatest logit. HyperFormer adds
 # noise of standard deviation 0.11 to the output of every sub-layer (test_hyperformer.py), which has no bound here.
 NEAR = {"adapter": 1e-2, "adapterdrop": 1e-2, "hyperformer": float("inf"), "hyperdecoder": 1e-3}
-FAR = ("lst",)  # not near it: its Up and Down are drawn, and the frozen model's own last states are not read out
+# Neither as it nor near it. LST's Up and Down are drawn, and the frozen model's own last states are not read out; a
+# prefix's keys take their share of each softmax, e^score, at zeros too.
+FAR = ("lst", "prefix", "p_tuning_v2")
 ONLY_T5 = ("hyperdecoder", "lst")  # refuse a decoder alone by name
 MERGING = ("lora", "lora_bitfit", "bitfit", "ia3", "full")
 MODELS = {"t5": "seq2seq", "t5_v1_1": "seq2seq", "gpt2": "causal", "llama": "causal"}
 GROUPS = (
     "lora", "bias", "relative_bias", "ia3", "bottleneck", "layer_norm", "hypernetwork", "full", "side", "ladder",
-    "gate",
+    "gate", "prefix",
 )  # fmt: skip
 RATES = {"projection": 0.02, **dict.fromkeys(GROUPS, 0.01)}
 

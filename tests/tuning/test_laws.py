@@ -133,7 +133,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(case, folders, load, tmp_pat
     assert run("again", resume_from=tmp_path / "whole" / "checkpoints" / "step_2") == whole
 
 
-@pytest.mark.parametrize("name", ["lora", "bitfit", "ia3", "hyperdecoder", "lst"])
+@pytest.mark.parametrize("name", ["lora", "bitfit", "ia3", "hyperdecoder", "lst", "prefix", "p_tuning_v2"])
 def test_trained_weights_stay_float32_in_a_bfloat16_model(name, load):
     backbone = load(dtype="bfloat16")
     tuning = attached(name, backbone, random=True)
