@@ -14,7 +14,12 @@ class BadConfig(ValueError):
 
 Start = TypedDict(
     "Start",
-    {"init": Literal["SAMPLE_VOCAB", "TEXT", "LABELS", "RANDOM"], "text": str | None, "from": str | None},
+    {
+        "init": Literal["SAMPLE_VOCAB", "TEXT", "LABELS", "RANDOM"],
+        "text": str | None,
+        "from": str | None,
+        "sources": list[str] | None,
+    },
     total=False,
 )
 
@@ -30,7 +35,8 @@ class AdapterConfig:
             max_length left null is the task's max_source_length.
         start: "init" takes start rows from frequent vocabulary (SAMPLE_VOCAB, unless given), the words of "text"
             (TEXT), the class labels in "text", separated by commas (LABELS), or at random (RANDOM). "from" is a run
-            or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied.
+            or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied. "sources"
+            are the folders of the frozen prompts that a method mixes (attempt).
         covers: whether the shift covers the text alone or, as an ablation, the visual tokens behind it too.
     """
 

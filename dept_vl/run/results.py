@@ -30,6 +30,7 @@ def assemble(
 ) -> dict[str, Any]:
     """The content of results.json: our blocks first, then those of PEFT's method_comparison. `seconds`: of the run."""
     config, task, accelerator = parts.config, parts.config.task, parts.accelerator
+    start, hashes = config.adapter.start, parts.network.adapter.sources
     recorded = recorded_baselines(config, parts.identities)
     weights = measure.count_weights(parts.network, parts.clip_weights)
     best = next((each for each in trained.evaluations if each["step"] == trained.best_step), None)
@@ -49,7 +50,11 @@ def assemble(
             "reported": parts.task.headline,
             "split": task.eval_split if best else None,
         },
-        "started_from": {"folder": config.adapter.start.get("from"), "not_copied": list(parts.not_copied)},
+        "started_from": {
+            "folder": start.get("from"),
+            "not_copied": list(parts.not_copied),
+            "sources": dict(zip(start.get("sources") or [], hashes, strict=True)),
+        },
         "labels": dict(parts.task.label_meanings),
         "seconds": parts.seconds,
         "answers": histogram(predictions),
