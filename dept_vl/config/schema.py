@@ -197,9 +197,11 @@ class ProgressiveConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, its groups and its schedule.
+    """The optimizer, its groups and its schedule.
 
     Args:
+        name: adamw, or adafactor without relative step sizes and scaling by the weights, as Lester et al., FPT and SMoP
+            train prompts. Not under DeepSpeed.
         lr: learning rate of each group of weights, such as prompt, low_rank, projection.
         weight_decay: of all groups (0 in DePT's executed recipe).
         betas: AdamW's two averages.
@@ -209,6 +211,7 @@ class OptimConfig:
         max_grad_norm: joint clipping of all groups; null for none.
     """
 
+    name: Literal["adamw", "adafactor"] = "adamw"
     lr: dict[str, float] = dataclasses.field(
         default_factory=lambda: {"prompt": 0.3, "low_rank": 5e-4, "projection": 1e-3}
     )
