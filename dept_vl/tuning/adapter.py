@@ -11,7 +11,7 @@ At T5-base a reduction of 32 is a bottleneck of 24: 48 * (2 * 768 * 24 + 24 + 76
 published 1.9M.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ class BottleneckAdapter(Tuning):
             if layer_of(path) < self.first_layer:
                 continue
             bottleneck = Bottleneck(width, width // self.reduction, self._generator)
-            self.hook(module, _behind(bottleneck))
+            self.hook(module, partial(_behind, bottleneck))
             weights |= {f"{path}.{name}": each for name, each in bottleneck.named_parameters()}
         norms = [
             (f"{path}.{name}", each)
@@ -71,10 +71,8 @@ class BottleneckAdapter(Tuning):
         return {"bottleneck": weights, "layer_norm": {name: self.own(model, each) for name, each in norms}}
 
 
-def _behind(bottleneck: Bottleneck) -> Callable[..., Any]:
-    def adapt(module: nn.Module, inputs: Any, output: Any) -> Any:
-        if isinstance(output, tuple):  # attention gives its weights, too
-            return bottleneck(output[0]), *output[1:]
-        return bottleneck(output)
-
-    return adapt
+def _behind(bottleneck: Bottleneck, module: nn.Module, inputs: Any, output: Any) -> Any:
+    """A forward hook, its bottleneck bound first."""
+    if isinstance(output, tuple):  # attention gives its weights, too
+        return bottleneck(output[0]), *output[1:]
+    return bottleneck(output)
