@@ -5,14 +5,15 @@ An adapter is a part at the language model's input, the projection is one betwee
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
-State = dict[str, int | float | None]
+State = dict[str, int | float | list[str] | None]
 
 
 class Part(nn.Module, ABC):
-    """A module whose weights all train. `state` is what it must keep beyond its weights, as plain numbers."""
+    """A module whose weights all train. `state` is what it must keep beyond them, as plain numbers and hashes."""
 
     @abstractmethod
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -24,7 +25,7 @@ class Part(nn.Module, ABC):
     def state(self) -> State:
         return {}
 
-    def load_state(self, state: Mapping[str, int | float | None]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Raises: ValueError for what `state` never gives."""
         if state:
             raise ValueError(f"{type(self).__name__}: wanted no state, given {dict(state)}")

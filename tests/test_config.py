@@ -12,6 +12,7 @@ import yaml
 from dept_vl.adapters import ADAPTERS
 from dept_vl.config import BadConfig, Experiment, config_files, load_experiment, parse_experiment
 from dept_vl.run import check
+from tests.toy_arguments import with_sources
 
 DEFAULTS = config_files("backbones/tiny.yaml", "tasks/vqa_shapes.yaml", "adapters/dept.yaml")
 
@@ -109,11 +110,11 @@ def test_arguments_that_were_given_stay_whatever_the_method(write):
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_every_adapter_has_arguments_of_its_own_in_configs(name):
+def test_every_adapter_has_arguments_of_its_own_in_configs(name, tmp_path):
     """`check` builds it from them: what its constructor asks for is there."""
     config = parse("--adapter.name", name)
     assert config.adapter.name == name
-    check(config)
+    check(with_sources(config, tmp_path))
 
 
 def test_flags_override_single_learning_rates(write):

@@ -9,12 +9,13 @@ import yaml
 
 from dept_vl.config import Experiment, config_files, parse_experiment
 from dept_vl.run import check
+from tests.toy_arguments import with_sources
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULTS, TEXT_DEFAULTS = (
     config_files("backbones/tiny.yaml", f"tasks/{kind}_shapes.yaml", "adapters/dept.yaml") for kind in ("vqa", "text")
 )
-FOLDERS = ("tasks", "adapters", "inside", "backbones", "paper")
+FOLDERS = ("tasks", "adapters", "inside", "combinations", "backbones", "paper")
 FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob("*.yaml") if path.stem != "contents")
 NAMES = [str(path.relative_to(CONFIGS)) for path in FILES]
 
@@ -29,12 +30,13 @@ def test_every_kind_of_config_is_there(folder):
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_each_config_parses_alone_and_fits_the_defaults(path):
+def test_each_config_parses_alone_and_fits_the_defaults(path, tmp_path):
     text = path.name.startswith("text") or "kind: causal" in path.read_text()
     first = TEXT_DEFAULTS if text else DEFAULTS
     alone, merged = parse("--config", path), parse(*(word for each in [*first, path] for word in ("--config", each)))
     for name in merged.task.name.split(","):
-        check(dataclasses.replace(merged, task=dataclasses.replace(merged.task, name=name)))
+        config = dataclasses.replace(merged, task=dataclasses.replace(merged.task, name=name))
+        check(with_sources(config, tmp_path))
     for name, value in yaml.safe_load(path.read_text()).items():
         assert name in alone.to_dict() and (isinstance(value, dict) or getattr(merged, name) == value)
     assert path.read_text().startswith("# ")

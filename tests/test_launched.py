@@ -8,9 +8,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from dept_vl.config import BackboneConfig, BadConfig, Experiment, ProgressiveConfig
-from dept_vl.run.assembly import check_processes, start
-from dept_vl.run.launcher import check_launcher, threads
+from dept_vl.config import BackboneConfig, BadConfig, Experiment, InsideConfig, OptimConfig, ProgressiveConfig
+from dept_vl.run.assembly import start
+from dept_vl.run.launcher import check_launcher, check_processes, threads
 
 
 def launched(kind: DistributedType = DistributedType.NO, processes: int = 1, stage: int = 0) -> Mock:
@@ -41,6 +41,29 @@ def test_deepspeed_is_told_what_the_experiment_says(stage):
     told = given.deepspeed_plugin.deepspeed_config
     assert (told["train_micro_batch_size_per_gpu"], told["gradient_accumulation_steps"]) == (6, 3)
     assert given.deepspeed_plugin.dschf.config["bf16"] == {"enabled": True}
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_adafactor_is_refused_under_deepspeed_and_runs_elsewhere(stage):
+    config = Experiment(optim=OptimConfig(name="adafactor"))
+    with pytest.raises(
+        BadConfig, match="optim.name: wanted adamw under DeepSpeed, given adafactor: ZeRO keeps the wei"
+    ):
+        check_processes(config, launched(DistributedType.DEEPSPEED, stage=stage))
+    check_processes(config, launched(DistributedType.MULTI_GPU))
+    check_processes(config, launched(DistributedType.FSDP))
+
+
+def test_all_weights_train_only_where_they_stay_whole():
+    config = Experiment(inside=InsideConfig("full"))
+    for stage in (1, 2):
+        check_processes(config, launched(DistributedType.DEEPSPEED, stage=stage))
+    wanted = "inside.name: wanted DDP, ZeRO-1 or ZeRO-2 for full, given ZeRO-3 or FSDP: trained weights stay whole"
+    with pytest.raises(BadConfig, match=wanted):
+        check_processes(config, launched(DistributedType.DEEPSPEED, stage=3))
+    with pytest.raises(BadConfig, match=wanted):
+        check_processes(config, launched(DistributedType.FSDP))
+    check_processes(Experiment(inside=InsideConfig("lora")), launched(DistributedType.DEEPSPEED, stage=3))
 
 
 def test_stages_that_sort_frozen_weights_want_them_whole(monkeypatch):

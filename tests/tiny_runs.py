@@ -202,6 +202,7 @@ def fit_toy(
     accelerator: Accelerator | None = None,
     accumulation: int = 1,
     eps: float = 1e-6,
+    optimizer: str = "adamw",
     evaluate: Any = None,
     resume_from: Path | None = None,
     rates: dict[str, float] = RATES,
@@ -211,7 +212,8 @@ def fit_toy(
     """A run of the training loop over the toy task, in this process unless an accelerator says otherwise."""
     accelerator = accelerator or Accelerator(cpu=True, gradient_accumulation_steps=accumulation)
     _, encoded = encode(t5, examples or toy_examples(20))
-    optimizer = build_optimizer(network.param_groups(), rates, weight_decay=0.0, betas=(0.9, 0.999), eps=eps)
+    settings = {"name": optimizer, "weight_decay": 0.0, "betas": (0.9, 0.999), "eps": eps}
+    optimizer = build_optimizer(network.param_groups(), rates, **settings)
     schedule = build_schedule(optimizer, name="linear", max_steps=steps, warmup_steps=0.1)
     folder.mkdir(parents=True, exist_ok=True)
     world = accelerator.num_processes

@@ -169,6 +169,8 @@ class Adapter(Part):
 
     published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the paper's main results on T5-base
     reads_text: bool = False  # whether the pair depends on the text or its task, so that there is nothing to fold
+    mixes_sources: ClassVar[bool] = False  # whether `init` is one frozen prompt of other tasks behind the other
+    sources: tuple[str, ...] = ()  # the sha256 of each of those prompts, where whoever built it knows them
     num_virtual_tokens: int
     token_dim: int
 

@@ -5,7 +5,8 @@
 with P_s [prompt, d_model], A [max_length, rank], B [rank, d_model]. The paper's equation 2 has no c; the
 published numbers were made with lora_alpha = 8, so that is the default, and lora_alpha = None gives the
 paper's equation. A starts uniform(+-1 / sqrt(r)) and B at zero, as in the authors' code, so DePT starts as
-prompt tuning.
+prompt tuning. The paper draws A from a normal distribution whose width it does not give (section 2.2):
+`init_weights: gaussian` takes the uniform one's standard deviation, 1 / sqrt(3 r).
 """
 
 import math
@@ -24,7 +25,7 @@ from dept_vl.adapters.contract import (
     first_rows,
     folded_source,
 )
-from dept_vl.adapters.initialise import uniform
+from dept_vl.adapters.initialise import factor
 from dept_vl.adapters.start import copy_prompt, unequal
 from dept_vl.adapters.trained_rows import PositionShift
 
@@ -32,8 +33,9 @@ from dept_vl.adapters.trained_rows import PositionShift
 @ADAPTERS.register("dept")
 class DePT(PositionShift):
     """P_s is the first `num_virtual_tokens` rows of `init`; 0 is the paper's ablation without a prompt.
+    init_weights: how A is drawn, uniform or gaussian.
 
-    Raises: BadAdapterSize, TooFewInitRows.
+    Raises: BadAdapterSize, BadInit, TooFewInitRows.
     """
 
     published = {"num_virtual_tokens": 60, "r": 30, "max_length": 256}
@@ -46,6 +48,7 @@ class DePT(PositionShift):
         r: int,
         max_length: int,
         lora_alpha: float | int | None = 8.0,
+        init_weights: str = "uniform",
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -55,13 +58,14 @@ class DePT(PositionShift):
         if lora_alpha is not None and not 0 < lora_alpha < math.inf:
             raise BadAdapterSize(f"DePT: wanted lora_alpha > 0, or null for no scale, given {lora_alpha!r}")
         self.num_virtual_tokens, self.r, self.max_length = num_virtual_tokens, r, max_length
-        self.lora_alpha, self.token_dim = lora_alpha, init.shape[1]
+        self.lora_alpha, self.init_weights, self.token_dim = lora_alpha, init_weights, init.shape[1]
         prompt = first_rows("DePT", init, num_virtual_tokens)
         if num_virtual_tokens:
             self.prompt_embeddings = nn.Parameter(prompt)
         else:  # no weight, so no empty tensor in an optimizer or a file
             self.register_buffer("prompt_embeddings", prompt, persistent=False)
-        self.lora_embedding_A = nn.Parameter(uniform(max_length, r, r**-0.5, generator).to(init.device))
+        a = factor(max_length, r, r**-0.5, init_weights, generator)
+        self.lora_embedding_A = nn.Parameter(a.to(init.device))
         self.lora_embedding_B = nn.Parameter(torch.zeros(r, self.token_dim, device=init.device))
 
     @property

@@ -11,8 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dept_vl.registry import wanted_one_of
+
 MOST_FREQUENT = 5000
 """Rows to sample from: the vocabulary is sorted by frequency (Lester et al. 2021, section 3.2)."""
+
+
+DISTRIBUTIONS = ("uniform", "gaussian")
 
 
 class BadInit(ValueError):
@@ -88,6 +93,18 @@ def uniform(
     """uniform(-bound, bound) [num_rows, num_columns]."""
     drawn = torch.rand(num_rows, num_columns, generator=generator, device=device_of(generator))
     return drawn * (2 * bound) - bound
+
+
+def factor(
+    num_rows: int, num_columns: int, bound: float, distribution: str, generator: torch.Generator | None = None
+) -> Float[Tensor, "rows columns"]:
+    """A low-rank factor [num_rows, num_columns] from uniform(-bound, bound), or Gaussian with the same standard
+    deviation, bound / sqrt(3). Raises: BadInit for another distribution."""
+    if distribution not in DISTRIBUTIONS:
+        raise BadInit(f"init_weights: {wanted_one_of(DISTRIBUTIONS, str(distribution))}")
+    if distribution == "gaussian":
+        return random_rows(num_rows, num_columns, generator, std=bound * 3**-0.5)
+    return uniform(num_rows, num_columns, bound, generator)
 
 
 def linear(in_dim: int, out_dim: int, generator: torch.Generator | None) -> nn.Linear:

@@ -16,7 +16,12 @@ class BadConfig(ValueError):
 
 Start = TypedDict(
     "Start",
-    {"init": Literal["SAMPLE_VOCAB", "TEXT", "LABELS", "RANDOM"], "text": str | None, "from": str | None},
+    {
+        "init": Literal["SAMPLE_VOCAB", "TEXT", "LABELS", "RANDOM"],
+        "text": str | None,
+        "from": str | None,
+        "sources": list[str] | None,
+    },
     total=False,
 )
 
@@ -32,7 +37,8 @@ class AdapterConfig:
             max_length left null is the task's max_source_length.
         start: "init" takes start rows from frequent vocabulary (SAMPLE_VOCAB, unless given), the words of "text"
             (TEXT), the class labels in "text", separated by commas (LABELS), or at random (RANDOM). "from" is a run
-            or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied.
+            or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied. "sources"
+            are the folders of the frozen prompts that a method mixes (attempt).
         covers: whether the shift covers the text alone or, as an ablation, the visual tokens behind it too.
     """
 
@@ -144,9 +150,11 @@ class ProgressiveConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, its groups and its schedule.
+    """The optimizer, its groups and its schedule.
 
     Args:
+        name: adamw, or adafactor without relative step sizes and scaling by the weights, as Lester et al., FPT and SMoP
+            train prompts. Not under DeepSpeed.
         lr: learning rate of each group of weights, such as prompt, low_rank, projection.
         weight_decay: of all groups (0 in DePT's executed recipe).
         betas: AdamW's two averages.
@@ -156,6 +164,7 @@ class OptimConfig:
         max_grad_norm: joint clipping of all groups; null for none.
     """
 
+    name: Literal["adamw", "adafactor"] = "adamw"
     lr: dict[str, float] = dataclasses.field(
         default_factory=lambda: {"prompt": 0.3, "low_rank": 5e-4, "projection": 1e-3}
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 
 from dept_vl.backbones import Backbone
 from dept_vl.config import BadConfig, Experiment
@@ -29,13 +29,13 @@ from dept_vl.run.components import (
     start_from,
 )
 from dept_vl.run.images import StoredImages, store_images
-from dept_vl.run.launcher import check_launcher, threads
+from dept_vl.run.launcher import check_launcher, check_processes, rests, threads
 from dept_vl.run.losses import tell_losses
 from dept_vl.run.parts import Parts, mix, timed
 from dept_vl.run.tasks import build_task, members, resolve
 from dept_vl.saved import SavedAdapter, check_identity
 from dept_vl.tasks import Task
-from dept_vl.train import flat, sharded_blocks
+from dept_vl.train import flat
 from dept_vl.train.evaluate import Answerer, Decoding
 from dept_vl.vision import VisualProjection
 
@@ -59,7 +59,7 @@ def start(config: Experiment) -> Accelerator:
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=trackers or None,
         project_dir=config.output_dir,
-        kwargs_handlers=[_process_group(config), DistributedDataParallelKwargs(find_unused_parameters=_rests(config))],
+        kwargs_handlers=[_process_group(config), DistributedDataParallelKwargs(find_unused_parameters=rests(config))],
     )
     if accelerator.gradient_accumulation_steps != config.gradient_accumulation_steps:
         raise BadConfig(
@@ -72,45 +72,6 @@ def start(config: Experiment) -> Accelerator:
     torch.set_num_threads(threads(config, cores, processes))
     set_seed(config.seed, device_specific=True)  # ranks draw dropout masks of their own; weights have a generator
     return accelerator
-
-
-def check_processes(config: Experiment, accelerator: Accelerator) -> None:
-    """Completes what accelerate was launched with. Raises: BadConfig for a launch that does not fit the config."""
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != launched:
-        raise BadConfig(f"wanted {launched} processes in one group, as launched, given {accelerator.num_processes}")
-    kind, parts = accelerator.distributed_type, sharded_blocks(accelerator)
-    if kind == DistributedType.DEEPSPEED:
-        parts = accelerator.deepspeed_plugin.zero_stage == 3
-        accelerator.deepspeed_plugin.deepspeed_config |= {
-            "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
-            "gradient_accumulation_steps": config.gradient_accumulation_steps,
-            "zero_force_ds_cpu_optimizer": False,  # torch's AdamW steps the few trained weights, offloaded or not
-        }
-        # transformers reads this one while it loads, where each weight is made in parts at once
-        accelerator.deepspeed_plugin.dschf.config["bf16"] = {"enabled": config.backbone.dtype == "bfloat16"}
-        if _rests(config):
-            raise BadConfig(
-                f"progressive.kind: wanted none for inside.name {config.inside.method} under DeepSpeed, given "
-                f"{config.progressive.kind!r}: layers that a stage leaves out have no gradients to share; use DDP"
-            )
-    elif kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP):
-        raise BadConfig(f"wanted one process, DDP, FSDP or DeepSpeed, given {kind}: not supported")
-    if parts and config.inside.method == "full":
-        raise BadConfig(
-            "inside.name: wanted DDP, ZeRO-1 or ZeRO-2 for full, given ZeRO-3 or FSDP: trained weights stay whole in "
-            "every process, so these would save no memory"
-        )
-    if parts and config.progressive.kind != "none":
-        raise BadConfig(
-            f"progressive.kind: wanted none where the frozen weights are kept in parts (ZeRO-3, FSDP), given "
-            f"{config.progressive.kind!r}: its stages sort them in place; ZeRO-1 and ZeRO-2 keep them whole"
-        )
-
-
-def _rests(config: Experiment) -> bool:
-    """Whether stages of fewer layers leave what trains inside the others without a gradient."""
-    return config.inside.method is not None and config.progressive.kind != "none"
 
 
 def _process_group(config: Experiment) -> InitProcessGroupKwargs:

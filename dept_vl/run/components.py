@@ -23,6 +23,7 @@ from dept_vl.metrics.captions import METRICS_OF_JAVA, fails, unavailable
 from dept_vl.metrics.java import find_javas
 from dept_vl.model import Part
 from dept_vl.registry import did_you_mean
+from dept_vl.run.sources import check_sources, read_sources
 from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config
@@ -63,6 +64,7 @@ def check(config: Experiment) -> None:
     start = config.adapter.start
     if start.get("init") in ("TEXT", "LABELS") and not start.get("text"):
         raise BadConfig(f"adapter.start.text: wanted a text for {start['init']}, given none")
+    check_sources(config.adapter)
     if start.get("from") is not None:
         read_config(Path(start["from"]))
     metric = config.metric_for_best_model
@@ -151,7 +153,13 @@ def _write_shapes(task: Task) -> Path:
 def start_adapter(
     config: AdapterConfig, backbone: Backbone, tokenizer: Tokenizer, generator: torch.Generator
 ) -> Adapter:
-    """The adapter with start rows from the backbone's table. Everything is drawn on the CPU from `generator`."""
+    """The adapter with start rows from the backbone's table, or from the frozen sources that it mixes. Everything is
+    drawn on the CPU from `generator`."""
+    if ADAPTERS[config.name].mixes_sources:
+        rows, hashes = read_sources(config, backbone.identity(), backbone.d_model)
+        adapter = build_adapter(config.name, rows, config.args, generator)
+        adapter.sources = hashes
+        return adapter
     num, table = ADAPTERS[config.name].start_rows(config.args), backbone.embedding_table
     init, text = config.start.get("init"), config.start.get("text")
     if init in ("TEXT", "LABELS"):

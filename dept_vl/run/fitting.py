@@ -33,7 +33,12 @@ def fit(parts: Parts, folder: Path) -> Trained:
     """Trains the parts; the network ends with the best weights."""
     config, optim = parts.config, parts.config.optim
     optimizer = build_optimizer(
-        parts.network.param_groups(), optim.lr, weight_decay=optim.weight_decay, betas=optim.betas, eps=optim.eps
+        parts.network.param_groups(),
+        optim.lr,
+        name=optim.name,
+        weight_decay=optim.weight_decay,
+        betas=optim.betas,
+        eps=optim.eps,
     )
     schedule = build_schedule(
         optimizer, name=optim.lr_scheduler_type, max_steps=config.max_steps, warmup_steps=optim.warmup_steps

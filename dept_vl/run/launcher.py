@@ -1,9 +1,13 @@
-"""What accelerate's launcher tells a run by the environment: refused where the run would not follow it."""
+"""How accelerate launched a run, by its environment and its processes: refused where the run would not follow it."""
 
 import os
 from collections.abc import Mapping
 
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+
 from dept_vl.config import BadConfig, Experiment
+from dept_vl.train import sharded_blocks
 
 _NOT_DONE = {
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM is not supported: wanted one process, DDP, FSDP or DeepSpeed",
@@ -41,6 +45,50 @@ def check_launcher(config: Experiment, environment: Mapping[str, str] = os.envir
             f"optim.max_grad_norm: accelerate's environment sets gradient clipping {clipping}, the config "
             f"{config.optim.max_grad_norm}; wanted one value"
         )
+
+
+def check_processes(config: Experiment, accelerator: Accelerator) -> None:
+    """Completes what accelerate was launched with. Raises: BadConfig for a launch that does not fit the config."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise BadConfig(f"wanted {launched} processes in one group, as launched, given {accelerator.num_processes}")
+    kind, parts = accelerator.distributed_type, sharded_blocks(accelerator)
+    if kind == DistributedType.DEEPSPEED:
+        parts = accelerator.deepspeed_plugin.zero_stage == 3
+        accelerator.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
+            "gradient_accumulation_steps": config.gradient_accumulation_steps,
+            "zero_force_ds_cpu_optimizer": False,  # torch's AdamW steps the few trained weights, offloaded or not
+        }
+        # transformers reads this one while it loads, where each weight is made in parts at once
+        accelerator.deepspeed_plugin.dschf.config["bf16"] = {"enabled": config.backbone.dtype == "bfloat16"}
+        if rests(config):
+            raise BadConfig(
+                f"progressive.kind: wanted none for inside.name {config.inside.method} under DeepSpeed, given "
+                f"{config.progressive.kind!r}: layers that a stage leaves out have no gradients to share; use DDP"
+            )
+        if config.optim.name != "adamw":
+            raise BadConfig(
+                f"optim.name: wanted adamw under DeepSpeed, given {config.optim.name}: ZeRO keeps the weights as flat "
+                "parts, which have no rows and columns; use DDP or FSDP"
+            )
+    elif kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP):
+        raise BadConfig(f"wanted one process, DDP, FSDP or DeepSpeed, given {kind}: not supported")
+    if parts and config.inside.method == "full":
+        raise BadConfig(
+            "inside.name: wanted DDP, ZeRO-1 or ZeRO-2 for full, given ZeRO-3 or FSDP: trained weights stay whole in "
+            "every process, so these would save no memory"
+        )
+    if parts and config.progressive.kind != "none":
+        raise BadConfig(
+            f"progressive.kind: wanted none where the frozen weights are kept in parts (ZeRO-3, FSDP), given "
+            f"{config.progressive.kind!r}: its stages sort them in place; ZeRO-1 and ZeRO-2 keep them whole"
+        )
+
+
+def rests(config: Experiment) -> bool:
+    """Whether stages of fewer layers leave what trains inside the others without a gradient."""
+    return config.inside.method is not None and config.progressive.kind != "none"
 
 
 def threads(config: Experiment, cores: int, processes: int, environment: Mapping[str, str] = os.environ) -> int:

@@ -34,6 +34,7 @@ def assemble(
     """The content of results.json: our blocks first, then those of PEFT's method_comparison. `seconds`: of the run."""
     config, task, accelerator = parts.config, parts.config.task, parts.accelerator
     recorded = {} if parts.together else recorded_baselines(config, parts.identities)
+    start, hashes = config.adapter.start, parts.network.adapter.sources
     weights = measure.count_weights(parts.network, parts.clip_weights)
     weights |= {"trained_per_task": weights["trained"] / max(len(parts.together), 1)}
     best = next((each for each in trained.evaluations if each["step"] == trained.best_step), None)
@@ -54,7 +55,11 @@ def assemble(
             "reported": parts.task.headline,
             "split": task.eval_split if best else None,
         },
-        "started_from": {"folder": config.adapter.start.get("from"), "not_copied": list(parts.not_copied)},
+        "started_from": {
+            "folder": start.get("from"),
+            "not_copied": list(parts.not_copied),
+            "sources": dict(zip(start.get("sources") or [], hashes, strict=True)),
+        },
         "labels": dict(parts.task.label_meanings),
         "seconds": parts.seconds,
         "answers": histogram(predictions),

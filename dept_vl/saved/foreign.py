@@ -126,7 +126,7 @@ def _read_released_dept(path: Path, weights: Path, config: dict[str, Any], state
         for name in ("num_virtual_tokens", "r", "max_length", "token_dim")
     }
     token_dim, alpha = sizes.pop("token_dim"), config.get("lora_alpha", RELEASED_LORA_ALPHA)
-    adapter = build_checked(path, "dept", token_dim, {**sizes, "lora_alpha": alpha})
+    adapter = build_checked(path, "dept", token_dim, {**sizes, "lora_alpha": alpha, "init_weights": "uniform"})
     load_weights(adapter, state, weights)
     return adapter
 

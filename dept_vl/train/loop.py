@@ -65,6 +65,7 @@ def train(
     """
     rates = {group["name"]: group.get("initial_lr", group["lr"]) for group in optimizer.param_groups}
     settings = {**batches.settings, "accumulation": accelerator.gradient_accumulation_steps, "lr": rates}
+    settings |= {"optimizer": type(optimizer).__name__}
     if stages is not None:
         settings |= {"stages": [stage.facts() for stage in stages.stages], "neurons": stages.rule}
     engine = build_engine(accelerator, network, optimizer, plan.max_grad_norm)

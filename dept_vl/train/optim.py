@@ -1,11 +1,14 @@
-"""Named parameter groups to an AdamW with a learning rate each, and one schedule over all of them."""
+"""Named parameter groups to an optimizer with a learning rate each, and one schedule over all of them."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from dept_vl.registry import did_you_mean
+from dept_vl.registry import did_you_mean, wanted_one_of
+from dept_vl.train.adafactor import Adafactor
+
+OPTIMIZERS = ("adamw", "adafactor")
 
 
 class BadLearningRates(ValueError):
@@ -16,30 +19,33 @@ def build_optimizer(
     groups: Mapping[str, Sequence[nn.Parameter]],
     learning_rates: Mapping[str, float],
     *,
+    name: str = "adamw",
     weight_decay: float,
     betas: tuple[float, float],
     eps: float,
-) -> torch.optim.AdamW:
-    """AdamW over the groups, in order of their names; each torch group carries its "name".
+) -> torch.optim.Optimizer:
+    """The optimizer of that name over the groups, in order of theirs; each torch group carries its "name". `betas` and
+    `eps` are AdamW's.
 
     `learning_rates` may name groups that this model does not have (one config serves several adapters), but every
     group must have a rate.
 
     Raises:
         BadLearningRates: a group without a rate, or nothing to train at all.
+        ValueError: another name than adamw or adafactor.
     """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optim.name: {wanted_one_of(OPTIMIZERS, name)}")
     if not groups:
         raise BadLearningRates("wanted at least one group of weights to train, given none: nothing would be learnt")
-    for name in groups:
-        if name not in learning_rates:
-            hint = did_you_mean(name, learning_rates)
-            raise BadLearningRates(f"wanted a learning rate for {name!r}, given {dict(learning_rates)}.{hint}")
-    return torch.optim.AdamW(
-        [{"params": list(groups[name]), "lr": learning_rates[name], "name": name} for name in sorted(groups)],
-        betas=betas,
-        eps=eps,
-        weight_decay=weight_decay,
-    )
+    for group in groups:
+        if group not in learning_rates:
+            hint = did_you_mean(group, learning_rates)
+            raise BadLearningRates(f"wanted a learning rate for {group!r}, given {dict(learning_rates)}.{hint}")
+    named = [{"params": list(groups[each]), "lr": learning_rates[each], "name": each} for each in sorted(groups)]
+    if name == "adafactor":
+        return Adafactor(named, weight_decay=weight_decay)
+    return torch.optim.AdamW(named, betas=betas, eps=eps, weight_decay=weight_decay)
 
 
 def build_schedule(

@@ -10,6 +10,7 @@ T5-base: encoder 102,144, decoder 148,224, head 32,100 (rows of the table), 282,
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ class Biases:
                 continue
             size = model.config.hidden_size if path in norms else module.out_features
             bias = self.by_name[f"{path}.bias"] = nn.Parameter(torch.zeros(size))
-            remove = self._tuning.hook(module, _adding(bias))
+            remove = self._tuning.hook(module, partial(_adding, bias))
             if path not in norms:
                 self._linear.append((module, bias, remove))
             if path.rpartition(".")[2] in known.dead_keys:
@@ -67,11 +68,9 @@ class Biases:
         for module, bias, remove in self._linear:
             remove()
             module.bias = nn.Parameter(bias.detach().to(module.weight.dtype), requires_grad=False)
-            self._tuning.undo(lambda module=module: setattr(module, "bias", None))
+            self._tuning.undo(partial(setattr, module, "bias", None))
 
 
-def _adding(bias: nn.Parameter) -> Callable[..., Tensor]:
-    def add(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return output + bias.to(output.dtype)
-
-    return add
+def _adding(bias: nn.Parameter, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    """A forward hook, its bias bound first."""
+    return output + bias.to(output.dtype)

@@ -9,6 +9,7 @@ it changes through `hook`, `own` and `undo`, so that `detach` is derived.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -20,6 +21,7 @@ from dept_vl.part import Part, misfits
 from dept_vl.registry import Registry, arguments_of
 
 Groups = dict[str, dict[str, nn.Parameter]]
+Places = list[tuple[nn.Module, str]]  # modules that hold a weight, and its name there
 """The trained weights by the name of their group, then by their place in the model, as decoder.block.0.layer.0..."""
 
 
@@ -79,7 +81,7 @@ class Tuning(Part):
         self.weights = nn.Module()
         self._groups: Groups = {}
         self._undoing: list[Callable[[], None]] = []
-        self._holders: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {}  # of the frozen model's own weights
+        self._holders: dict[nn.Parameter, Places] = {}  # of the frozen model's own weights
         self._added: list[nn.Module] = []  # modules inside the model that follow this part's mode, as dropout does
 
     @abstractmethod
@@ -98,7 +100,7 @@ class Tuning(Part):
             )
         backbone.identity()  # of the frozen model, while it is one
         backbone.attached = name
-        self.undo(lambda: self._release(backbone))
+        self.undo(partial(self._release, backbone))
         held = dict(self.weights.named_parameters())
         try:
             with torch.device("meta" if held else "cpu"):  # sizes that a file claims take no memory
@@ -168,20 +170,11 @@ class Tuning(Part):
         with gather_params_ctx(weight):
             copy = nn.Parameter(weight.detach().clone())
         places = self._places(model)[weight]
-
-        def put(value: nn.Parameter) -> None:
-            for module, name in places:
-                setattr(module, name, value)
-
-        def put_back() -> None:
-            weight.data = weight.data.to(copy.device)
-            put(weight)
-
-        put(copy)
-        self.undo(put_back)
+        _put(copy, places)
+        self.undo(partial(_put_back, weight, copy, places))
         return copy
 
-    def _places(self, model: PreTrainedModel) -> dict[nn.Parameter, list[tuple[nn.Module, str]]]:
+    def _places(self, model: PreTrainedModel) -> dict[nn.Parameter, Places]:
         """Modules that hold each weight, and its name there, of the model as it was at the first call."""
         if not self._holders:
             for module in model.modules():
@@ -223,6 +216,17 @@ class Tuning(Part):
                 own[name].copy_(given[name])
         left = len(own) - len(same)
         return (f"{left} of {len(own)} tensors inside the model start anew",) if left else ()
+
+
+def _put(weight: nn.Parameter, places: Places) -> None:
+    for module, name in places:
+        setattr(module, name, weight)
+
+
+def _put_back(weight: nn.Parameter, copy: nn.Parameter, places: Places) -> None:
+    """The frozen weight, on the device where its trained copy is now."""
+    weight.data = weight.data.to(copy.device)
+    _put(weight, places)
 
 
 def _tree(weights: Mapping[str, nn.Parameter]) -> nn.Module:

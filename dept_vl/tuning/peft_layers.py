@@ -1,6 +1,7 @@
 """Methods that PEFT has: its layers around the model's own, its names, its file format."""
 
 from abc import abstractmethod
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -59,7 +60,7 @@ class PeftLayers(Tuning):
         for layer in self._layers:
             base = layer.get_base_layer()
             for weight in base.parameters():
-                self.undo(_restoring(weight))
+                self.undo(partial(_restore, weight, weight.detach().clone()))
             layer.merge()
 
     def to_peft(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -76,11 +77,6 @@ def names(method: str, argument: str, given: Any) -> list[str] | None:
     return given
 
 
-def _restoring(weight: nn.Parameter) -> Any:
-    """Puts the weight's values of now back when called: PEFT's own unmerging rounds."""
-    values = weight.detach().clone()
-
-    def restore() -> None:
-        weight.data = values
-
-    return restore
+def _restore(weight: nn.Parameter, values: Tensor) -> None:
+    """Values from before a merge: PEFT's own unmerging rounds."""
+    weight.data = values

@@ -29,7 +29,8 @@ def test_an_unknown_argument_gets_a_suggestion(init):
 
 def test_a_missing_argument_is_named(init):
     message = (
-        r"adapter 'dept': wanted the arguments num_virtual_tokens, r, max_length, lora_alpha; given no r, max_length\."
+        r"adapter 'dept': wanted the arguments num_virtual_tokens, r, max_length, lora_alpha, init_weights; "
+        r"given no r, max_length\."
     )
     with pytest.raises(BadArguments, match=message):
         build_adapter("dept", init, {"num_virtual_tokens": 4})

@@ -71,6 +71,17 @@ def test_A_starts_uniform_within_one_over_root_r_and_B_at_zero():
     assert not adapter.lora_embedding_B.any()
 
 
+def test_a_gaussian_A_has_the_uniform_ones_standard_deviation_and_B_starts_at_zero(init, make_batch):
+    sizes = {"num_virtual_tokens": 20, "r": 25, "max_length": 256, "init_weights": "gaussian"}
+    adapter = DePT(torch.zeros(20, 768), **sizes, generator=torch.Generator().manual_seed(0))
+    a = adapter.lora_embedding_A
+    assert a.std().item() == pytest.approx(1 / math.sqrt(3 * 25), rel=0.03) and a.abs().max() > 0.3
+    assert (a.abs() < 1 / math.sqrt(3 * 25)).float().mean().item() == pytest.approx(0.683, abs=0.02)
+    assert not adapter.lora_embedding_B.any()
+    small, batch = DePT(init, num_virtual_tokens=4, r=2, max_length=6, init_weights="gaussian"), make_batch([3, 9])
+    assert torch.equal(small(*batch)[0], PromptTuning(init, num_virtual_tokens=4)(*batch)[0])
+
+
 def test_beyond_max_length_dept_equals_prompt_tuning(init, make_batch):
     batch = make_batch([9])
     dept = DePT(init, num_virtual_tokens=4, r=2, max_length=6)

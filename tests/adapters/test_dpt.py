@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dept_vl.adapters import DPT
+from dept_vl.adapters.initialise import BadInit
 
 
 @pytest.mark.parametrize("d_model, size", [(512, 6_120), (768, 8_680), (1024, 11_240)])
@@ -24,6 +25,23 @@ def test_both_factors_start_uniform_within_a_half():
         assert factor.std().item() == pytest.approx(12**-0.5, rel=0.03)
     # Entries of the product: mean 0, std sqrt(r) / 12.
     assert adapter.fold().prompt.std().item() == pytest.approx(10**0.5 / 12, rel=0.05)
+
+
+def test_gaussian_factors_have_the_uniform_ones_standard_deviation():
+    sizes = {"num_virtual_tokens": 1000, "r": 10, "init_weights": "gaussian"}
+    adapter = DPT(torch.zeros(0, 768), **sizes, generator=torch.Generator().manual_seed(0))
+    for factor in (adapter.prompt_embedding_A, adapter.prompt_embedding_B):
+        assert factor.std().item() == pytest.approx(12**-0.5, rel=0.03) and factor.abs().max() > 0.75
+        share = (factor.abs() < 12**-0.5).float().mean().item()
+        assert share == pytest.approx(0.683, abs=0.02)  # within one standard deviation; of a uniform one 0.577
+    assert adapter.config()["init_weights"] == "gaussian"
+
+
+def test_an_unknown_distribution_is_refused_by_name(init):
+    with pytest.raises(
+        BadInit, match="init_weights: wanted one of uniform, gaussian, given 'gausian'. Did you mean 'ga"
+    ):
+        DPT(init, num_virtual_tokens=2, r=2, init_weights="gausian")
 
 
 def test_only_the_width_of_init_is_read(init):

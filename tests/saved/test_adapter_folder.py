@@ -53,7 +53,7 @@ def test_the_config_is_sorted_and_names_what_it_needs(make_adapter, save):
         "token_order": ["prompt", "text", "visual"],
     }  # fmt: skip
     assert {name: config[name] for name in wanted} == wanted
-    sizes = {"num_virtual_tokens": 3, "r": 2, "max_length": 7, "lora_alpha": None}
+    sizes = {"num_virtual_tokens": 3, "r": 2, "max_length": 7, "lora_alpha": None, "init_weights": "uniform"}
     assert config["parts"] == {
         "adapter": {"name": "dept", "token_dim": 8, "args": sizes, "state": {}},
         "projection": {"in_dim": 5, "token_dim": 8, "num_patches": 4},

@@ -48,6 +48,13 @@ def test_bad_rates_are_refused(sizes, rates, message):
         build_optimizer(groups(**sizes), rates, **SETTINGS)
 
 
+def test_an_unknown_optimizer_is_refused_by_name():
+    with pytest.raises(
+        ValueError, match="optim.name: wanted one of adamw, adafactor, given 'adafctor'. Did you mean 'ad"
+    ):
+        build_optimizer(groups(prompt=1), {"prompt": 1.0}, name="adafctor", **SETTINGS)
+
+
 def rates_over(steps: int, **arguments) -> list[float]:
     optimizer = build_optimizer(groups(prompt=1), {"prompt": 1.0}, **SETTINGS)
     schedule = build_schedule(optimizer, max_steps=steps, **arguments)

@@ -46,7 +46,7 @@ def test_fewer_neurons_refuse_what_is_in_the_feed_forwards(case, load):
     backbone = load()
     tuning = attached(case, backbone)
     orders = [torch.arange(32) for _ in feed_forwards(backbone)]
-    if case in ("lora", "lst", "prefix", "p_tuning_v2"):  # on queries and values; beside whole layers; on attention
+    if case in ("lora", "hyperdecoder", "lst", "prefix", "p_tuning_v2"):  # on attention, or beside what is there
         sort_neurons(backbone, orders)
         partial(backbone, NARROW)
         return

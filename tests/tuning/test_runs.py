@@ -140,8 +140,8 @@ def test_weights_that_do_not_fit_are_refused_when_they_are_loaded(experiment, fo
 def test_all_weights_are_not_trained_where_the_frozen_ones_are_kept_in_parts(experiment, monkeypatch):
     from accelerate import Accelerator
 
-    from dept_vl.run.assembly import check_processes
+    from dept_vl.run.launcher import check_processes
 
-    monkeypatch.setattr("dept_vl.run.assembly.sharded_blocks", lambda accelerator: True)
+    monkeypatch.setattr("dept_vl.run.launcher.sharded_blocks", lambda accelerator: True)
     with pytest.raises(BadConfig, match="inside.name: wanted DDP, ZeRO-1 or ZeRO-2 for full, given ZeRO-3 or FSDP"):
         check_processes(experiment("full"), Accelerator(cpu=True))
