@@ -18,7 +18,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart caption text transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz lint bench checks clean
+.PHONY: help setup quickstart caption text methods transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz lint bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,13 @@ caption: $(INSTALLED) ## the same for captions
 
 text: $(INSTALLED) ## the same for the generated text tasks
 	$(LAUNCH) scripts/train_text.py
+
+# Hours on a small machine; started again it goes on, and METHODS="--seeds 1 --jobs 2" makes it shorter.
+methods: $(INSTALLED) ## compare all methods on the generated text, VQA and caption tasks at equal steps
+	for task in text vqa caption; do \
+	  $(BIN)/python scripts/plan.py configs/plans/methods.yaml --config configs/tasks/$${task}_shapes.yaml \
+	    --output_dir runs/methods/$$task $(METHODS) || exit 1; \
+	done
 
 transfer: $(INSTALLED) ## train sources, pick one by validation for a few-shot target, score it
 	$(BIN)/python scripts/plan.py configs/plans/transfer.yaml

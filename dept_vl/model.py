@@ -147,7 +147,7 @@ class Network(nn.Module):
         tokens: they keep their places and carry nothing."""
         embeds = self.backbone.embed(batch.input_ids)
         if "inside" in self.parts:
-            self.parts["inside"].context(Text(embeds, batch.mask, batch.input_ids))
+            self.parts["inside"].context(Text(embeds, batch.mask, batch.input_ids, batch.tasks))
         if batch.adapters is None:
             if batch.features is not None and self.projection is None:
                 raise MismatchedParts("given a batch with visual features, but the network has no projection")

@@ -30,6 +30,10 @@ class Part(nn.Module, ABC):
         if state:
             raise ValueError(f"{type(self).__name__}: wanted no state, given {dict(state)}")
 
+    def for_task(self, task: int) -> "Part":
+        """What reads the rows of one task of a mixture as this part does: itself, where it tells no tasks apart."""
+        return self
+
     def diagnostics(self) -> dict[str, float | int]:
         """Numbers worth a place on the log's lines while it trains; most parts have none."""
         return {}

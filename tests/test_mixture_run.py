@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dept_vl import AdaptedModel, load_adapter
-from dept_vl.config import BadConfig, load_experiment
+from dept_vl.config import BadConfig, InsideConfig, load_experiment
 from dept_vl.plans.compare_runs import NotComparable, read_run
 from dept_vl.plans.load import Changes, complete
 from dept_vl.plans.page import make_section
@@ -22,6 +24,7 @@ from dept_vl.run.saved import score_adapter
 from tests.tiny_runs import RATES, forget_accelerate, json_lines, read_log, text_experiment, write_cola
 
 TASKS = ("cola", "sst2")
+LABELS = {"cola": {"0": "unacceptable", "1": "acceptable"}, "sst2": {"0": "negative", "1": "positive"}}
 
 
 @pytest.fixture(scope="module")
@@ -125,15 +128,32 @@ def test_the_log_and_what_is_printed_name_each_task(finished):
 
 def test_the_adapter_of_a_tasks_folder_answers_as_the_mixture_did(finished, byte_t5):
     folder, _ = finished
-    names = {"cola": {"0": "unacceptable", "1": "acceptable"}, "sst2": {"0": "negative", "1": "positive"}}
     for name in TASKS:
         model = AdaptedModel.from_pretrained(folder / name, backbone=byte_t5)
         rows = json_lines(folder / name / "predictions.jsonl")
         sentences = [row["text"].removeprefix("sentence: ") for row in rows]
-        assert model.classify(sentences) == [names[name][row["prediction"]] for row in rows]
+        assert model.classify(sentences) == [LABELS[name][row["prediction"]] for row in rows]
     whole, parts = load_adapter(folder), [load_adapter(folder / name) for name in TASKS]
     assert whole.num_tasks == 2 and [each.num_tasks for each in parts] == [None, None]
     assert not parts[0].fold().prompt.equal(parts[1].fold().prompt)
+
+
+@pytest.mark.usefixtures("afresh")
+def test_adapters_generated_for_each_task_are_saved_and_answer_as_their_own(make, byte_t5, tmp_path):
+    inside = InsideConfig("hyperformer", {"num_tasks": None, "reduction": 4})
+    config = make(tmp_path / "mix", adapter={"name": "none", "args": {}}, inside=inside)
+    rates = {"hypernetwork": 0.5, "layer_norm": 0.01}
+    run(dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=rates)))
+    assert load_experiment(tmp_path / "mix" / "config.yaml").inside.args["num_tasks"] == 2
+    folders = [tmp_path / "mix" / name for name in TASKS]
+    first, second = (load_file(each / "adapter_model.safetensors") for each in folders)
+    differ = [name for name, weight in first.items() if not torch.equal(weight, second[name])]
+    assert differ == ["inside.weights.task_embedding"] and first[differ[0]].shape == (1, 64)
+    for folder in folders:
+        rows = json_lines(folder / "predictions.jsonl")
+        model = AdaptedModel.from_pretrained(folder, backbone=byte_t5)
+        labels = [LABELS[folder.name][row["prediction"]] for row in rows]
+        assert model.classify([row["text"].removeprefix("sentence: ") for row in rows]) == labels
 
 
 @pytest.mark.usefixtures("afresh")

@@ -208,10 +208,6 @@ class Adapter(Part):
             self.train(training)
         return Folded(prompt.float().clone(), None if shift is None else shift.float().clone())
 
-    def for_task(self, task: int) -> "Adapter":
-        """What reads the rows of one task of a mixture as this adapter does: itself, where it tells no tasks apart."""
-        return self
-
     def config(self) -> dict[str, Any]:
         """The constructor's arguments by name, for JSON; with `token_dim` they rebuild the adapter's shape."""
         return {name: getattr(self, name) for name in arguments_of(type(self))}

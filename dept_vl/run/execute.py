@@ -195,7 +195,7 @@ def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> No
     folder = Path(parts.config.output_dir)
     trained = dict(parts.network.parts.items())
     if place is not None:
-        trained["adapter"] = parts.network.adapter.for_task(place)
+        trained = {name: part.for_task(place) for name, part in trained.items()}
     save_adapter(
         folder,
         trained,

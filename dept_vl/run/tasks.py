@@ -1,12 +1,14 @@
 """The task of a config or the tasks of its mixture, and the config with what it leaves to them."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dept_vl.adapters import ADAPTERS, arguments_of
 from dept_vl.config import BadConfig, Experiment, TaskConfig
 from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask
+from dept_vl.tuning import TUNINGS
 
 
 def members(config: Experiment) -> tuple[Experiment, ...]:
@@ -58,8 +60,8 @@ def build_task(config: Experiment) -> Task | Mixture:
 
 
 def resolve(config: Experiment) -> Experiment:
-    """The config with what it leaves to the task: protocol, label form, lengths, and arguments of the adapter that are
-    the task's. Of a mixture it leaves them null, for each task has its own; the adapter takes the greatest length and
+    """The config with what it leaves to the task: protocol, label form, lengths, and arguments of the methods that are
+    the task's. Of a mixture it leaves them null, for each task has its own; the methods take the greatest length and
     the number of tasks.
 
     Raises: as `build_task`.
@@ -71,11 +73,18 @@ def resolve(config: Experiment) -> Experiment:
     if isinstance(task, Mixture):
         left["num_tasks"] = len(tasks)
         facts = [{"name": task.name, "mixture": tuple(each.name for each in tasks)}]
-    given = config.adapter.args
-    known = arguments_of(ADAPTERS[config.adapter.name])
-    left = {name: value for name, value in left.items() if name in known and given.get(name) is None}
-    adapter = dataclasses.replace(config.adapter, args={**given, **left})
-    return dataclasses.replace(config, adapter=adapter, task=dataclasses.replace(config.task, **facts[0]))
+    adapter, inside = config.adapter, config.inside
+    adapter = dataclasses.replace(adapter, args=_filled(ADAPTERS[adapter.name], adapter.args, left))
+    if inside.method is not None:
+        inside = dataclasses.replace(inside, args=_filled(TUNINGS[inside.method], inside.args, left))
+    task = dataclasses.replace(config.task, **facts[0])
+    return dataclasses.replace(config, adapter=adapter, inside=inside, task=task)
+
+
+def _filled(method: type, given: Mapping[str, Any], left: Mapping[str, int]) -> dict[str, Any]:
+    """`given` with those of `left` that the method takes and that nobody gave."""
+    known = arguments_of(method)
+    return {**given, **{name: value for name, value in left.items() if name in known and given.get(name) is None}}
 
 
 def _task_facts(task: Task, given: TaskConfig) -> dict[str, Any]:

@@ -37,13 +37,16 @@ _HIDDEN, _STD = 128, 0.01
 
 @TUNINGS.register("hyperformer")
 class HyperFormer(BottleneckAdapter):
-    """num_tasks: the tasks that a batch may name. Raises: BadTuning."""
+    """num_tasks: the tasks that a batch may name; null is one, or those of `task.mixture`. Raises: BadTuning."""
 
     groups = ("hypernetwork", "layer_norm")
     published = {"num_tasks": 8}
 
-    def __init__(self, *, num_tasks: int = 1, reduction: int = 32, generator: Generator | None = None) -> None:
+    def __init__(
+        self, *, num_tasks: int | None = None, reduction: int = 32, generator: Generator | None = None
+    ) -> None:
         super().__init__(reduction=reduction, generator=generator)
+        num_tasks = 1 if num_tasks is None else num_tasks
         if type(num_tasks) is not int or num_tasks < 1:
             raise BadTuning(f"HyperFormer: wanted num_tasks to be an integer >= 1, given {num_tasks!r}")
         self.num_tasks = num_tasks
@@ -76,6 +79,15 @@ class HyperFormer(BottleneckAdapter):
         self.by_row = len(self._tasks.present) > 1
         if self._tasks.present != before:
             self._changed()
+
+    def for_task(self, task: int) -> "HyperFormer":
+        """One of that task alone, to be attached where it is served; its weights are copies."""
+        alone = HyperFormer(reduction=self.reduction)
+        state = {name: weight.detach().clone() for name, weight in self.state_dict().items()}
+        state["weights.task_embedding"] = state["weights.task_embedding"][task : task + 1]
+        alone.hold(state)
+        alone.token_dim = self.token_dim
+        return alone
 
     def train(self, mode: bool = True) -> "HyperFormer":
         self._forget()
