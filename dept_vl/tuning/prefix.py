@@ -70,8 +70,8 @@ class PrefixTuning(Tuning):
     def attach(self, backbone: Frozen) -> None:
         super().attach(backbone)
         if self.prefix_positions and backbone.max_positions is not None:
+            self.undo(functools.partial(setattr, backbone, "max_positions", backbone.max_positions))
             backbone.max_positions -= self.num_virtual_tokens
-            self.undo(lambda: setattr(backbone, "max_positions", backbone.max_positions + self.num_virtual_tokens))
 
     def place(self, model: PreTrainedModel) -> Groups:
         known = places_of(model, type(self).__name__)

@@ -9,6 +9,7 @@ and no position, mask or relative bias of a real token knows of the prefix, whic
 import copy
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,12 @@ def read_prefix(tuning: Tuning, attention: nn.Module, prefix: Callable[[], KeysA
     config, attention.config = attention.config, copy.copy(attention.config)  # the one that makes the masks stays
     attention.config._attn_implementation = _NAME
     attention.prefix = Prefixed(prefix, ALL_ATTENTION_FUNCTIONS.get_interface(kind, eager), kind == "sdpa")
-    tuning.undo(lambda: (setattr(attention, "config", config), delattr(attention, "prefix")))
+    tuning.undo(partial(_without_prefix, attention, config))
+
+
+def _without_prefix(attention: nn.Module, config: Any) -> None:
+    attention.config = config
+    del attention.prefix
 
 
 class Prefixed:
