@@ -93,7 +93,8 @@ class Network(nn.Module):
         self.backbone, self.parts = backbone, nn.ModuleDict(parts)
         self.backbone_dropout, self.covers = backbone_dropout, covers
         self.bank: dict[str, BankEntry] = {BASE: BankEntry(Folded(torch.zeros(0, backbone.d_model), None))}
-        self._read_through: tuple[Backbone, ...] = ()  # in a tuple, so that it is no part of this module
+        self._read_through: tuple[Backbone, ...] = ()  # in tuples, so that they are no parts of this module
+        self._served_inside: tuple[Part, ...] = ()
 
     @property
     def adapter(self) -> Adapter:
@@ -102,6 +103,15 @@ class Network(nn.Module):
     @property
     def projection(self) -> VisualProjection | None:
         return self.parts["projection"] if "projection" in self.parts else None
+
+    @property
+    def inside(self) -> Part | None:
+        """What computes inside the backbone: a part of this network, or what `serve_inside` named."""
+        return self.parts["inside"] if "inside" in self.parts else next(iter(self._served_inside), None)
+
+    def serve_inside(self, tuning: Part | None) -> None:
+        """Name what is attached to the backbone and trained elsewhere; None: nothing is."""
+        self._served_inside = () if tuning is None else (tuning,)
 
     def train(self, mode: bool = True) -> "Network":
         super().train(mode)
@@ -146,8 +156,8 @@ class Network(nn.Module):
         """What the frozen model reads: prompt, text, visual, and the pads behind them. `blind` zeroes the visual
         tokens: they keep their places and carry nothing."""
         embeds = self.backbone.embed(batch.input_ids)
-        if "inside" in self.parts:
-            self.parts["inside"].context(Text(embeds, batch.mask, batch.input_ids, batch.tasks))
+        if self.inside is not None:
+            self.inside.context(Text(embeds, batch.mask, batch.input_ids, batch.tasks))
         if batch.adapters is None:
             if batch.features is not None and self.projection is None:
                 raise MismatchedParts("given a batch with visual features, but the network has no projection")
@@ -193,7 +203,7 @@ class Network(nn.Module):
     def _shared_prompt(self, batch: Batch) -> int:
         """How many prompt columns all rows have in common, which a causal model computes once for all batches."""
         names = set(batch.adapters or ())
-        if len(names) > 1 or ("inside" in self.parts and self.parts["inside"].by_row):
+        if len(names) > 1 or (self.inside is not None and self.inside.by_row):
             return 0
         adapter = self.bank[names.pop()].adapter if names else self.adapter
         return 0 if isinstance(adapter, Adapter) and adapter.reads_text else adapter.num_virtual_tokens

@@ -17,7 +17,7 @@ CASES = {
     "ia3": {},
     "adapter": {"reduction": 4},
     "adapterdrop": {"reduction": 4, "num_dropped": 1},
-    "hyperformer": {"num_tasks": 2, "reduction": 4},
+    "hyperformer": {"reduction": 4},
     "hyperdecoder": {"bottleneck": 4},
     "full": {},
     "lst": {"reduction": 2, "layers": [0, 1]},

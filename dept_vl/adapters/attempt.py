@@ -11,8 +11,7 @@ tokens. D and U start as normal(0, 0.01), P as the first source.
 The released code (github.com/AkariAsai/ATTEMPT) differs in two things. Its maximum over X includes the pads, so that a
 prompt depends on whether its text is padded; here no pad is seen. And its LayerNorm stays as it starts, which makes
 230,400 trained weights at T5-base; here it trains: 100 x 768 + 2 x 100 x 768 + 2 x 768 = 231,936, the paper's 232K.
-With several target tasks the paper shares the network among them, which needs a mixture of tasks in a run and is not
-here.
+On a mixture of tasks all of them share one P and one network here; in the paper each target task has its own P.
 """
 
 import math

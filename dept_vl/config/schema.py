@@ -53,8 +53,9 @@ class InsideConfig:
     """A method that trains inside the frozen language model, beside the adapter at its input.
 
     Args:
-        name: lora, lora_bitfit, bitfit, ia3, adapter, adapterdrop, full, lst, prefix, p_tuning_v2, or one that you
-            registered; null or none for no such method. Alone, it goes with adapter.name none.
+        name: lora, lora_bitfit, bitfit, ia3, adapter, adapterdrop, full, lst, prefix, p_tuning_v2, hyperformer,
+            hyperdecoder, or one that you registered; null or none for no such method. Alone, it goes with adapter.name
+            none.
         args: the arguments of its constructor, such as {r: 32, lora_alpha: 32}; docs/methods.md lists them.
     """
 

@@ -79,10 +79,10 @@ def pick(lines: Sequence[Line]) -> Line | None:
 def as_markdown(table: Table, failed: Mapping[str, str]) -> str:
     """A table for each task, scores x 100. With a pick: of validation scores, and the test scores of the pick alone."""
     plan, tasks = table.plan, dict.fromkeys(place.task for place in table.wanted)
-    told = (
+    head = (
         f"{len(table.outcomes)} of {len(table.wanted)} runs are finished. Single-task, but for cells marked multi-task."
     )
-    parts = [f"# {plan.title or plan.name}", "", told]
+    parts = [f"# {plan.title or plan.name}", "", head]
     sources = {each.name for each in plan.cells} - {each.name for each in plan.compared()}
     for task in tasks:
         lines = lines_of(table, task)
@@ -117,7 +117,7 @@ def _picked(lines: Sequence[Line], left: int) -> list[str]:
     head = ["| cell | val mean | sd | runs | |", "|---" * 5 + "|", *rows, ""]
     if left:
         return [*head, f"No best cell yet: {left} runs of the plan are left."]
-    return [*head, *(_told(best) if best else ["No best cell: none has all its runs finished."])]
+    return [*head, *(_picked(best) if best else ["No best cell: none has all its runs finished."])]
 
 
 def _row(line: Line, scores: Sequence[float]) -> str:
@@ -126,7 +126,7 @@ def _row(line: Line, scores: Sequence[float]) -> str:
     return f"| {name} | {times_100(statistics.fmean(scores) if scores else None)} | {_sd(scores)} | {each} |"
 
 
-def _told(best: Line) -> list[str]:
+def _picked(best: Line) -> list[str]:
     test, places = spread(best.test), [each.place for each in best.outcomes]
     crossed = all(len({getattr(each, name) for each in places}) > 1 for name in ("seed", "draw"))
     note = " Runs that share a seed or a draw are not independent: the interval is too narrow." if crossed else ""

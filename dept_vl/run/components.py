@@ -52,9 +52,10 @@ def check(config: Experiment) -> None:
     if task.visual:
         refuse_read_only(Path(config.vision.feature_dir))
     number = len(task.members) if isinstance(task, Mixture) else None
-    if (given := config.adapter.args.get("num_tasks", number)) != number:
-        wanted = "null for one task" if number is None else f"{number} or null for {task.name}"
-        raise BadConfig(f"adapter.args.num_tasks: wanted {wanted}, given {given!r}")
+    for key, args in (("adapter", config.adapter.args), ("inside", config.inside.args)):
+        if (given := args.get("num_tasks", number)) != number:
+            wanted = "null for one task" if number is None else f"{number} or null for {task.name}"
+            raise BadConfig(f"{key}.args.num_tasks: wanted {wanted}, given {given!r}")
     sizes = [each for each in config.adapter.args.values() if isinstance(each, int) and each > 0]
     width = math.lcm(2, *sizes)  # the backbone's is not known yet: one that each argument divides
     adapter = from_config(config.adapter.name, width, config.adapter.args, {}, device="meta")

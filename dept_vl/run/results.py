@@ -58,7 +58,10 @@ def assemble(
         "started_from": {
             "folder": start.get("from"),
             "not_copied": list(parts.not_copied),
-            "sources": dict(zip(start.get("sources") or [], hashes, strict=True)),
+            "sources": [
+                {"folder": folder, "sha256": each}
+                for folder, each in zip(start.get("sources") or [], hashes, strict=True)
+            ],
         },
         "labels": dict(parts.task.label_meanings),
         "seconds": parts.seconds,
@@ -95,10 +98,10 @@ def _trained_on(parts: Parts) -> dict[str, Any]:
     """Whether one task trained the adapter or several did together, and how often each of them was drawn."""
     if not parts.together:
         return {"regime": SINGLE, "tasks": [parts.task.name]}
-    told: dict[str, Any] = {"regime": MULTI, "tasks": list(parts.together)}
+    facts: dict[str, Any] = {"regime": MULTI, "tasks": list(parts.together)}
     if isinstance(train := parts.encoded.get("train"), MixedExamples):
-        told |= {"shares": dict(zip(train.names, train.shares, strict=True))}
-    return told
+        facts |= {"shares": dict(zip(train.names, train.shares, strict=True))}
+    return facts
 
 
 def _arguments(parts: Parts) -> dict[str, Any]:

@@ -247,9 +247,11 @@ class AdaptedModel:
         if self._inside is not None:
             self._inside.detach()
         self._inside = None
+        self.network.serve_inside(None)
         if tuning is not None:
             tuning.attach(self.backbone)
         self._inside = tuning
+        self.network.serve_inside(tuning)
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """What the network reads for rows of one `max_source_length`."""

@@ -29,7 +29,12 @@ class Tasks:
         self.rows: Tensor | None = None
 
     def take(self, tasks: Tensor | None) -> None:
-        """Raises: ValueError."""
+        """Raises: ValueError for tasks that there are not, and for rows of several tasks that do not name theirs."""
+        if tasks is None and len(self.embedding) > 1:
+            raise ValueError(
+                f"HyperFormer of {len(self.embedding)} tasks: wanted each row's task, given none: the folder of a task "
+                "below the run's serves that task alone"
+            )
         present, rows = ([0], None) if tasks is None else _distinct(tasks)
         if wrong := [each for each in present if not 0 <= each < len(self.embedding)]:
             raise ValueError(f"HyperFormer: wanted tasks from 0 to below {len(self.embedding)}, given {wrong[0]}")

@@ -49,6 +49,8 @@ class HyperDecoder(Tuning):
         super().__init__()
         if type(bottleneck) is not int or bottleneck < 1:
             raise BadTuning(f"HyperDecoder: wanted bottleneck to be an integer >= 1, given {bottleneck!r}")
+        if type(mlp) is not bool:
+            raise BadTuning(f"HyperDecoder: wanted mlp to be true or false, given {mlp!r}")
         self.bottleneck, self.mlp = bottleneck, mlp
         self._generator = generator
         self._examples: Examples | None = None

@@ -44,9 +44,9 @@ class LoRA(PeftLayers):
         super().__init__(generator)
         if type(r) is not int or r < 1:
             raise BadTuning(f"LoRA: wanted r to be an integer >= 1, given {r!r}")
-        if lora_alpha is not None and not 0 < lora_alpha < math.inf:
+        if lora_alpha is not None and not (type(lora_alpha) in (int, float) and 0 < lora_alpha < math.inf):
             raise BadTuning(f"LoRA: wanted lora_alpha > 0, or null for r, given {lora_alpha!r}")
-        if not 0 <= lora_dropout < 1:
+        if type(lora_dropout) not in (int, float) or not 0 <= lora_dropout < 1:
             raise BadTuning(f"LoRA: wanted lora_dropout from 0 to below 1, given {lora_dropout!r}")
         self.r, self.lora_alpha, self.lora_dropout = r, lora_alpha, lora_dropout
         self.target_modules = names("LoRA", "target_modules", target_modules)

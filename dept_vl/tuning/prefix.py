@@ -60,7 +60,10 @@ class PrefixTuning(Tuning):
         ):
             if type(given) is not int or given < 1:
                 raise BadTuning(f"{name}: wanted {argument} to be an integer >= 1, given {given!r}")
-        if not 0 <= prefix_dropout < 1:
+        for argument, given in (("prefix_projection", prefix_projection), ("prefix_positions", prefix_positions)):
+            if type(given) is not bool:
+                raise BadTuning(f"{name}: wanted {argument} to be true or false, given {given!r}")
+        if type(prefix_dropout) not in (int, float) or not 0 <= prefix_dropout < 1:
             raise BadTuning(f"{name}: wanted prefix_dropout from 0 to below 1, given {prefix_dropout!r}")
         self.num_virtual_tokens, self.prefix_dropout = num_virtual_tokens, prefix_dropout
         self.prefix_projection, self.encoder_hidden_size = prefix_projection, encoder_hidden_size

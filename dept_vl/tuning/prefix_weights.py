@@ -44,7 +44,7 @@ class FlatPrefix(Prefix):
 
 
 class ProjectedPrefix(Prefix):
-    """For inference a layer's keys and values are computed once: again when a weight has changed.
+    """For inference a layer's keys and values are computed once: again when a weight has changed, or after training.
 
     `computed` counts how often.
     """
@@ -67,6 +67,10 @@ class ProjectedPrefix(Prefix):
         if layer not in self._kept or self._kept[layer][0] != now:
             self._kept[layer] = (now, self._project(layer))
         return self._kept[layer][1]
+
+    def train(self, mode: bool = True) -> "ProjectedPrefix":
+        self._kept.clear()  # DeepSpeed writes weights through .data, which no version counts
+        return super().train(mode)
 
     def _project(self, layer: int) -> OfLayer:
         self.computed += 1

@@ -77,14 +77,14 @@ def test_a_run_saves_them_and_loads_without_their_folders(byte_t5, sources, prom
     adapter = dataclasses.asdict(attempt(sources))
     config = text_experiment(byte_t5, data, tmp_path / "run", adapter=adapter, optim=OptimConfig(lr=rates))
     results, folder = run(config), Path(config.output_dir)
-    assert list(results["started_from"]["sources"]) == sources
+    assert [each["folder"] for each in results["started_from"]["sources"]] == sources
     for each in sources:
         shutil.rmtree(each)
     saved = read_adapter(folder)
     assert torch.equal(saved.adapter.source_prompts, prompts)
     assert not torch.equal(saved.adapter.prompt_embeddings, prompts[0])
     described = json.loads((folder / "adapter_config.json").read_text())["parts"]["adapter"]
-    assert described["state"] == {"sources": list(results["started_from"]["sources"].values())}
+    assert described["state"] == {"sources": [each["sha256"] for each in results["started_from"]["sources"]]}
     wanted = {
         row["text"].removeprefix("sentence: "): row["prediction"] for row in json_lines(folder / "predictions.jsonl")
     }
