@@ -69,7 +69,7 @@ def listing(contents: Contents, plans: Iterable[PlanFile], states: Mapping[str, 
                     found.append(f"with real weights: --paper {paper} --table {number} ({runnable})")
                 of_table = [block for block in blocks if block.table == int(number)]
                 found += [
-                    f"quoted only: {', '.join(names)}: {why}" for why, names in only_quoted(of_table, here).items()
+                    f"quoted only: {'; '.join(names)}: {why}" for why, names in only_quoted(of_table, here).items()
                 ]
             found += ([item.here] if item.here else []) or ([] if found else ["not done"])
             lines += [f"  {item.name:<10} {item.what}", *(f"{'':<13}{each}" for each in found)]

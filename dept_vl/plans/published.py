@@ -100,7 +100,7 @@ def check_row(row: PlanFile) -> str:
         where = f"{row.path}: cell {cell.name}: "
         config = make_run(row, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, Path("runs/paper")).config
         try:
-            check(config)
+            check(config, later=row.given)
         except ValueError as error:
             raise BadPlan(f"{where}{error}") from error
         task = TASKS[cell.tasks[0]]

@@ -130,10 +130,10 @@ def test_the_rows_of_the_tables_are_there():
     found = {(row.paper, row.table, row.row) for row in ROWS}
     variants = {6: ("_llama2_7b", "_llama2_13b")}
     methods = {
-        1: "full adapter adapterdrop bitfit lora lora_bitfit lst spot mpt",
-        2: "full adapter bitfit lora spot mpt",
+        1: "full adapter adapterdrop bitfit lora lora_bitfit lst spot attempt mpt",
+        2: "full adapter bitfit lora spot attempt mpt",
         3: "full adapter bitfit lora lst vl_p_tuning",
-        4: "full adapter ia3 spot mpt",
+        4: "full adapter ia3 spot attempt mpt",
         5: "mpt",
         6: "", 7: "", 8: "",
     }  # fmt: skip
