@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dept_vl.config import Experiment, config_files
+from dept_vl.config import Experiment
+from dept_vl.plans.quoted import fill
 from dept_vl.plans.schema import BEST, CLAIM_KINDS, MEASURED, PLOT_KINDS, Cell, PlanFile, Stop, with_k
-from dept_vl.plans.settings import BadPlan, Settings, build, check_keys, flat, label, merge, nested, read
+from dept_vl.plans.settings import BadPlan, Settings, build, check_keys, find_file, flat, label, merge, nested, read
 from dept_vl.registry import did_you_mean
 
 FAST: Settings = {
@@ -65,6 +66,7 @@ def load_plans(folder: Path, changes: Changes = UNCHANGED) -> dict[str, PlanFile
 def complete(plan: PlanFile, changes: Changes) -> PlanFile:
     """Cells with all their settings, tasks, seeds and draws; the grid crossed in. Raises: BadPlan."""
     where = f"{plan.path}: "
+    plan = fill(plan)
     grid = {**plan.grid, **changes.grid}
     _check_settings(f"{where}experiment.", plan.experiment)
     for key in grid:
@@ -196,8 +198,7 @@ def _merged(plan: PlanFile, names: Iterable[str]) -> Settings:
     """Files beside the plan, or else of configs."""
     settings: Settings = {}
     for name in names:
-        own = plan.path.parent / name
-        path = own if own.exists() else config_files(name)[0]
+        path = find_file(plan.path.parent, name)
         check_keys(f"{path}: ", found := read(path), Experiment)
         settings = merge(settings, found)
     return settings

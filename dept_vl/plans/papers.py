@@ -16,13 +16,13 @@ from dept_vl.plans.published import (
     beside,
     check_given,
     check_rows,
-    load_blocks,
     load_rows,
     means,
     select_rows,
     whole_table,
     why_absent,
 )
+from dept_vl.plans.quoted import load_blocks
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan, read_all
@@ -93,13 +93,19 @@ def main(argv: Sequence[str] | None = None, say: Say = print, *, configs: Path |
 def _rows(args: argparse.Namespace, flags: Sequence[str], folder: Path, papers: Sequence[str], how: How) -> int:
     files, given = given_settings(flags)
     changes = Changes(read_all(files), given, seeds=args.seeds)
-    every = [row for paper in papers for row in load_rows(folder, paper, changes)]
+    every = [row for paper in papers for row in load_rows(folder, paper, changes, table=args.table)]
     task = TASKS[args.task].name if args.task else None
     rows = select_rows(every, table=args.table, method=args.method, task=task, k=args.k)
     how.say("\n".join(check_rows(rows)))
     ours, failed = {}, {}
     for row in [] if args.dry_run else rows:
-        check_given(row)
+        try:
+            check_given(row)
+        except BadPlan as error:
+            if args.method:
+                raise
+            how.say(f"\nleft out: {error}")
+            continue
         how.say(f"\n{row.paper}/{row.path.name}{' with ' + ' '.join(flags) if flags else ''}")
         ours[row.row], lost = _fill(row, how)
         failed |= lost

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dept_vl.plans.load import UNCHANGED, Changes, load_plan
+from dept_vl.plans.quoted import SINGLE, Block, Quoted
 from dept_vl.plans.runs import make_run
 from dept_vl.plans.schema import Cell, Number, PlanFile, with_k
-from dept_vl.plans.settings import BadPlan, build, flat, read
+from dept_vl.plans.settings import BadPlan, flat
 from dept_vl.registry import did_you_mean
 from dept_vl.run import check
 from dept_vl.tasks import TASKS, TextTask
@@ -23,28 +24,6 @@ _OF_ITEMS = ("accuracy", "exact_match")
 
 class MissingScore(ValueError):
     """A run whose results lack the metric that the table prints."""
-
-
-@dataclass(frozen=True)
-class Quoted:
-    """A row of another method. values: one per column of its block, None where the table has a dash."""
-
-    method: str
-    values: tuple[Number | None, ...]
-    parameters: str = ""
-    here: str = "not run here"
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows of a table under one heading. A column that is no task is a mean over those before it."""
-
-    table: int
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[Quoted, ...]
-    k: int | None = None
-    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,24 +59,10 @@ class Beside:
         return line + (f" = {self.items_apart:+.1f} of {self.items:,} items" if self.items_apart is not None else "")
 
 
-def load_rows(folder: Path, paper: str, changes: Changes = UNCHANGED) -> list[PlanFile]:
-    """Every row of configs/paper/<paper>; `folder` is configs/paper. Raises: BadPlan."""
-    return [load_plan(path, changes) for path in sorted((folder / paper).glob("table*.yaml"))]
-
-
-def load_blocks(folder: Path, paper: str) -> list[Block]:
-    """The quoted rows of a paper, none without a published.yaml. Raises: BadPlan."""
-    path = folder / paper / "published.yaml"
-    blocks = read(path).get("blocks") if path.exists() else []
-    if not isinstance(blocks, list):
-        raise BadPlan(f"{path}: blocks: wanted a list, given {blocks!r}")
-    built = [build(Block, each, f"{path}: block {number}: ") for number, each in enumerate(blocks, start=1)]
-    for block in built:
-        for row in block.rows:
-            if len(row.values) != len(block.columns):
-                wanted = f"{len(block.columns)} values, one per column"
-                raise BadPlan(f"{path}: {block.title}: {row.method}: wanted {wanted}, given {len(row.values)}")
-    return built
+def load_rows(folder: Path, paper: str, changes: Changes = UNCHANGED, *, table: int | None = None) -> list[PlanFile]:
+    """Every row of configs/paper/<paper>, or those of a table; `folder` is configs/paper. Raises: BadPlan."""
+    names = "table*.yaml" if table is None else f"table{table}_*.yaml"
+    return [load_plan(path, changes) for path in sorted((folder / paper).glob(names))]
 
 
 def select_rows(
@@ -135,23 +100,23 @@ def check_row(row: PlanFile) -> str:
         where = f"{row.path}: cell {cell.name}: "
         config = make_run(row, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, Path("runs/paper")).config
         try:
-            check(config)
+            check(config, later=row.given)
         except ValueError as error:
             raise BadPlan(f"{where}{error}") from error
-        task = TASKS[cell.tasks[0]].under(config.task.protocol)
-        if not isinstance(task, TextTask):
-            raise BadPlan(f"{where}wanted a text task, given {cell.task}")
+        task = TASKS[cell.tasks[0]]
+        task = task.under(config.task.protocol) if isinstance(task, TextTask) else task
         known = dict.fromkeys((task.headline, *task.selecting))
         for metric in {**(cell.published or {}), **cell.logged}:
             if metric not in known:
                 wanted = f"wanted a metric of {', '.join(known)}"
                 raise BadPlan(f"{where}{wanted}, given {metric!r}.{did_you_mean(metric, known)}")
-        if task.splits.sizes is not None and cell.items != task.splits.sizes[2]:
+        if isinstance(task, TextTask) and task.splits.sizes is not None and cell.items != task.splits.sizes[2]:
             wanted = f"wanted the {task.splits.sizes[2]:,} of the test split under {config.task.protocol}"
             raise BadPlan(f"{where}items: {wanted}, given {cell.items}")
     runs = sum(len(cell.seeds) * len(cell.draws) for cell in row.cells)
+    protocol = row.protocol or "each task's own protocol"
     need = f", to be given: {', '.join(f'--{name}' for name in row.given)}" if row.given else ""
-    return f"{row.paper} table {row.table} {row.row}: {len(row.cells)} cells, {runs} runs, {row.protocol}{need}: good"
+    return f"{row.paper} table {row.table} {row.row}: {len(row.cells)} cells, {runs} runs, {protocol}{need}: good"
 
 
 def check_given(row: PlanFile) -> None:
@@ -205,21 +170,31 @@ def whole_table(block: Block, rows: Sequence[PlanFile], ours: Mapping[str, Mappi
 
     `ours` maps a row's name to the scores of its cells and means by label.
     """
+    rows = [row for row in rows if row.table == block.table and row.variant == block.variant]
+    printed = {row.quotes for row in rows}
     digits = max(len(str(value).partition(".")[2]) for each in block.rows for value in each.values if value is not None)
     heads = [name.removeprefix("superglue-") for name in block.columns]
-    lines = [block.title, "", f"| method | {' | '.join(heads)} | |", "|---" * (len(heads) + 2) + "|"]
-    for quoted in block.rows:
-        name = f"{quoted.method} ({quoted.parameters})" if quoted.parameters else quoted.method
-        lines.append(f"| {name} | {' | '.join(_number(value, digits) for value in quoted.values)} | {quoted.here} |")
+    lines = [block.title, "", f"| method | training | {' | '.join(heads)} | |", "|---" * (len(heads) + 3) + "|"]
+    for quoted in (each for each in block.rows if each.method not in printed):
+        values = " | ".join(_number(value, digits) for value in quoted.values)
+        lines.append(f"| {_named(quoted.method, quoted)} | {quoted.training} | {values} | {quoted.here} |")
     for row in rows:
-        if row.table == block.table and row.variant == block.variant:
-            keys = [with_k(name, block.k) for name in block.columns]
-            got, there = ours.get(row.row, {}), _published(row)
-            paper = " | ".join(_number(there.get(key), digits) for key in keys)
-            here = " | ".join(_number(got.get(key), 2) for key in keys)
-            lines += [f"| {row.method} | {paper} | the paper |"]
-            lines += [f"| {row.method} | {here} | ours{'' if any(key in got for key in keys) else ': not run yet'} |"]
+        keys = [with_k(name, block.k) for name in block.columns]
+        quoted = next((each for each in block.rows if each.method == row.quotes), None)
+        got, there = ours.get(row.row, {}), _published(row)
+        paper = " | ".join(_number(there.get(key), digits) for key in keys)
+        here = " | ".join(_number(got.get(key), 2) for key in keys)
+        training = row.training or SINGLE
+        state = "ours" if any(key in got for key in keys) else "ours: not run yet"
+        lines.append(
+            f"| {_named(row.method, quoted)} | {quoted.training if quoted else training} | {paper} | the paper |"
+        )
+        lines.append(f"| {row.method} | {training} | {here} | {state} |")
     return "\n".join(lines)
+
+
+def _named(method: str, quoted: Quoted | None) -> str:
+    return f"{method} ({quoted.parameters})" if quoted and quoted.parameters else method
 
 
 def _published(row: PlanFile) -> dict[str, Number | None]:
@@ -230,11 +205,14 @@ def _published(row: PlanFile) -> dict[str, Number | None]:
 
 def why_absent(method: str | None, rows: Iterable[PlanFile], blocks: Iterable[Block]) -> str:
     """What the quoted rows say of a method of a table that is not among our `rows`."""
+    rows = list(rows)
     quoted = [each for block in blocks for each in block.rows if method in (None, each.method)]
     methods = sorted({row.method for row in rows})
     hint = did_you_mean(method or "", methods)
     nothing = f"{method or 'this table'}: wanted a row of {', '.join(methods) or 'this paper'} with such a cell.{hint}"
-    return "; ".join(dict.fromkeys(f"{each.method}: {each.here}" for each in quoted)) or nothing
+    runs = {each.method: [f"--method {row.method}" for row in rows if row.quotes == each.method] for each in quoted}
+    said = (f"{each.method}: {' and '.join(runs[each.method]) or each.here}" for each in quoted)
+    return "; ".join(dict.fromkeys(said)) or nothing
 
 
 def _number(value: Number | None, digits: int) -> str:

@@ -129,13 +129,23 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """Settings that rows of a table share: experiment for all cells; cells for those of a task, of a k, or of both."""
+
+    experiment: Settings = field(default_factory=dict)
+    cells: dict[str, Settings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PlanFile:
     """What its cells share, the cells, and how their scores are looked at.
 
     base: files of configs, merged from left to right, then `experiment`. grid: dotted keys to values, crossed with the
     cells. pick: chooses a cell for each task by its mean validation score. fast: settings of --fast over its usual
     ones. shows: "figure 5", "table 8" of the paper. table, method, protocol, means: a row of a paper's table; given:
-    settings that only the command can bring, such as a source run.
+    settings that only the command can bring, such as a source run. quotes: the printed row whose values are the cells',
+    in the columns of `tasks` if there are any. recipe: files of settings that rows share, below `experiment`. training:
+    "single-task" and the like, that of the quoted row unless it differs here.
     """
 
     path: Path
@@ -161,6 +171,9 @@ class PlanFile:
     protocol: str | None = None
     means: tuple[Mean, ...] = ()
     given: tuple[str, ...] = ()
+    quotes: str | None = None
+    recipe: tuple[str, ...] = ()
+    training: str = ""
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dept_vl.config import arguments_for
+from dept_vl.config import arguments_for, config_files
 from dept_vl.registry import did_you_mean
 from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 
@@ -45,9 +45,20 @@ def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> Settings:
     return {**left, **right, **{key: merge(left[key], right[key]) for key in deep}}
 
 
+def merge_all(settings: Iterable[Mapping[str, Any]]) -> Settings:
+    """From left to right."""
+    return functools.reduce(merge, settings, {})
+
+
 def read_all(paths: Iterable[Path]) -> Settings:
     """Files merged from left to right."""
-    return functools.reduce(merge, map(read, paths), {})
+    return merge_all(map(read, paths))
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """A file that a plan in `folder` names: beside it, or else of configs."""
+    own = folder / name
+    return own if own.exists() else config_files(name)[0]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ GENERATED = "shapes"  # a root that is made, not read
 SHAPES_ROOT, SHAPES_TEXT_ROOT = Path("data/shapes"), Path("data/shapes_text")
 
 
-def check(config: Experiment) -> None:
+def check(config: Experiment, *, later: Collection[str] = ()) -> None:
     """Fail early, before a weight is loaded, on bad adapter sizes, task settings, rates, folders or checkpoints.
+    later: settings that are not given yet, of which adapter.start.sources may then be missing.
 
     Raises: ValueError naming the wanted and the given.
     """
@@ -65,7 +66,8 @@ def check(config: Experiment) -> None:
     start = config.adapter.start
     if start.get("init") in ("TEXT", "LABELS") and not start.get("text"):
         raise BadConfig(f"adapter.start.text: wanted a text for {start['init']}, given none")
-    check_sources(config.adapter)
+    if start.get("sources") or "adapter.start.sources" not in later:
+        check_sources(config.adapter)
     if start.get("from") is not None:
         read_config(Path(start["from"]))
     metric = config.metric_for_best_model

@@ -1,8 +1,11 @@
 """Ours beside the published number: points, items, means, the whole table."""
 
+import dataclasses
+
 import pytest
 
-from dept_vl.plans.published import Beside, Block, MissingScore, Quoted, beside, means, whole_table, why_absent
+from dept_vl.plans.published import Beside, MissingScore, beside, means, whole_table, why_absent
+from dept_vl.plans.quoted import Block, Quoted
 from dept_vl.plans.schema import Cell
 
 
@@ -91,15 +94,26 @@ def test_the_whole_table_stands_beside_ours(row):
     assert lines == [
         "Table 1",
         "",
-        "| method | cola | cb | both | |",
-        "|---|---|---|---|---|",
-        "| LoRA (3.8M) | 63.3 | - | 78.1 | not run here |",
-        "| pt | 63.8 | 92.9 | 78.3 | the paper |",
-        "| pt | 60.00 | - | 75.00 | ours |",
+        "| method | training | cola | cb | both | |",
+        "|---|---|---|---|---|---|",
+        "| LoRA (3.8M) | single-task | 63.3 | - | 78.1 | not run here |",
+        "| pt | single-task | 63.8 | 92.9 | 78.3 | the paper |",
+        "| pt | single-task | 60.00 | - | 75.00 | ours |",
     ]
-    assert whole_table(block, [row()], {}).endswith("| pt | - | - | - | ours: not run yet |")
+    assert whole_table(block, [row()], {}).endswith("| pt | single-task | - | - | - | ours: not run yet |")
     other = Block(1, "Table 1", ("cola",), (Quoted("LoRA", (63.3,)),), variant="t5_small")
     assert "| pt |" not in whole_table(other, [row()], {}), "rows of another backbone do not belong to it"
+
+
+def test_a_row_that_a_plan_quotes_stands_beside_ours_with_its_own_training(row):
+    block = Block(1, "T", ("cola",), (Quoted("LoRA", (63.3,), "7.54", "multi-task"), Quoted("LST", (1.0,))))
+    ours = dataclasses.replace(row(cells=[{"task": "cola", "published": {"accuracy": 63.3}, "items": 522}], means=None))
+    ours = dataclasses.replace(ours, quotes="LoRA", training="single-task")
+    assert whole_table(block, [ours], {"pt": {"cola": 60.0}}).splitlines()[4:] == [
+        "| LST | single-task | 1.0 | not run here |",
+        "| pt (7.54) | multi-task | 63.3 | the paper |",
+        "| pt | single-task | 60.00 | ours |",
+    ]
 
 
 def test_a_table_of_one_k_takes_the_cells_of_that_k(row):
@@ -107,11 +121,13 @@ def test_a_table_of_one_k_takes_the_cells_of_that_k(row):
     few = row("table4_pt", table=4, cells=cells, means=None)
     block = Block(4, "Table 4, k = 16", ("cola",), (Quoted("MPT", (34.8,)),), k=16)
     lines = whole_table(block, [few], {"pt": {"cola k=4": 1.0, "cola k=16": 2.0}}).splitlines()
-    assert lines[-2:] == ["| pt | 160.0 | the paper |", "| pt | 2.00 | ours |"]
+    assert lines[-2:] == ["| pt | single-task | 160.0 | the paper |", "| pt | single-task | 2.00 | ours |"]
 
 
 def test_a_row_that_is_not_here_is_told_as_quoted_or_with_a_suggestion(row):
     block = Block(2, "Table 2", ("cola",), (Quoted("ld", (1.0,), here="not here yet"), Quoted("LoRA", (2.0,))))
     assert why_absent("ld", [row()], [block]) == "ld: not here yet"
     assert why_absent(None, [row()], [block]) == "ld: not here yet; LoRA: not run here"
+    quoting = dataclasses.replace(row(), quotes="LoRA")
+    assert why_absent("LoRA", [quoting], [block]) == "LoRA: --method pt"
     assert why_absent("ptt", [row()], [block]) == "ptt: wanted a row of pt with such a cell. Did you mean 'pt'?"

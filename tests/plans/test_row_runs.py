@@ -1,5 +1,6 @@
 """From a cell to a run: what is merged over what, what the check refuses, what is run and what is not run again."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,19 @@ PAPERS = Path(__file__).resolve().parents[2] / "configs" / "paper"
 ROWS = [row for paper in ("dept", "dpt", "fpt") for row in load_rows(PAPERS, paper)]
 
 
+WHOLE = ("table1_full", "table1_lora", "table1_lora_bitfit", "table1_mpt", "table2_lora", "table2_spot", "table4_ia3")
+"""Rows with all recipes between them: a cell of theirs differs from another row's in the method alone."""
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.paper}-{row.path.stem}")
 def test_every_cell_of_the_papers_fits_the_task_registry(row):
-    assert check_row(row).endswith(": good")
+    whole = not row.quotes or row.table == 3 or row.path.stem in WHOLE  # 0.1 s a cell
+    assert check_row(row if whole else dataclasses.replace(row, cells=row.cells[-1:])).endswith(": good")
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.table in (4, 5)], ids=lambda row: row.path.stem)
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.paper == "dept" and row.table in (4, 5)], ids=lambda row: row.path.stem
+)
 def test_k_in_all_is_drawn_as_k_shot_of_each_class(row):
     for cell in row.cells:
         task = TASKS[cell.task]
