@@ -28,14 +28,21 @@ class UnfitWeights(ValueError):
 
 @contextlib.contextmanager
 def quiet_report() -> Iterator[None]:
-    """Without the table in which transformers warns of what `check_keys` refuses."""
+    """Without the table in which transformers warns of what `check_keys` refuses.
+
+    A filter and no level: where this logger has a level of its own, transformers also lists the layers that tensor
+    parallelism, which nobody asked for, leaves whole.
+    """
     logger = logging.getLogger("transformers.modeling_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.addFilter(_is_error)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def check_keys(name: str, model: PreTrainedModel, report: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What is frozen is what its files hold: no weight is drawn at random, left over, or not a number."""
 
 import json
+import logging
 import shutil
 
 import pytest
@@ -186,3 +187,16 @@ def test_no_broken_file_of_a_model_ends_in_a_traceback(folders, tmp_path, file, 
 def test_an_attention_whose_library_is_not_here_is_one_sentence(load):
     with pytest.raises(MissingBackbone, match="llama: wanted a model .*needs another.*[Ff]lash"):
         load("llama", attn_implementation="flash_attention_2")
+
+
+@pytest.mark.parametrize("name", ["t5", "gpt2"])
+def test_a_whole_model_loads_without_a_warning(folders, name):
+    logger, records = logging.getLogger("transformers"), []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append
+    logger.addHandler(handler)
+    try:
+        load_backbone(str(folders[name]), kind="causal" if name == "gpt2" else "seq2seq")
+    finally:
+        logger.removeHandler(handler)
+    assert [record.getMessage() for record in records] == []
