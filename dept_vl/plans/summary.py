@@ -117,7 +117,7 @@ def _picked(lines: Sequence[Line], left: int) -> list[str]:
     head = ["| cell | val mean | sd | runs | |", "|---" * 5 + "|", *rows, ""]
     if left:
         return [*head, f"No best cell yet: {left} runs of the plan are left."]
-    return [*head, *(_picked(best) if best else ["No best cell: none has all its runs finished."])]
+    return [*head, *(_best(best) if best else ["No best cell: none has all its runs finished."])]
 
 
 def _row(line: Line, scores: Sequence[float]) -> str:
@@ -126,7 +126,7 @@ def _row(line: Line, scores: Sequence[float]) -> str:
     return f"| {name} | {times_100(statistics.fmean(scores) if scores else None)} | {_sd(scores)} | {each} |"
 
 
-def _picked(best: Line) -> list[str]:
+def _best(best: Line) -> list[str]:
     test, places = spread(best.test), [each.place for each in best.outcomes]
     crossed = all(len({getattr(each, name) for each in places}) > 1 for name in ("seed", "draw"))
     note = " Runs that share a seed or a draw are not independent: the interval is too narrow." if crossed else ""

@@ -73,7 +73,7 @@ def test_without_the_generated_norms_it_is_the_frozen_model(kind, load):
 
 def test_what_is_kept_is_what_is_generated_and_is_generated_once(load):
     backbone = load()
-    tuning = attached("hyperformer", backbone, random=True)
+    tuning = attached("hyperformer", backbone, random=True, num_tasks=2)
     calls: list[int] = []
     for controller in controllers(tuning):
         controller.register_forward_hook(lambda *given: calls.append(len(given[1][0])))
@@ -100,7 +100,7 @@ def test_rows_of_several_tasks_are_read_as_each_alone(kind, training, load):
 
 def test_a_search_follows_the_tasks_of_its_rows(load):
     backbone = load()
-    tuning = attached("hyperformer", backbone, random=True)
+    tuning = attached("hyperformer", backbone, random=True, num_tasks=2)
     embeds, mask, labels = rows(backbone)
     by_row = logits(backbone, tuning, 1, 0)
     beams = backbone.logits(*(each.repeat_interleave(3, dim=0) for each in (embeds, mask, labels)))
@@ -116,7 +116,7 @@ def test_a_search_follows_the_tasks_of_its_rows(load):
 
 def test_tasks_with_one_embedding_are_one(load):
     backbone = load()
-    tuning = attached("hyperformer", backbone, random=True)
+    tuning = attached("hyperformer", backbone, random=True, num_tasks=2)
     assert not torch.allclose(logits(backbone, tuning, 0, 0), logits(backbone, tuning, 1, 1), **TIGHT)
     with torch.no_grad():
         tuning.weights.task_embedding[1] = tuning.weights.task_embedding[0]
@@ -134,30 +134,32 @@ def test_the_embeddings_of_tasks_in_the_batch_alone_get_a_gradient(tasks, load):
 
 def test_tasks_that_there_are_not_and_rows_without_one_are_refused(load):
     backbone = load()
-    tuning = attached("hyperformer", backbone)
+    tuning = attached("hyperformer", backbone, num_tasks=2)
     for tasks, given in (((0, 2), 2), ((-1, 0), -1)):
         with pytest.raises(ValueError, match=f"HyperFormer: wanted tasks from 0 to below 2, given {given}"):
             tuning.context(of_tasks(*tasks))
     with pytest.raises(ValueError, match="wanted the 3 rows whose tasks were given, given 2"):
         logits(backbone, tuning, 0, 1, 0)
+    with pytest.raises(ValueError, match="HyperFormer of 2 tasks: wanted each row's task, given none"):
+        tuning.context(SimpleNamespace(embeds=None, mask=None, ids=None, tasks=None))
 
 
 def test_the_network_gives_each_batch_its_tasks(load):
-    """A batch that names none is of task 0. Rows of several tasks share no prompt that a causal model computes once."""
+    """Rows of several tasks share no prompt that a causal model computes once."""
     backbone = load("gpt2")
-    tuning = attached("hyperformer", backbone, random=True)
+    tuning = attached("hyperformer", backbone, random=True, num_tasks=2)
     adapter = build_adapter("pt", torch.randn(2, backbone.d_model), {"num_virtual_tokens": 2})
     network = Network(backbone, {"adapter": adapter, "inside": tuning})
-    batch = Batch(torch.tensor([[3, 4], [5, 6]]), torch.ones(2, 2, dtype=torch.int64))
+    batch = Batch(torch.tensor([[3, 4], [5, 6]]), torch.ones(2, 2, dtype=torch.int64), tasks=torch.tensor([1, 1]))
     tuning.context(of_tasks(0, 1))
     assert tuning.by_row and network._shared_prompt(batch) == 0
     network.embed(batch)
-    assert not tuning.by_row and tuning._tasks.present == (0,) and network._shared_prompt(batch) == 2
+    assert not tuning.by_row and tuning._tasks.present == (1,) and network._shared_prompt(batch) == 2
 
 
 def test_a_causal_models_kept_prompt_is_its_tasks(load):
     backbone = load("gpt2")
-    tuning = attached("hyperformer", backbone, random=True)
+    tuning = attached("hyperformer", backbone, random=True, num_tasks=2)
     prompt = torch.randn(1, 4, backbone.d_model, generator=torch.Generator().manual_seed(2)).expand(2, -1, -1)
     mask, paths = torch.ones(2, 4, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.int64)
     for task in (0, 1, 0):
