@@ -223,7 +223,7 @@ def test_impossible_mixtures_are_told_before_any_weight_loads(make, tmp_path, ta
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("afresh")
+@pytest.mark.usefixtures("afresh", "meteor_at_once")
 def test_questions_and_captions_train_one_adapter_together(experiment, byte_t5, tmp_path):
     """Rows with images: both tasks read the same projection, and a batch holds rows of both."""
     task = {"mixture": ("vqa", "caption"), "max_target_length": 40}

@@ -59,9 +59,10 @@ def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int
     check_pick(plan)
     check_given(plan)
     schedule = make_schedule([plan], root)
-    for run in schedule.runs.values():
-        if run.after is None:
-            check(run.config)
+    first = {(each.cell, each.task): each.run for each in reversed(schedule.places[plan.name])}
+    for key in first.values():  # other seeds and draws are as possible
+        if schedule.runs[key].after is None:
+            check(schedule.runs[key].config)
     if args.dry_run:
         say("\n".join(f"{each.cell}, {each.task}, seed {each.seed}, draw {each.draw}: {each.run}"
                       for each in schedule.places[plan.name]))  # fmt: skip

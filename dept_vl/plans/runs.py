@@ -121,7 +121,8 @@ def make_run(plan: PlanFile, cell: Cell, task: str, seed: int, draw: int, source
     except ValueError as error:
         raise BadPlan(f"{plan.path}: cell {cell.name}: wanted an experiment ({error})") from error
     config = dataclasses.replace(config, seed=seed, task=dataclasses.replace(config.task, draw=draw))
-    name = f"{config.task.name}_{config.adapter.name}_{key(config, source.name if source else None)}"
+    method = config.adapter.name if config.adapter.name != "none" else config.inside.method or "none"
+    name = f"{config.task.name}_{method}_{key(config, source.name if source else None)}"
     return Run(name, dataclasses.replace(config, output_dir=str(root / "runs" / name)), source and source.name)
 
 

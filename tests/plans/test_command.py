@@ -1,5 +1,6 @@
 """The command for plans: flags, exit statuses, what is refused before any run begins, and a plan of real runs."""
 
+import csv
 import json
 import shlex
 from pathlib import Path
@@ -125,7 +126,8 @@ def test_real_runs_are_done_and_compared(experiment, afresh, tmp_path):
     words = ["--config", str(path), "--seeds", "1", "2", "--grid", "optim.lr.prompt=0.01,0.1"]
     assert main([*words, "--output_dir", str(tmp_path / "out")], said.append) == 0
     (table,) = (tmp_path / "out").glob("*/table.csv")
-    folders = [str(tmp_path / "out" / line.rpartition(",")[2]) for line in table.read_text().splitlines()[1:]]
+    with table.open(newline="") as file:
+        folders = [str(tmp_path / "out" / line["folder"]) for line in csv.DictReader(file)]
     assert len(folders) == 4 and all((Path(folder) / "report.html").exists() for folder in folders)
     words = ["--compare", *folders[:2], "--against", *folders[2:], "--resamples", "20"]
     assert main(words, said.append) == 0
