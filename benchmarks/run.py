@@ -4,6 +4,7 @@ python -m benchmarks.run all --minutes 10                       # every row, T5-
 python -m benchmarks.run peers --large --seconds 1800           # one row: T5-base too, all eight GLUE sets
 python -m benchmarks.run all --device cuda --dtype bfloat16     # the rows on a GPU
 python -m benchmarks.run techniques --seconds 240               # what each technique gains
+python -m benchmarks.run methods --seconds 300                  # what every method costs beside the frozen model
 python -m benchmarks.run gpu --device cuda --dtype bfloat16     # what only a GPU tells
 python -m benchmarks.run table                                  # the kept results as Markdown
 """
@@ -19,6 +20,7 @@ from benchmarks.gpu import gpu
 from benchmarks.inference import folded, prompt_cache, scoring
 from benchmarks.lengths import READINGS
 from benchmarks.loop import loop
+from benchmarks.methods import methods
 from benchmarks.padding import padding
 from benchmarks.peers import padded, peers
 from benchmarks.setting import DTYPES, NoDevice, Setting, make
@@ -43,12 +45,13 @@ MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
 }
 """In the order of the table: what measures each row, and its share of the time of `all`."""
 
-APART: dict[str, Callable[[Setting], Measured]] = {"techniques": techniques, "gpu": gpu}
+APART: dict[str, Callable[[Setting], Measured]] = {"techniques": techniques, "methods": methods, "gpu": gpu}
 """What `all` leaves out."""
 
 NUMBERS: dict[str, int | str] = {
     **{name: number for number, name in enumerate(MEASURES, 1)},
     "techniques": "",
+    "methods": "",
     "gpu": "GPU",
 }
 FOLDER = Path(__file__).resolve().parent

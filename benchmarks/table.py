@@ -43,7 +43,7 @@ class Line:
     what: str
     spread: Spread
     target: Target | None = None
-    unit: Literal["x", "%", "", "samples/s", "GiB", "TFLOP/s"] = "x"
+    unit: Literal["x", "%", "", "samples/s", "MB", "GiB", "TFLOP/s"] = "x"
 
     @property
     def met(self) -> bool | None:

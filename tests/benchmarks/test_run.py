@@ -22,7 +22,11 @@ COUNTED = {"memory": 5, "padding": 12}  # measures without times, and their line
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=[pytest.mark.slow] * (each in COMPILED)) for each in (*MEASURES, "techniques")]
+    "name",
+    [
+        pytest.param(each, marks=[pytest.mark.slow] * (each in COMPILED))
+        for each in (*MEASURES, "methods", "techniques")
+    ],
 )
 def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
     path = tmp_path / "results.json"
@@ -32,7 +36,7 @@ def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
     lines = kept[name]["lines"]
     assert all(math.isfinite(line["spread"]["value"]) for line in lines) and len(lines) >= COUNTED.get(name, 1)
     assert bool(kept[name]["seconds"]) == (name not in COUNTED)
-    assert any(line["target"] for line in lines) == (name in MEASURES)
+    assert any(line["target"] for line in lines) == (name != "techniques")
     assert shown.count(f"| {NUMBERS[name]} | {name}: ") == len(lines)
     if name == "folded":
         assert [line["spread"]["value"] for line in lines if line["unit"] == ""] == [0]  # a count: it holds at any size
