@@ -76,7 +76,8 @@ def draw(table: Table, plot: Plot, found: Sequence[Point]) -> bytes:
 
 def _height(plot: Plot, cells: int) -> float:
     """Of a row of panels, in inches."""
-    return {"bars": 0.34 * cells + 0.7, "heat": 0.42 * cells + 0.9}.get(plot.kind, 2.7)
+    scatter = 4.5 if cells > len(COLOURS) else 2.7
+    return {"bars": 0.34 * cells + 0.7, "heat": 0.42 * cells + 0.9, "scatter": scatter}.get(plot.kind, 2.7)
 
 
 def _bars(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:
@@ -136,18 +137,23 @@ def _beside(x: float | int, number: int, series: int, placed: Sequence[Point], l
 
 
 def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:
+    """More cells than colours have their names beside their points and no legend."""
+    many = len(names) > len(COLOURS)
     for point in (each for each in found if each.x is not None):
-        number = names.index(point.cell)
+        number = 0 if many else names.index(point.cell)
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         axis.errorbar(
             [point.x], [point.mean], [point.sd], color=colour, marker=marker, markersize=7, capsize=3, linestyle="",
-            label=point.cell,
+            label=None if many else point.cell,
         )  # fmt: skip
+        if many:
+            place = {"xytext": (4, -5), "textcoords": "offset points", "rotation": -35, "rotation_mode": "anchor"}
+            axis.annotate(point.cell, (point.x, point.mean), fontsize=7, va="top", **place)
         axis.plot([point.x] * len(point.values), point.values, ".", color=colour, alpha=0.6, markersize=4)
     if plot.log:
         axis.set_xscale("log")
         for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-            which(FuncFormatter(_one_two_five))
+            which(FuncFormatter(_tens if many else _one_two_five))
     axis.set_xlabel(plot.x_label)
     axis.set_ylabel(label)
 
@@ -155,6 +161,10 @@ def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: 
 def _one_two_five(value: float, _: object) -> str:
     """1,000, 2,000, 5,000, 10,000 ... and nothing at the ticks between them."""
     return f"{value:,.0f}" if f"{value:.0e}"[0] in "125" else ""
+
+
+def _tens(value: float, _: object) -> str:
+    return f"{value:,.0f}" if f"{value:.0e}"[0] == "1" else ""
 
 
 def _curves(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:

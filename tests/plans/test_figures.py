@@ -6,6 +6,7 @@ import io
 import pytest
 from PIL import Image
 
+from dept_vl.plans import figures
 from dept_vl.plans import points as points_module
 from dept_vl.plans.figures import DOTS, WIDTH, draw, write_figures
 from dept_vl.plans.points import as_csv, points
@@ -33,6 +34,15 @@ def test_a_figure_is_a_picture_of_page_width(name, done):
     assert picture.width == WIDTH * DOTS
     colours = {pixel for _, pixel in picture.convert("RGB").getcolors(1 << 24)}
     assert len(colours) > 50, "more than a blank page"
+
+
+def test_cells_without_a_colour_of_their_own_are_named_beside_their_points(done, monkeypatch):
+    usual = Image.open(io.BytesIO(draw(done, PLOTS["scatter"], points(done, PLOTS["scatter"]))))
+    monkeypatch.setattr(figures, "COLOURS", figures.COLOURS[:1])
+    named = []
+    monkeypatch.setattr("matplotlib.axes.Axes.annotate", lambda own, name, place, **how: named.append(name))
+    taller = Image.open(io.BytesIO(draw(done, PLOTS["scatter"], points(done, PLOTS["scatter"]))))
+    assert set(named) == {"short", "long"} and taller.height > usual.height
 
 
 def test_a_heat_map_has_a_cell_for_each_pair(done, monkeypatch):
