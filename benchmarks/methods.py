@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.setting import Setting
 from benchmarks.shapes import prompted, random_batch, step, t5
+from benchmarks.steps import embedded
 from benchmarks.table import Line, Measured, Target, exactly
 from benchmarks.timing import interleave, ratio
 from dept_vl.adapters import ADAPTERS, build_adapter
@@ -85,10 +86,8 @@ def _step(network: Network, batch: Batch) -> None:
 
 
 def _bare(network: Network, batch: Batch) -> Callable[[], torch.Tensor]:
-    with torch.no_grad():
-        embeds, mask = network.embed(batch)
-    leaf = embeds.clone().requires_grad_(True)
-    return lambda: network.backbone.loss(leaf, mask, batch.labels).mean()
+    embeds, mask = embedded(network, batch)
+    return lambda: network.backbone.loss(embeds, mask, batch.labels).mean()
 
 
 def _kept(network: Network, batch: Batch) -> int:

@@ -44,7 +44,7 @@ def memory(setting: Setting) -> Measured:
     lines = []
     for name, network in networks.items():
         batch = _batch(network, setting)
-        embeds, mask = _read(network, batch)
+        embeds, mask = embedded(network, batch)
         own = kept_bytes(lambda network=network, batch=batch: network(batch).mean(), network.parameters())
         bare = kept_bytes(lambda e=embeds, m=mask, b=batch: backbone.loss(e, m, b.labels).mean(), network.parameters())
         lines.append(Line(f"kept for backward, {name} / bare", exactly(own / bare), Target("<=", 1.03)))
@@ -74,7 +74,7 @@ def _batch(network: Network, setting: Setting) -> Batch:
     return random_batch(setting, network.backbone.vocabulary, ROWS, seq)
 
 
-def _read(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+def embedded(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     """What the frozen model reads, as a leaf that asks for its gradient."""
     with torch.no_grad():
         embeds, mask = network.embed(batch)
@@ -82,7 +82,7 @@ def _read(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _bare(network: Network, batch: Batch) -> Callable[[], None]:
-    embeds, mask = _read(network, batch)
+    embeds, mask = embedded(network, batch)
 
     def run() -> None:
         network.backbone.loss(embeds, mask, batch.labels).mean().backward()

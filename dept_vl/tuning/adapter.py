@@ -17,10 +17,11 @@ from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Generator, Tensor, empty, nn
+from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning, check_size
+from dept_vl.tuning.generated import linear
 from dept_vl.tuning.places import Places, layer_of, modules_named, places_of
 
 Adapters = Mapping[str, Callable[[Tensor], Tensor]]
@@ -31,10 +32,8 @@ _STD = 0.01
 class Bottleneck(nn.Module):
     def __init__(self, d_model: int, bottleneck: int, generator: Generator | None) -> None:
         super().__init__()
-        self.down, self.up = nn.Linear(d_model, bottleneck), nn.Linear(bottleneck, d_model)
-        for linear in (self.down, self.up):
-            linear.weight = nn.Parameter(empty(linear.weight.shape).normal_(std=_STD, generator=generator))
-            nn.init.zeros_(linear.bias)
+        draw = partial(nn.init.normal_, std=_STD, generator=generator)
+        self.down, self.up = linear(d_model, bottleneck, draw), linear(bottleneck, d_model, draw)
 
     def forward(self, hidden: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
         return hidden + self.up(F.gelu(self.down(hidden), approximate="tanh")).to(hidden.dtype)
@@ -50,8 +49,7 @@ class BottleneckAdapter(Tuning):
 
     def __init__(self, *, reduction: int = 32, generator: Generator | None = None) -> None:
         super().__init__()
-        if type(reduction) is not int or reduction < 1:
-            raise BadTuning(f"{type(self).__name__}: wanted reduction to be an integer >= 1, given {reduction!r}")
+        check_size(type(self).__name__, "reduction", reduction)
         self.reduction = reduction
         self._generator = generator
 

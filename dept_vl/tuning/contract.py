@@ -229,6 +229,12 @@ def _put_back(weight: nn.Parameter, copy: nn.Parameter, places: Places) -> None:
     _put(weight, places)
 
 
+def check_size(method: str, name: str, value: object) -> None:
+    """Raises: BadTuning unless `value` is an integer >= 1."""
+    if type(value) is not int or value < 1:
+        raise BadTuning(f"{method}: wanted {name} to be an integer >= 1, given {value!r}")
+
+
 def _tree(weights: Mapping[str, nn.Parameter]) -> nn.Module:
     """A module that has these weights under these dotted names."""
     root = nn.Module()

@@ -31,7 +31,7 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
 from dept_vl.tuning.by_example import Examples
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning, check_size
 from dept_vl.tuning.generated import BottleneckGenerator, Draw, Generated, linear
 from dept_vl.tuning.places import modules_named, places_of
 
@@ -47,8 +47,7 @@ class HyperDecoder(Tuning):
 
     def __init__(self, *, bottleneck: int = 64, mlp: bool = True, generator: Generator | None = None) -> None:
         super().__init__()
-        if type(bottleneck) is not int or bottleneck < 1:
-            raise BadTuning(f"HyperDecoder: wanted bottleneck to be an integer >= 1, given {bottleneck!r}")
+        check_size("HyperDecoder", "bottleneck", bottleneck)
         if type(mlp) is not bool:
             raise BadTuning(f"HyperDecoder: wanted mlp to be true or false, given {mlp!r}")
         self.bottleneck, self.mlp = bottleneck, mlp

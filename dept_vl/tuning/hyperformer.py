@@ -28,7 +28,7 @@ from torch import Generator, Tensor, nn
 
 from dept_vl.tuning.adapter import Adapters, BottleneckAdapter
 from dept_vl.tuning.by_task import EMBEDDING, GeneratedAdapter, Tasks, Weights
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Frozen, Rows
+from dept_vl.tuning.contract import TUNINGS, Frozen, Rows, check_size
 from dept_vl.tuning.generated import BottleneckGenerator, linear
 from dept_vl.tuning.places import Places, layer_of
 
@@ -47,8 +47,7 @@ class HyperFormer(BottleneckAdapter):
     ) -> None:
         super().__init__(reduction=reduction, generator=generator)
         num_tasks = 1 if num_tasks is None else num_tasks
-        if type(num_tasks) is not int or num_tasks < 1:
-            raise BadTuning(f"HyperFormer: wanted num_tasks to be an integer >= 1, given {num_tasks!r}")
+        check_size("HyperFormer", "num_tasks", num_tasks)
         self.num_tasks = num_tasks
         self._behind: dict[str, GeneratedAdapter] = {}
         self._changed: Callable[[], None] = _nothing

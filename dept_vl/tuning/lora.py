@@ -17,7 +17,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 from torch import Generator
 
-from dept_vl.tuning.contract import TUNINGS, BadTuning
+from dept_vl.tuning.contract import TUNINGS, BadTuning, check_size
 from dept_vl.tuning.peft_layers import PeftLayers, names
 
 
@@ -42,8 +42,7 @@ class LoRA(PeftLayers):
         generator: Generator | None = None,
     ) -> None:
         super().__init__(generator)
-        if type(r) is not int or r < 1:
-            raise BadTuning(f"LoRA: wanted r to be an integer >= 1, given {r!r}")
+        check_size("LoRA", "r", r)
         if lora_alpha is not None and not (type(lora_alpha) in (int, float) and 0 < lora_alpha < math.inf):
             raise BadTuning(f"LoRA: wanted lora_alpha > 0, or null for r, given {lora_alpha!r}")
         if type(lora_dropout) not in (int, float) or not 0 <= lora_dropout < 1:

@@ -27,7 +27,7 @@ from peft.utils.integrations import gather_params_ctx
 from torch import Generator
 from transformers import PreTrainedModel
 
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning, check_size
 from dept_vl.tuning.side_network import Ladder, SideStack
 from dept_vl.tuning.side_start import cut, draw, strongest
 
@@ -54,8 +54,7 @@ class LadderSideTuning(Tuning):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        if type(reduction) is not int or reduction < 1:
-            raise BadTuning(f"LadderSideTuning: wanted reduction to be an integer >= 1, given {reduction!r}")
+        check_size("LadderSideTuning", "reduction", reduction)
         if layers is not None and not _rising(layers):
             raise BadTuning(
                 f"LadderSideTuning: wanted layers to be numbers of layers in order, or null, given {layers!r}"

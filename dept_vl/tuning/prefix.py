@@ -26,7 +26,7 @@ from peft import PrefixTuningConfig
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Frozen, Groups, Tuning
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Frozen, Groups, Tuning, check_size
 from dept_vl.tuning.places import heads_of, modules_named, places_of
 from dept_vl.tuning.prefix_attention import read_prefix
 from dept_vl.tuning.prefix_weights import FlatPrefix, ProjectedPrefix, whole_prefix
@@ -54,12 +54,8 @@ class PrefixTuning(Tuning):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        for argument, given in (
-            ("num_virtual_tokens", num_virtual_tokens),
-            ("encoder_hidden_size", encoder_hidden_size),
-        ):
-            if type(given) is not int or given < 1:
-                raise BadTuning(f"{name}: wanted {argument} to be an integer >= 1, given {given!r}")
+        check_size(name, "num_virtual_tokens", num_virtual_tokens)
+        check_size(name, "encoder_hidden_size", encoder_hidden_size)
         for argument, given in (("prefix_projection", prefix_projection), ("prefix_positions", prefix_positions)):
             if type(given) is not bool:
                 raise BadTuning(f"{name}: wanted {argument} to be true or false, given {given!r}")

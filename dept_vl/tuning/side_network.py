@@ -19,6 +19,8 @@ from torch import Generator, Tensor, nn
 from transformers import EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
+from dept_vl.tuning.generated import linear
+
 TEMPERATURE = 0.1  # of the gates; the paper's
 _STD = 0.01  # of Down and Up; as the authors' code for GLUE draws them
 
@@ -149,7 +151,4 @@ class Ladder:
 
 
 def _linear(size: int, out: int, generator: Generator | None) -> nn.Linear:
-    linear = nn.Linear(size, out)
-    linear.weight = nn.Parameter(torch.empty(out, size).normal_(std=_STD, generator=generator))
-    nn.init.zeros_(linear.bias)
-    return linear
+    return linear(size, out, functools.partial(nn.init.normal_, std=_STD, generator=generator))
