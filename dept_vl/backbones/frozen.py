@@ -45,7 +45,7 @@ class Backbone(nn.Module, ABC):
         self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
 
     def changed(self) -> None:
-        """What is inside the model is other weights now: forget what was computed with the earlier ones."""
+        """The weights inside the model changed: drop cached results."""
 
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever
