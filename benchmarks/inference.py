@@ -50,8 +50,8 @@ def scoring(setting: Setting) -> Measured:
             ("generate as published, padded to 256", Target(">=", 4)),
         )
     ]
-    said = say(NEW_TOKENS).shape[1] - 1  # behind the start token
-    return Measured(lines, {"scoring": times}, {"shape": setting.t5, "rows": ROWS, "seq": SEQ, "generated": said})
+    generated = say(NEW_TOKENS).shape[1] - 1  # behind the start token
+    return Measured(lines, {"scoring": times}, {"shape": setting.t5, "rows": ROWS, "seq": SEQ, "generated": generated})
 
 
 def folded(setting: Setting) -> Measured:

@@ -108,10 +108,10 @@ def provenance(measures: Mapping[str, Mapping[str, Any]]) -> str:
         how, around = measure["how"], measure["surroundings"]
         machine, versions = around["machine"], around["versions"]
         device = machine["processor"] if machine["accelerator"] == "cpu" else machine["accelerator"]
-        told = ", ".join(f"{each} {versions.get(f'{each}-version')}" for each in ("torch", "transformers", "peft"))
+        packages = ", ".join(f"{each} {versions.get(f'{each}-version')}" for each in ("torch", "transformers", "peft"))
         rows.append(
             f"- {name}: `{how['command']}`, {around['date'][:10]}, {device}, {machine['torch_threads']} threads, "
-            f"{how['dtype']}, {told}, commit {around['commit']}"
+            f"{how['dtype']}, {packages}, commit {around['commit']}"
         )
     return "\n".join(rows)
 

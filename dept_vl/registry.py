@@ -39,6 +39,14 @@ def arguments_of(constructor: Callable[..., Any]) -> Mapping[str, inspect.Parame
     return {each.name: each for each in parameters if each.kind is each.KEYWORD_ONLY and each.name != "generator"}
 
 
+def check_integer(
+    error: type[ValueError], owner: str, name: str, value: object, *, minimum: int = 1, why: str = ""
+) -> None:
+    """`owner`: the method or thing whose argument it is. Raises: `error` unless `value` is an integer >= minimum."""
+    if type(value) is not int or value < minimum:
+        raise error(f"{owner}: wanted {name} to be an integer >= {minimum}, given {value!r}{why and f' ({why})'}")
+
+
 class Registry(Mapping[str, T]):
     """A mapping from a name to a thing of one `kind`; `kind` is the word that its errors use. Of the installed packages
     that have `entry_points` of that group, the modules are imported before a name counts as unknown.

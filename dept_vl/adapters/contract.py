@@ -7,6 +7,7 @@ i-th real token. A pair that depends on the text may instead have a prompt for e
 a shift for each token, [batch, seq, d_model].
 """
 
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from dept_vl.adapters.start import WrongSource, copy_weights
 from dept_vl.part import Part
-from dept_vl.registry import Registry, arguments_of
+from dept_vl.registry import Registry, arguments_of, check_integer
 
 TextEmbeds = Float[Tensor, "batch seq d_model"]
 TokenIds = Integer[Tensor, "batch seq"]
@@ -55,6 +56,15 @@ class Text:
     ids: TokenIds | None = None
     tasks: Tasks | None = None
 
+    def own_tasks(self, method: str) -> Tasks:
+        """`tasks`, for a method of several. Raises: WrongInputs where the rows name none."""
+        if self.tasks is None:
+            raise WrongInputs(
+                f"{method}: wanted each row's task, given none: the folder of a task below the run's serves that task "
+                "alone"
+            )
+        return self.tasks
+
 
 class Pair(NamedTuple):
     """What is put in front of the text, and what is added to it."""
@@ -63,12 +73,8 @@ class Pair(NamedTuple):
     shift: Shift | None = None
 
 
-def check_size(method: str, name: str, value: object, *, minimum: int, why: str = "") -> None:
-    """Raises: BadAdapterSize unless `value` is an integer >= minimum."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise BadAdapterSize(
-            f"{method}: wanted {name} to be an integer >= {minimum}, given {value!r}{why and f' ({why})'}"
-        )
+check_size = functools.partial(check_integer, BadAdapterSize)
+"""check_size(method, name, value, minimum=1, why="") raises BadAdapterSize unless `value` is an integer >= minimum."""
 
 
 def check_inputs(embeds: Tensor, mask: Tensor, token_dim: int) -> None:
@@ -163,13 +169,14 @@ class Adapter(Part):
     """The contract. It knows nothing of images, tokenizers, tasks, backbones or configs.
 
     A constructor is `(init, *, plain arguments, generator=None)` and keeps each argument as an attribute of its name,
-    and `token_dim`. Weights stay fp32 whatever the compute dtype; nothing is written in place. Frozen tensors
-    that the arguments cannot rebuild are buffers, so they are saved beside the trained weights.
+    and `token_dim`. Weights stay fp32 whatever the compute dtype; nothing is written in place. What is frozen and
+    cannot be had again from the arguments is a buffer: it is saved beside the trained weights.
     """
 
     published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the paper's main results on T5-base
     reads_text: bool = False  # whether the pair depends on the text or its task, so that there is nothing to fold
-    mixes_sources: ClassVar[bool] = False  # whether `init` holds several frozen prompts of other tasks, concatenated
+    mixes_sources: ClassVar[bool] = False  # whether `init` is one frozen prompt of other tasks behind the other
+    distillation: ClassVar[float | None] = None  # the weight of teachers in the loss; None: the method has none
     sources: tuple[str, ...] = ()  # the sha256 of each of those prompts, where whoever built it knows them
     num_virtual_tokens: int
     token_dim: int

@@ -87,15 +87,20 @@ def choose(
 ) -> Integer[Tensor, " batch"]:
     """The index of the candidate that greedy decoding restricted to the tree gives each row.
 
-    So many rows go through the model together as keep the logits within `MAX_LOGITS` values.
+    `rows_at_once` go through the model together.
     """
     if not len(tree.prefixes):  # a single candidate
         return torch.zeros(len(embeds), dtype=torch.int64, device=embeds.device)
-    paths, length = tree.prefixes.shape
-    rows = max(1, MAX_LOGITS // (paths * (length + 1) * backbone.vocabulary))
+    rows = rows_at_once(backbone, tree)
     parts = zip(embeds.split(rows), mask.split(rows), strict=True)
     ask = functools.partial(backbone.next_token_logits, prefixes=tree.prefixes, prompt_length=prompt_length)
     return torch.cat([tree.read(ask(part, own)) for part, own in parts])
+
+
+def rows_at_once(backbone: Backbone, tree: CandidateTree) -> int:
+    """How many rows keep the logits within `MAX_LOGITS` values."""
+    paths, length = tree.prefixes.shape
+    return max(1, MAX_LOGITS // (max(paths, 1) * (length + 1) * backbone.vocabulary))
 
 
 def _goes_on(longer: tuple[int, ...], prefix: tuple[int, ...]) -> bool:

@@ -43,12 +43,12 @@ class Judged:
             return self.reason
         ratio = self.claim.kind in ("below", "above", "steadier")
         sides = " ".join(filter(None, (number(self.first), "against", number(self.second), self.unit)))
-        told = f": ratio {self.value:.2f}" if ratio else f": {self.value:+.1f}"
+        value = f": ratio {self.value:.2f}" if ratio else f": {self.value:+.1f}"
         if self.interval is not None:
             digits = 2 if ratio else 1
-            told += f" [{self.interval[0]:.{digits}f}, {self.interval[1]:.{digits}f}]"
+            value += f" [{self.interval[0]:.{digits}f}, {self.interval[1]:.{digits}f}]"
         repeats = f", {len(self.by_repeat)} repeat{'s'[: len(self.by_repeat) - 1]}" if self.by_repeat else ""
-        return f"{sides}{told}{repeats}{f' ({self.reason})' if self.reason else ''}"
+        return f"{sides}{value}{repeats}{f' ({self.reason})' if self.reason else ''}"
 
 
 def judge(table: Table, claim: Claim) -> Judged:
@@ -140,9 +140,9 @@ def _steadier(table: Table, claim: Claim) -> Judged:
 
     low, high = (1 / math.sqrt(f_distribution.ppf(each, free, others)) for each in (0.975, 0.025))
     interval = (first / second * low, first / second * high)
-    told = verdict(interval, 1.0, upwards=False)
+    judged = verdict(interval, 1.0, upwards=False)
     return Judged(
-        claim, told, first / second, interval, first, second, (), "points", f"{free} and {others} degrees of freedom"
+        claim, judged, first / second, interval, first, second, (), "points", f"{free} and {others} degrees of freedom"
     )
 
 

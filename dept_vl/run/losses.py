@@ -22,10 +22,10 @@ def tell_losses(task: Task, tokenizer: Tokenizer, encoded: Mapping[str, EncodedE
             taught = role == "train" and what == "targets" and not task.candidates
             tell(f"{role}: {what}", loss, refuse=taught, warn=warn)
         if warn and role == "train" and 0 < len(each.targets) == each.targets.counts["cut"]:
-            told = (
+            message = (
                 f"train: targets: all {len(each.targets):,} are cut; raise task.max_target_length to teach them whole"
             )
-            warnings.warn(told, DeptVLWarning, stacklevel=2)
+            warnings.warn(message, DeptVLWarning, stacklevel=2)
     if task.candidates:
         tell(f"{task.name}: labels", measure(tokenizer, task.candidates), above=0.0, warn=warn)
 

@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning, check_size
-from dept_vl.tuning.generated import linear
+from dept_vl.tuning.drawn import linear
 from dept_vl.tuning.places import Places, layer_of, modules_named, places_of
 
 Adapters = Mapping[str, Callable[[Tensor], Tensor]]

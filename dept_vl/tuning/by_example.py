@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dept_vl.tuning.generated import Generated, apply_generated, version
+from dept_vl.tuning.drawn import version
+from dept_vl.tuning.generated import Generated, apply_generated
 
 
 class Examples:

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from dept_vl.tuning.generated import Generated, apply_generated, version
+from dept_vl.tuning.drawn import version
+from dept_vl.tuning.generated import Generated, apply_generated
 
 EMBEDDING = 64
 """The width of a task's embedding."""

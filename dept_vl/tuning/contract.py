@@ -8,7 +8,7 @@ it changes through `hook`, `own` and `undo`, so that `detach` is derived.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dept_vl.part import Part, misfits
-from dept_vl.registry import Registry, arguments_of
+from dept_vl.registry import Registry, arguments_of, check_integer
 
 Groups = dict[str, dict[str, nn.Parameter]]
 Places = list[tuple[nn.Module, str]]  # modules that hold a weight, and its name there
@@ -45,12 +45,16 @@ class Frozen(Protocol):
 
     def identity(self) -> dict[str, str | None]: ...
 
+    def embed(self, ids: Tensor) -> Tensor: ...
+
+    def loss(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor: ...
+
     def changed(self) -> None:
         """Forgets what it has computed with the weights that it had."""
 
 
 @runtime_checkable
-class Rows(Protocol):
+class BatchText(Protocol):
     """What a method may read of a batch: `dept_vl.adapters.Text`. tasks: the index of each row's task; None: all rows
     are of task 0."""
 
@@ -65,6 +69,7 @@ class Tuning(Part):
     argument as an attribute of its name. Weights exist once it is attached, or read from a file; they stay fp32
     whatever the compute type.
 
+    examples: how many training examples of the task `look_at` wants before the first attach; most methods want none.
     groups: names of the groups of `param_groups`. dead: trained weights that get no gradient, each with its derivation.
     token_dim: the width of the model to which it was attached, 0 before. by_row: whether the rows of the batch at hand
     are read with weights of their own, so that no row's keys and values are another's.
@@ -72,6 +77,7 @@ class Tuning(Part):
 
     groups: ClassVar[tuple[str, ...]]
     published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the papers' tables on T5-base
+    examples: int = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +140,10 @@ class Tuning(Part):
         backbone.attached = None
         backbone.changed()
 
-    def context(self, text: Rows) -> None:
+    def look_at(self, backbone: Frozen, examples: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Learn from `examples` of the task how to start: ids [1, seq], mask [1, seq] and labels [1, target] each."""
+
+    def context(self, text: BatchText) -> None:
         """Take what the method needs of a batch, for the passes over it that follow. Most need nothing."""
 
     def hold(self, state: Mapping[str, Tensor]) -> None:
@@ -229,10 +238,8 @@ def _put_back(weight: nn.Parameter, copy: nn.Parameter, places: Places) -> None:
     _put(weight, places)
 
 
-def check_size(method: str, name: str, value: object) -> None:
-    """Raises: BadTuning unless `value` is an integer >= 1."""
-    if type(value) is not int or value < 1:
-        raise BadTuning(f"{method}: wanted {name} to be an integer >= 1, given {value!r}")
+check_size = partial(check_integer, BadTuning)
+"""check_size(method, name, value) raises BadTuning unless `value` is an integer >= 1."""
 
 
 def _tree(weights: Mapping[str, nn.Parameter]) -> nn.Module:

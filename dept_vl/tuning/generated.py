@@ -3,15 +3,13 @@
 f(x) = U act(D x + a) + b,   each of D, a, U, b a linear map of the features of a task, an example, a place
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Draw = Callable[[Tensor], Tensor]
-"""Fills a tensor with start values and returns it."""
+from dept_vl.tuning.drawn import Draw, linear
 
 
 class Generated(NamedTuple):
@@ -48,16 +46,3 @@ class BottleneckGenerator(nn.Module):
         down = self.down(features).view(-1, self.bottleneck, self.d_model)
         up = self.up(features).view(-1, self.d_model, self.bottleneck)
         return Generated(down, self.down_bias(features), up, self.up_bias(features))
-
-
-def linear(inputs: int, outputs: int, draw: Draw, draw_bias: Draw = nn.init.zeros_) -> nn.Linear:
-    """A linear map with these start values; the global state of random numbers is left alone."""
-    layer = nn.Linear(inputs, outputs, device="meta")
-    layer.weight = nn.Parameter(draw(torch.empty(outputs, inputs)))
-    layer.bias = nn.Parameter(draw_bias(torch.empty(outputs)))
-    return layer
-
-
-def version(weights: Iterable[nn.Parameter]) -> int:
-    """A number that grows whenever one of the weights is written in place."""
-    return sum(each._version for each in weights)

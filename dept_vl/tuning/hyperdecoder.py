@@ -8,8 +8,9 @@ Findings of EMNLP 2022, arXiv:2203.08304; github.com/allenai/hyperdecoders.
 at the feed-forward of each layer i. The mean is over a row's real columns: text, end of sequence and visual tokens,
 and a prompt where an adapter puts one in front. MLP(c) = W_2 relu(W_1 c + w_1) + w_2, l [layers, 10] is N(0, 1), e has
 128 entries. D_i and U_i start Xavier-uniform with a gain of 1e-4, the maps uniform within 1e-3 sqrt(3 / (128 fan)) with
-the fan-in of what they generate, W and the MLP as torch's linear maps do: near the frozen model, not exactly it. Norms
-of the model stay frozen. PEFT has no such method.
+the fan-in of what they generate, W and the MLP as torch's linear maps do: near the frozen model, not exactly it. Gain
+and bound are the reference's; of l, W and the MLP it says nothing, so they are as torch draws them. Norms of the model
+stay frozen. PEFT has no such method.
 
 An example's weights are generated once and serve every token and every beam of its answer. The reference generates
 them anew in each decoding step.
@@ -32,7 +33,8 @@ from transformers import PreTrainedModel
 
 from dept_vl.tuning.by_example import Examples
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning, check_size
-from dept_vl.tuning.generated import BottleneckGenerator, Draw, Generated, linear
+from dept_vl.tuning.drawn import linear, uniform
+from dept_vl.tuning.generated import BottleneckGenerator, Generated
 from dept_vl.tuning.places import modules_named, places_of
 
 _LAYER_EMBEDDING, _HIDDEN, _GAIN, _BOUND = 10, 128, 1e-4, 1e-3
@@ -99,23 +101,19 @@ class ParallelAdapter(nn.Module):
         return self.up(F.relu(self.down(hidden.to(self.down.weight.dtype))))
 
 
-def _uniform(bound: float, generator: Generator | None) -> Draw:
-    return partial(nn.init.uniform_, a=-bound, b=bound, generator=generator)
-
-
 class Hypernetwork(nn.Module):
     def __init__(self, layers: int, d_model: int, bottleneck: int, mlp: bool, generator: Generator | None) -> None:
         super().__init__()
-        plain = _uniform(d_model**-0.5, generator)
+        plain = uniform(d_model**-0.5, generator)
         self.mlp = nn.Sequential(
             *([linear(d_model, d_model, plain, plain), nn.ReLU(), linear(d_model, d_model, plain, plain)] * mlp)
         )
         self.layers = nn.Parameter(torch.empty(layers, _LAYER_EMBEDDING).normal_(generator=generator))
         features = d_model + _LAYER_EMBEDDING
-        plain = _uniform(features**-0.5, generator)
+        plain = uniform(features**-0.5, generator)
         self.hidden = linear(features, _HIDDEN, plain, plain)
         self.bottleneck = BottleneckGenerator(
-            _HIDDEN, d_model, bottleneck, lambda fan: _uniform(_BOUND * math.sqrt(3 / (_HIDDEN * fan)), generator)
+            _HIDDEN, d_model, bottleneck, lambda fan: uniform(_BOUND * math.sqrt(3 / (_HIDDEN * fan)), generator)
         )
 
     def forward(self, mean: Float[Tensor, "some d_model"], layer: int) -> Generated:

@@ -6,8 +6,9 @@ arXiv:2106.04489; github.com/rabeehk/hyperformer.
 
 behind self-attention (j = 1) and feed-forward (j = 0) of every layer i, as in `adapter`. z_t [64] is the embedding of
 task t, N(0, 1). Encoder and decoder have a controller each: l [layers, 64], p [2, 64], W_1 [128, 192], W_2 [64, 128],
-and the six maps. Maps start at N(0, 0.01^2) without biases; |I| = 8, so g and h are about N(0, 0.08^2): noise that is
-added to each sub-layer, small, but not the frozen model. All norms of the model train. PEFT has no such method.
+and the six maps. Maps start at N(0, 0.01^2) without biases (of W_1 and W_2 the reference says nothing: as the six);
+|I| = 8, so g and h are about N(0, 0.08^2): noise that is added to each sub-layer, small, but not the frozen model. All
+norms of the model train. PEFT has no such method.
 
 For one task every adapter is a constant: a run on a single task trains `adapter` with a norm behind it through a
 larger parameterisation. What is generated for a task is kept while nothing trains.
@@ -28,8 +29,9 @@ from torch import Generator, Tensor, nn
 
 from dept_vl.tuning.adapter import Adapters, BottleneckAdapter
 from dept_vl.tuning.by_task import EMBEDDING, GeneratedAdapter, Tasks, Weights
-from dept_vl.tuning.contract import TUNINGS, Frozen, Rows, check_size
-from dept_vl.tuning.generated import BottleneckGenerator, linear
+from dept_vl.tuning.contract import TUNINGS, BatchText, Frozen, check_size
+from dept_vl.tuning.drawn import linear
+from dept_vl.tuning.generated import BottleneckGenerator
 from dept_vl.tuning.places import Places, layer_of
 
 _HIDDEN, _STD = 128, 0.01
@@ -71,7 +73,7 @@ class HyperFormer(BottleneckAdapter):
             weights |= {f"{stack}.controller.{name}": each for name, each in controller.named_parameters()}
         return self._behind, weights
 
-    def context(self, text: Rows) -> None:
+    def context(self, text: BatchText) -> None:
         """The rows' tasks. Raises: ValueError for one that there is not."""
         before = self._tasks.present
         self._tasks.take(text.tasks)

@@ -12,26 +12,30 @@ No gradient goes through the frozen model, which keeps nothing for a backward pa
 it trains through Down_0 alone. The frozen model reads visual tokens too; in the paper they go to the side alone.
 
 Block_i starts as a part of the frozen layer i, and the table of relative positions of layer 0 goes to the side's first
-block. The published choice of that part is by Fisher information, on gradients of 1,024 examples of the task; here it
-is by magnitude, which asks for no data, with the same channels kept in all layers and the same number in each head.
+block. The published choice of that part is by Fisher information on 1,024 examples of the task (`init_weights:
+fisher`); by magnitude it asks for no data. Either way all layers keep the same channels, those that count most in the
+table of word embeddings, and each head as many dimensions. In the published code each matrix keeps what counts most in
+itself.
 
 At T5-base a reduction of 8 beside layers 1-3, 5-7 and 9-11 has side blocks of 9 * (110,784 + 147,744), tables 2 * 384,
 norms 2 * 96, 20 * 73,824 in Down, 74,496 in Up and 18 gates: 3,878,706 weights. The published 3,878,712 (3.8M) counts
 the gates of the six layers left out too, which never train.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from peft.utils.integrations import gather_params_ctx
-from torch import Generator
+from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning, check_size
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Frozen, Groups, Tuning, check_size
+from dept_vl.tuning.fisher import EXAMPLES, Example, fisher
 from dept_vl.tuning.side_network import Ladder, SideStack
-from dept_vl.tuning.side_start import cut, draw, strongest
+from dept_vl.tuning.side_start import Scores, cut, draw, magnitude, strongest
 
-_STARTS = ("magnitude", "random")
+_STARTS = ("magnitude", "fisher", "random")
 _TYPES = ("t5", "mt5")
 _GROUPS = {"embed_down": "ladder", "down": "ladder", "up": "ladder", "gate": "gate"}  # of the parts of a side stack
 
@@ -39,7 +43,8 @@ _GROUPS = {"embed_down": "ladder", "down": "ladder", "up": "ladder", "gate": "ga
 @TUNINGS.register("lst")
 class LadderSideTuning(Tuning):
     """reduction: the frozen model's widths over the side's. layers: those with a side block, in both stacks; null is
-    all but every fourth, from 0 on. init_weights: "magnitude" or "random". Raises: BadTuning.
+    all but every fourth, from 0 on. init_weights: "magnitude", "fisher" (which wants `look_at` before `attach`) or
+    "random". Raises: BadTuning.
     """
 
     groups = ("side", "ladder", "gate")
@@ -63,27 +68,42 @@ class LadderSideTuning(Tuning):
             raise BadTuning(f"LadderSideTuning: wanted init_weights of {', '.join(_STARTS)}, given {init_weights!r}")
         self.reduction, self.layers, self.init_weights = reduction, layers, init_weights
         self._generator = generator
+        self.examples = EXAMPLES if init_weights == "fisher" else 0
+        self._information: dict[nn.Parameter, Tensor] | None = None
+
+    def look_at(self, backbone: Frozen, examples: Iterable[Example]) -> None:
+        if self.examples:
+            self._information = fisher(backbone, examples)
+
+    def _scores(self) -> Scores:
+        """How much a weight counts. Raises: BadTuning for Fisher information that nobody gathered."""
+        if self.init_weights != "fisher" or list(self.weights.parameters()):  # a start that saved weights replace
+            return magnitude
+        if self._information is None:
+            raise BadTuning(f"LadderSideTuning: wanted {self.examples} examples to look at for init_weights fisher")
+        return self._information.__getitem__
 
     def place(self, model: PreTrainedModel) -> Groups:
         self._check(model)
-        table = model.get_input_embeddings().weight
+        scores, table = self._scores(), model.get_input_embeddings().weight
         with torch.no_grad(), gather_params_ctx(table):
-            channels = strongest(table.float().abs().sum(0), 1, table.shape[1] // self.reduction)
+            channels = strongest(scores(table).sum(0), 1, table.shape[1] // self.reduction)
         groups: Groups = {name: {} for name in self.groups}
         for name in ("encoder", "decoder"):
             stack = getattr(model, name)
             kept = _kept(len(stack.block)) if self.layers is None else self.layers
             side = SideStack(stack, kept, self.reduction, self._generator, up=name == "decoder")
-            if self.init_weights == "magnitude":
-                cut(side, stack, channels)
-            else:
+            if self.init_weights == "random":
                 draw(side, stack, self._generator)
+            else:
+                cut(side, stack, channels, scores)
             self._added.append(side)
             for remove in Ladder(side).put_on(stack):
                 self.undo(remove)
             for part, module in side.named_children():
                 group = groups[_GROUPS.get(part, "side")]
                 group |= {f"{name}.{part}.{path}": weight for path, weight in module.named_parameters()}
+        self._information = None  # as large as the model
         return groups
 
     def _check(self, model: PreTrainedModel) -> None:

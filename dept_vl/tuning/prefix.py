@@ -88,6 +88,11 @@ class PrefixTuning(Tuning):
             weights |= {f"{place}.{name}": each for name, each in prefix.named_parameters()}
         return {"prefix": weights}
 
+    def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
+        for prefix in self._added:  # `to`, `cuda`: no version counts these
+            prefix.forget()
+        return super()._apply(fn, recurse)
+
     def _prefix(self, layers: int, heads: int, head_dim: int, width: int) -> FlatPrefix | ProjectedPrefix:
         shape = (layers, 2, heads, head_dim)
         if not self.prefix_projection:

@@ -5,7 +5,6 @@ projected   tanh(embedding down^T + down_bias) up^T + up_bias, with embedding [p
             d_model], up [layer, 2, heads, head_dim, hidden], up_bias [layer, 2, heads, head_dim]
 """
 
-import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 
@@ -13,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
+
+from dept_vl.tuning.drawn import uniform, version
 
 Shape = tuple[int, int, int, int]
 """Of a token: layers, 2 for key and value, heads, head_dim."""
@@ -32,6 +33,9 @@ class Prefix(nn.Module):
 
     @abstractmethod
     def of_layer(self, layer: int) -> OfLayer: ...
+
+    def forget(self) -> None:
+        """Drop what was computed with the weights as they were."""
 
 
 class FlatPrefix(Prefix):
@@ -53,23 +57,30 @@ class ProjectedPrefix(Prefix):
         self, prompt: int, width: int, hidden: int, shape: Shape, dropout: float | int, generator: Generator | None
     ) -> None:
         super().__init__(dropout)
-        uniform = functools.partial(_uniform, generator=generator)
         self.embedding = nn.Parameter(torch.empty(prompt, width).normal_(generator=generator))
-        self.down, self.down_bias = uniform(hidden, width, inputs=width), uniform(hidden, inputs=width)
-        self.up, self.up_bias = uniform(*shape, hidden, inputs=hidden), uniform(*shape, inputs=hidden)
+        reads, writes = (uniform(inputs**-0.5, generator) for inputs in (width, hidden))  # as torch's linear maps
+        self.down, self.down_bias = (nn.Parameter(reads(torch.empty(size))) for size in ((hidden, width), (hidden,)))
+        self.up, self.up_bias = (nn.Parameter(writes(torch.empty(size))) for size in ((*shape, hidden), shape))
         self.computed = 0
-        self._kept: dict[int, tuple[tuple[tuple[int, int], ...], Tensor]] = {}
+        self._version = 0
+        self.forget()
 
     def of_layer(self, layer: int) -> OfLayer:
         if self.training or torch.is_grad_enabled():
             return self._project(layer)
-        now = tuple((weight._version, weight.data_ptr()) for weight in self.parameters())
-        if layer not in self._kept or self._kept[layer][0] != now:
-            self._kept[layer] = (now, self._project(layer))
-        return self._kept[layer][1]
+        now = version(self.parameters())
+        if now != self._version:
+            self.forget()
+            self._version = now
+        if layer not in self._kept:
+            self._kept[layer] = self._project(layer)
+        return self._kept[layer]
+
+    def forget(self) -> None:
+        self._kept: dict[int, OfLayer] = {}
 
     def train(self, mode: bool = True) -> "ProjectedPrefix":
-        self._kept.clear()  # DeepSpeed writes weights through .data, which no version counts
+        self.forget()  # DeepSpeed writes weights through .data, which no version counts
         return super().train(mode)
 
     def _project(self, layer: int) -> OfLayer:
@@ -88,9 +99,3 @@ def project(weights: Mapping[str, Tensor]) -> Float[Tensor, "prompt ..."]:
 def whole_prefix(weights: Mapping[str, Tensor]) -> Float[Tensor, "prompt layer 2 heads head_dim"]:
     """The keys and values of all layers, of the weights of either kind by name."""
     return weights["keys_values"] if "keys_values" in weights else project(weights)
-
-
-def _uniform(*shape: int, inputs: int, generator: Generator | None) -> nn.Parameter:
-    """As torch draws the weights and biases of a linear map with so many inputs."""
-    bound = inputs**-0.5
-    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator))

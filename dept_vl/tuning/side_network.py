@@ -19,14 +19,14 @@ from torch import Generator, Tensor, nn
 from transformers import EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
-from dept_vl.tuning.generated import linear
+from dept_vl.tuning.drawn import linear
 
 TEMPERATURE = 0.1  # of the gates; the paper's
 _STD = 0.01  # of Down and Up; as the authors' code for GLUE draws them
 
 
 class Rung(NamedTuple):
-    """A frozen layer's call: its other positional and keyword arguments, and its output."""
+    """A call of a frozen layer: the positional arguments behind the hidden states, the others, and what it gave."""
 
     given: tuple[Any, ...]
     more: dict[str, Any]

@@ -1,4 +1,6 @@
-"""The start of a side network's blocks: cut from the frozen ones by the magnitude of their weights, or drawn."""
+"""The start of a side network's blocks: cut from the frozen ones by how much their weights count, or drawn."""
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Integer
@@ -8,12 +10,18 @@ from torch import Generator, Tensor, nn
 from dept_vl.tuning.side_network import SideStack
 
 Kept = Integer[Tensor, " kept"]
+Scores = Callable[[Tensor], Tensor]
+"""How much each number of a frozen weight counts."""
 _LAST = {"SelfAttention": "o", "EncDecAttention": "o", "DenseReluDense": "wo"}  # the matrix that writes, by sub-layer
 
 
+def magnitude(weight: Tensor) -> Tensor:
+    return weight.detach().float().abs()
+
+
 @torch.no_grad()
-def cut(side: SideStack, stack: nn.Module, channels: Kept) -> None:
-    """Start from the frozen blocks' strongest weights, by the sum of magnitudes.
+def cut(side: SideStack, stack: nn.Module, channels: Kept, scores: Scores) -> None:
+    """Start from the frozen blocks' strongest weights, by the sum of their scores.
 
     Of the hidden states all keep `channels`. A head keeps its own strongest dimensions, by the rows of q, k and v that
     are left; a feed-forward its strongest neurons, by the rows of wi. In order, so that a reduction of 1 is a copy.
@@ -26,7 +34,7 @@ def cut(side: SideStack, stack: nn.Module, channels: Kept) -> None:
                 for name, module in wide.named_children():
                     if name in _LAST:
                         groups = stack.config.num_heads if _LAST[name] == "o" else 1
-                        _cut(getattr(narrow, name), module, _LAST[name], groups, channels)
+                        _cut(getattr(narrow, name), module, _LAST[name], groups, channels, scores)
     with gather_params_ctx(stack.final_layer_norm.weight):
         _put(side.final_layer_norm, stack.final_layer_norm.weight[channels])
     _copy_relative_bias(side, stack)
@@ -54,11 +62,11 @@ def strongest(scores: Float[Tensor, " size"], groups: int, keep: int) -> Kept:
     return (places + torch.arange(groups, device=scores.device).unsqueeze(1) * grouped.shape[1]).flatten()
 
 
-def _cut(narrow: nn.Module, wide: nn.Module, last: str, groups: int, channels: Kept) -> None:
+def _cut(narrow: nn.Module, wide: nn.Module, last: str, groups: int, channels: Kept, scores: Scores) -> None:
     """Of the maps that read the hidden states, then of `last`, which writes them."""
     readers = [name for name, each in wide.named_children() if isinstance(each, nn.Linear) and name != last]
-    scores = sum(getattr(wide, name).weight[:, channels].float().abs().sum(1) for name in readers)
-    rows = strongest(scores, groups, getattr(narrow, last).in_features // groups)
+    found = sum(scores(getattr(wide, name).weight)[:, channels].sum(1) for name in readers)
+    rows = strongest(found, groups, getattr(narrow, last).in_features // groups)
     for name in readers:
         _put(getattr(narrow, name), getattr(wide, name).weight[rows][:, channels])
     _put(getattr(narrow, last), getattr(wide, last).weight[channels][:, rows])

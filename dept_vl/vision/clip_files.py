@@ -60,10 +60,10 @@ def shorten(error: Exception) -> str:
     """In one line; of the weights that torch lists as missing, unexpected or of another size the first and how many."""
     lines = [line.strip() for line in str(error).splitlines()]
     sizes = [line for line in lines if line.startswith("size mismatch")]
-    said = [_counted(line) for line in lines if line and line not in sizes]
+    shown = [_counted(line) for line in lines if line and line not in sizes]
     if sizes:
-        said.append(f"{len(sizes):,} of another size ({sizes[0]})")
-    return " ".join(said) or type(error).__name__
+        shown.append(f"{len(sizes):,} of another size ({sizes[0]})")
+    return " ".join(shown) or type(error).__name__
 
 
 def _counted(line: str) -> str:

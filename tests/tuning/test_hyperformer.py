@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dept_vl.adapters import build_adapter
-from dept_vl.backbones import Backbone
-from dept_vl.model import Batch, Network
+from dept_vl.backbones import Backbone, CandidateTree
+from dept_vl.model import BASE, BankEntry, Batch, Network
 from dept_vl.tuning import HyperFormer
 from tests.tiny_tunings import attached, read, rows
 
@@ -166,3 +166,28 @@ def test_a_causal_models_kept_prompt_is_its_tasks(load):
         tuning.context(of_tasks(task, task))
         kept, whole = (backbone.next_token_logits(prompt, mask, paths, prompt_length=each) for each in (2, 0))
         torch.testing.assert_close(kept, whole, **TIGHT)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_rows_of_several_tasks_are_chosen_as_each_alone_however_many_go_together(named, load, monkeypatch):
+    """Also where the rows name adapters of the bank, and where the logits of two rows alone fit."""
+    backbone = load()
+    tuning = attached("hyperformer", backbone, random=True, num_tasks=3)
+    adapter = build_adapter("pt", torch.randn(2, backbone.d_model), {"num_virtual_tokens": 2})
+    network = Network(backbone, {"adapter": adapter, "inside": tuning}).eval()
+    network.bank["own"] = BankEntry(adapter)
+    ids = torch.randint(3, 300, (7, 5), generator=torch.Generator().manual_seed(6))
+    names = tuple("own" if row % 3 else BASE for row in range(7)) if named else None
+    batch = Batch(ids, torch.ones_like(ids), tasks=torch.tensor([2, 0, 1, 1, 2, 0, 0]), adapters=names)
+    tree = CandidateTree([[token, 1] for token in range(3, 90)])
+
+    def alone(row: int) -> int:
+        own = slice(row, row + 1)
+        single = Batch(ids[own], batch.mask[own], tasks=batch.tasks[own], adapters=names and names[own])
+        return int(network.choose(single, tree))
+
+    wanted = [alone(row) for row in range(7)]
+    assert len(set(wanted)) > 2
+    assert network.choose(batch, tree).tolist() == wanted
+    monkeypatch.setattr("dept_vl.backbones.candidates.MAX_LOGITS", 2 * 300)
+    assert network.choose(batch, tree).tolist() == wanted

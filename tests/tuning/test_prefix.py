@@ -242,3 +242,14 @@ def test_what_does_not_fit_the_model_is_refused_and_leaves_no_trace(load):
         make("prefix").attach(backbone)
     backbone.model.decoder.block[1].layer[0].SelfAttention.config._attn_implementation = "eager"
     assert torch.equal(read(backbone), frozen) and not attentions(backbone) and backbone.attached is None
+
+
+def test_what_was_computed_goes_when_the_weights_are_moved(load):
+    """`to` and `cuda` put other values behind the same weights, which no version counts."""
+    backbone = load()
+    tuning = attached("prefix", backbone)
+    before = read(backbone)
+    tuning._apply(lambda weight: 2 * weight)
+    after = read(backbone)
+    assert not torch.allclose(after, before, atol=1e-3)
+    torch.testing.assert_close(backbone.logits(*rows(backbone)), after)

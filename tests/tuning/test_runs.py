@@ -8,7 +8,7 @@ import pytest
 from transformers import T5ForConditionalGeneration
 
 from dept_vl import AdaptedModel
-from dept_vl.config import BadConfig, InsideConfig, OptimConfig
+from dept_vl.config import InsideConfig, OptimConfig
 from dept_vl.run import check
 from dept_vl.run.execute import run
 from dept_vl.run.results import summary
@@ -57,6 +57,25 @@ def test_each_method_trains_scores_saves_and_answers(case, experiment, folders):
     wanted = answers_of(folder)
     assert [NAMES[each] for each in model.classify(list(wanted))] == list(wanted.values())
     assert model.backbone.attached is not None
+
+
+@pytest.mark.usefixtures("afresh")
+def test_a_side_network_that_looks_at_the_task_first_resumes_and_answers(experiment, folders, tmp_path):
+    """It looks anew when it resumes, and not at all when it is served."""
+    fisher = InsideConfig("lst", {**CASES["lst"], "init_weights": "fisher"})
+
+    def looking(folder: str, **changes: object):
+        return dataclasses.replace(experiment("lst", folder, save_steps=2, **changes), inside=fisher)
+
+    whole = run(looking("run"))
+    assert whole["inside"] == "lst" and run(experiment("lst", "plain"))["weights"] == whole["weights"]
+    run(looking("again", resume_from_checkpoint=str(tmp_path / "run" / "checkpoints" / "step_2")))
+    wanted, given = (tmp_path / name / "adapter_model.safetensors" for name in ("run", "again"))
+    assert given.read_bytes() == wanted.read_bytes()
+    assert (tmp_path / "plain" / "adapter_model.safetensors").read_bytes() != wanted.read_bytes()
+    model = AdaptedModel.from_pretrained(tmp_path / "run", backbone=folders["t5"])
+    answers = answers_of(tmp_path / "run")
+    assert [NAMES[each] for each in model.classify(list(answers))] == list(answers.values())
 
 
 @pytest.mark.usefixtures("afresh")
@@ -134,14 +153,3 @@ def test_weights_that_do_not_fit_are_refused_when_they_are_loaded(experiment, fo
     monkeypatch.setattr("dept_vl.serve.adapted.check_identity", lambda *_, **__: None)
     with pytest.raises(UnfitWeights, match="BitFit: weights that do not fit this frozen model"):
         AdaptedModel.from_pretrained(tmp_path / "run", backbone=folders["t5_v1_1"])
-
-
-@pytest.mark.usefixtures("afresh")
-def test_all_weights_are_not_trained_where_the_frozen_ones_are_kept_in_parts(experiment, monkeypatch):
-    from accelerate import Accelerator
-
-    from dept_vl.run.launcher import check_processes
-
-    monkeypatch.setattr("dept_vl.run.launcher.sharded_blocks", lambda accelerator: True)
-    with pytest.raises(BadConfig, match="inside.name: wanted DDP, ZeRO-1 or ZeRO-2 for full, given ZeRO-3 or FSDP"):
-        check_processes(experiment("full"), Accelerator(cpu=True))

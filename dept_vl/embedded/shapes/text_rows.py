@@ -24,7 +24,7 @@ def tell(scene: Scene, rng: random.Random) -> str:
     """The scene in words, things in any order."""
     things = [_phrase(thing) for thing in scene.things]
     rng.shuffle(things)
-    return _told(things, scene)
+    return _in_words(things, scene)
 
 
 def boolq(scene: Scene, kind: str, holds: bool, rng: random.Random) -> Row | None:
@@ -80,7 +80,7 @@ def cola(scene: Scene, kind: str, holds: bool, rng: random.Random) -> Row | None
     if not holds:
         place = rng.randrange(len(things))
         things[place] = " ".join(_spoilt(things[place].split(), kind, rng))
-    return {"source": "shapes", "label": int(holds), "star": "" if holds else "*", "sentence": _told(things, scene)}
+    return {"source": "shapes", "label": int(holds), "star": "" if holds else "*", "sentence": _in_words(things, scene)}
 
 
 def squad(scene: Scene, kind: str, holds: bool, rng: random.Random) -> Row | None:
@@ -99,7 +99,7 @@ def _phrase(thing: Thing) -> str:
     return f"{thing.size} {thing.color} {thing.shape} at the {thing.place}"
 
 
-def _told(things: list[str], scene: Scene) -> str:
+def _in_words(things: list[str], scene: Scene) -> str:
     return f"{'; '.join(things)}; {scene.ground} background."
 
 
