@@ -18,8 +18,18 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from dept_vl.adapters import Adapter, Folded, Text
-from dept_vl.backbones import Backbone, CandidateTree, Embeds, Mask, choose, pads_last
+from dept_vl.adapters import Adapter, Folded, Teachers, Text
+from dept_vl.backbones import (
+    Backbone,
+    CandidateTree,
+    Embeds,
+    Mask,
+    choose,
+    distance,
+    mean_nats,
+    pads_last,
+    rows_at_once,
+)
 from dept_vl.part import Part, misfits
 from dept_vl.vision.projection import VisualProjection
 
@@ -59,7 +69,7 @@ class Batch:
 class BankEntry:
     """An adapter of the bank, folded where it can be, and the projection of its images (None: it reads text alone)."""
 
-    adapter: Adapter | Folded
+    adapter: Adapter | Folded | Teachers
     projection: VisualProjection | None = None
 
 
@@ -73,7 +83,8 @@ class Network(nn.Module):
 
     backbone_dropout: whether the frozen model's own dropout acts in training (the DePT and DPT recipes have it on,
     Lester et al. and FPT off). covers: whether the shift reaches the visual tokens behind the text too, an ablation.
-    bank: adapters by name, for batches whose rows name theirs; an entry is shared with whoever else holds it.
+    bank: adapters by name, for batches whose rows name theirs; an entry is shared with whoever else holds it. teachers:
+    from which the adapter learns, of the tasks that the rows of a training batch name.
     """
 
     def __init__(
@@ -93,6 +104,7 @@ class Network(nn.Module):
         self.backbone, self.parts = backbone, nn.ModuleDict(parts)
         self.backbone_dropout, self.covers = backbone_dropout, covers
         self.bank: dict[str, BankEntry] = {BASE: BankEntry(Folded(torch.zeros(0, backbone.d_model), None))}
+        self.teachers: Teachers | None = None
         self._read_through: tuple[Backbone, ...] = ()  # in tuples, so that they are no parts of this module
         self._served_inside: tuple[Part, ...] = ()
 
@@ -123,10 +135,23 @@ class Network(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> Float[Tensor, " batch"]:
-        """Nats per target token, a number per row."""
+        """Nats per target token, a number per row; in training mode with how far the teachers are, if there are any."""
         if batch.labels is None:
             raise MismatchedParts("wanted a batch with labels, given one without")
+        if self.teachers is not None and self.training:
+            return self._distilled(batch, self.teachers)
         return self._reading.loss(*self.embed(batch), batch.labels)
+
+    def _distilled(self, batch: Batch, teachers: Teachers) -> Float[Tensor, " batch"]:
+        """The teachers see the same pads and the same draws of dropout: a student that is its teacher is at no
+        distance."""
+        embeds = self.backbone.embed(batch.input_ids)
+        gpus = [embeds.device] if embeds.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(gpus):
+            given = self._read(BankEntry(teachers), embeds, batch, blind=False)
+            taught = self._reading.states(*given, batch.labels)
+        own = self._reading.states(*self.embed(batch), batch.labels)
+        return mean_nats(own.logits, batch.labels) + teachers.weight * distance(own, taught, batch.labels)
 
     def read_through(self, partial: Backbone | None) -> None:
         """From now on losses in training mode go through `partial`, a view of the backbone; None: through all of it.
@@ -141,9 +166,9 @@ class Network(nn.Module):
 
     def training_flops(self, batch: Batch) -> tuple[int, int] | None:
         """Floating-point operations of a training step's frozen model on this batch as padded, forward and backward:
-        as it is read now, and through the whole backbone. None where the backbone has no formula, or something trains
-        inside it, for which there is none."""
-        if "inside" in self.parts:
+        as it is read now, and through the whole backbone. None where the backbone has no formula, or for what has none:
+        something that trains inside it, and teachers."""
+        if "inside" in self.parts or self.teachers is not None:
             return None
         rows, seq = batch.input_ids.shape
         patches = batch.features.shape[1] if batch.features is not None else 0
@@ -198,7 +223,11 @@ class Network(nn.Module):
     def choose(self, batch: Batch, tree: CandidateTree, *, blind: bool = False) -> Integer[Tensor, " batch"]:
         """The index of the candidate that greedy decoding among the tree's gives each row. Like `generate` it wants
         the network in evaluation mode."""
-        return choose(self.backbone, *self.embed(batch, blind=blind), tree, prompt_length=self._shared_prompt(batch))
+        embedded, rows = self.embed(batch, blind=blind), rows_at_once(self.backbone, tree)
+        if self.inside is not None and self.inside.by_row and len(batch.input_ids) > rows:
+            parts = [_part(batch, own.tolist()) for own in torch.arange(len(batch.input_ids)).split(rows)]
+            return torch.cat([self.choose(part, tree, blind=blind) for part in parts])  # each with its own context
+        return choose(self.backbone, *embedded, tree, prompt_length=self._shared_prompt(batch))
 
     def _shared_prompt(self, batch: Batch) -> int:
         """How many prompt columns all rows have in common, which a causal model computes once for all batches."""
@@ -264,10 +293,16 @@ def _append(
 
 
 def _rows(batch: Batch, rows: Integer[Tensor, " own"]) -> Batch:
-    """These rows of a batch that mixes adapters, without its labels."""
+    """These rows of a batch, without its labels."""
     features = None if batch.features is None else batch.features[rows]
     tasks = None if batch.tasks is None else batch.tasks[rows]
     return Batch(batch.input_ids[rows], batch.mask[rows], features=features, tasks=tasks)
+
+
+def _part(batch: Batch, rows: Sequence[int]) -> Batch:
+    """These rows with the adapters that they name."""
+    names = None if batch.adapters is None else tuple(batch.adapters[row] for row in rows)
+    return dataclasses.replace(_rows(batch, torch.tensor(rows)), adapters=names)
 
 
 def _together(parts: Sequence[tuple[Tensor, Tensor]], order: Integer[Tensor, " batch"]) -> Embedded:

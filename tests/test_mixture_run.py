@@ -21,7 +21,7 @@ from dept_vl.plans.table import read_table
 from dept_vl.run.execute import run
 from dept_vl.run.results import summary
 from dept_vl.run.saved import score_adapter
-from tests.tiny_runs import RATES, forget_accelerate, json_lines, read_log, text_experiment, write_cola
+from tests.tiny_runs import RATES, forget_accelerate, json_lines, read_log, text_experiment, write_two_tasks
 
 TASKS = ("cola", "sst2")
 LABELS = {"cola": {"0": "unacceptable", "1": "acceptable"}, "sst2": {"0": "negative", "1": "positive"}}
@@ -29,13 +29,7 @@ LABELS = {"cola": {"0": "unacceptable", "1": "acceptable"}, "sst2": {"0": "negat
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """CoLA with 24 training rows of up to 40 tokens, SST-2 with 44 of up to 30."""
-    root = write_cola(tmp_path_factory.mktemp("glue"))
-    (root / "SST-2").mkdir()
-    for name, number in (("train", 48), ("dev", 10)):
-        rows = [f"a {'good' if place % 2 else 'dull'} film {place}\t{place % 2}" for place in range(number)]
-        (root / "SST-2" / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
-    return root
+    return write_two_tasks(tmp_path_factory.mktemp("glue"))
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +233,85 @@ def test_questions_and_captions_train_one_adapter_together(experiment, byte_t5, 
     images = [str(next(Path(config.task.root).rglob(row["image"]))) for row in rows]
     assert model.caption(images) == [row["prediction"] for row in rows]
     assert {row["task"] for row in json_lines(folder / "predictions.jsonl")} == {"vqa", "caption"}
+
+
+@pytest.fixture(scope="module")
+def teachers(make, data, byte_t5, tmp_path_factory):
+    """Run folders of prompt tuning on each task alone."""
+    folders = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        for name in TASKS:
+            forget_accelerate()
+            folders.append(str(tmp_path_factory.mktemp("teachers") / name))
+            config = make(folders[-1], task={"name": name, "mixture": None}, adapter={"name": "pt", "args": PROMPT})
+            run(dataclasses.replace(config, eval_steps=0))
+        forget_accelerate()
+    return folders
+
+
+PROMPT = {"num_virtual_tokens": 3}
+
+
+@pytest.mark.usefixtures("afresh")
+def test_a_mixture_learns_from_a_teacher_a_task_and_a_target_starts_from_it(make, teachers, finished, tmp_path):
+    """Stopped and resumed it ends alike; its task's folder and a run that starts from it need no teacher."""
+    given = {"start": {"sources": teachers}}
+    sampling = dataclasses.replace(load(finished[0]).sampling, tasks_per_batch=(2, 2))
+    whole = run(make(tmp_path / "mix", adapter=given, task={"sampling": sampling}, save_steps=2))
+    started = whole["started_from"]["sources"]
+    assert [each["folder"] for each in started] == teachers and len({each["sha256"] for each in started}) == 2
+    log = [line["loss"] for line in read_log(tmp_path / "mix") if "loss" in line]
+    plain = run(make(tmp_path / "plain", task={"sampling": sampling}, save_steps=2))
+    alone = [line["loss"] for line in read_log(tmp_path / "plain") if "loss" in line]
+    assert log[0] > alone[0] and plain["started_from"]["sources"] == []  # the same rows, and what the teachers add
+    shutil.copytree(tmp_path / "mix" / "checkpoints" / "step_2", tmp_path / "step_2")
+    again = make(
+        tmp_path / "again", adapter=given, task={"sampling": sampling}, save_steps=2,
+        resume_from_checkpoint=str(tmp_path / "step_2"),
+    )  # fmt: skip
+    run(again)
+    wanted = (tmp_path / "mix" / "adapter_model.safetensors").read_bytes()
+    assert (tmp_path / "again" / "adapter_model.safetensors").read_bytes() == wanted
+    target = make(
+        tmp_path / "target", task={"name": "cola", "mixture": None}, max_steps=1, eval_steps=0,
+        adapter={"start": {"from": str(tmp_path / "mix")}},
+    )  # fmt: skip
+    assert run(target)["started_from"]["not_copied"] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adapter": {"start": {"sources": 1}}}, "wanted 0 or 2 folders of trained prompts for mpt, given 1"),
+        ({"adapter": {"start": {"sources": (0, 0)}}}, "wanted each folder once, given .*cola twice"),
+        ({"inside": InsideConfig("bitfit")}, "nothing inside the frozen model .*, given inside.name bitfit"),
+        ({"task": {"name": "cola", "mixture": None}}, "wanted 0 folders of trained prompts for mpt, given 2"),
+    ],
+)
+@pytest.mark.usefixtures("afresh")
+def test_impossible_teachers_are_told_before_any_weight_loads(changes, message, make, teachers, tmp_path):
+    given = changes.get("adapter", {}).get("start", {}).get("sources", 2)
+    sources = [teachers[place] for place in given] if isinstance(given, tuple) else teachers[:given]
+    config = make(tmp_path / "run", **{**changes, "adapter": {"start": {"sources": sources}}})
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr={**config.optim.lr, "bias": 0.1}))
+    with pytest.raises(BadConfig, match=message):
+        run(config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("afresh")
+def test_attempt_on_several_tasks_has_a_target_each_and_serves_them(make, teachers, byte_t5, tmp_path):
+    args = {"num_virtual_tokens": 3, "num_sources": 2, "r": 4, "num_tasks": None}
+    config = make(tmp_path / "mix", adapter={"name": "attempt", "args": args, "start": {"sources": teachers}})
+    rates = {"prompt": 0.5, "attention": 0.1}
+    results = run(dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=rates)))
+    assert results["weights"]["trained"] == 2 * 3 * 16 + 2 * 4 * 16 + 2 * 16
+    first, second = (load_adapter(tmp_path / "mix" / name) for name in TASKS)
+    assert first.num_tasks is None and not first.prompt_embeddings.equal(second.prompt_embeddings)
+    assert first.attention_up.equal(second.attention_up) and first.source_prompts.equal(second.source_prompts)
+    for name in TASKS:
+        model = AdaptedModel.from_pretrained(tmp_path / "mix" / name, backbone=byte_t5)
+        rows = json_lines(tmp_path / "mix" / name / "predictions.jsonl")
+        labels = [LABELS[name][row["prediction"]] for row in rows]
+        assert model.classify([row["text"].removeprefix("sentence: ") for row in rows]) == labels

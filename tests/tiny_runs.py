@@ -268,6 +268,16 @@ def write_cola(root: Path, *, train: int = 24, dev: int = 12) -> Path:
     return root
 
 
+def write_two_tasks(root: Path) -> Path:
+    """CoLA with 24 training rows of up to 40 tokens, SST-2 with 44 of up to 30."""
+    write_cola(root)
+    (root / "SST-2").mkdir()
+    for name, number in (("train", 48), ("dev", 10)):
+        rows = [f"a {'good' if place % 2 else 'dull'} film {place}\t{place % 2}" for place in range(number)]
+        (root / "SST-2" / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    return root
+
+
 def text_experiment(model: Path, root: Path, output: Path, **changes: Any) -> Experiment:
     """A run of four steps on CoLA's files in `root`; `task`, `adapter` and `backbone` change parts."""
     task = {"name": "cola", "root": str(root), "max_source_length": 40, **changes.pop("task", {})}

@@ -15,6 +15,7 @@ from dept_vl.adapters.none import NoAdapter
 from dept_vl.adapters.prompt_tuning import PromptTuning
 from dept_vl.adapters.rank_probe import RankProbe
 from dept_vl.adapters.residual import ResidualPromptTuning
+from dept_vl.adapters.teachers import Teachers
 
 __all__ = [
     "ADAPTERS",
@@ -28,6 +29,7 @@ __all__ = [
     "RankProbe",
     "ResidualPromptTuning",
     "Rows",
+    "Teachers",
     "Text",
     "arguments_of",
     "budget",

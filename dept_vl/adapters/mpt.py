@@ -6,17 +6,23 @@ with P [prompt, d_model] that tasks share and, for each task k, a rank-one facto
 multiplied entry by entry. A fresh one starts with u = v = 1, as prompt tuning with the same P. (PEFT draws u and v from
 normal(0, 0.02), a prompt near zero.)
 
-`num_tasks` null: the stage on one target task, in which all three train: 77,668 weights at T5-base. A number: several
-tasks train P and their own factors together, a row's task says which; with 8 of them (76,800 + 8 * 868) / 8 = 10,468
-weights a task. `start: {from: FOLDER}` takes P and, for one task, the mean of the sources' u and of their v from an MPT
-of several, as the paper does; from any other prompt P alone.
+The paper's recipe in three runs: prompt tuning on each source task gives a teacher; an MPT of all source tasks learns
+from the data and, `start: {sources: [FOLDER, ..]}`, from the frozen teachers,
 
-The paper's first stage also distils a teacher per task, which is not here. The equations are the paper's; the authors'
-code could not be read.
+    loss = nats + 0.9 (KL(teacher || student) + MSE of the last hidden states of encoder and decoder)
+
+and a target task starts from that run, `start: {from: FOLDER}`: from P and the mean of the sources' u and of their v.
+Several target tasks together do so too, each with that mean. From any other prompt a start takes P alone.
+
+`num_tasks` null: one task, in which all three train: 77,668 weights at T5-base. A number: several tasks train P and
+their own factors together, a row's task says which; with 8 of them (76,800 + 8 * 868) / 8 = 10,468 weights a task.
+
+The equations are the paper's; the authors' code could not be read: 0.9 is recollected, and which hidden states count
+(the last ones, here) is a choice.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dept_vl.adapters.contract import (
     ADAPTERS,
@@ -24,7 +30,6 @@ from dept_vl.adapters.contract import (
     Pair,
     Rows,
     Text,
-    WrongInputs,
     check_size,
     check_width,
     first_rows,
@@ -38,6 +43,7 @@ class MPT(Adapter):
     """P is the first `num_virtual_tokens` rows of `init`. Raises: BadAdapterSize, TooFewInitRows."""
 
     published = {"num_virtual_tokens": 100}
+    distillation = 0.9
 
     def __init__(self, init: Rows, *, num_virtual_tokens: int, num_tasks: int | None = None) -> None:
         super().__init__()
@@ -55,12 +61,8 @@ class MPT(Adapter):
         """Raises: WrongInputs where rows of several tasks do not name theirs."""
         if self.num_tasks is None:
             return Pair(self.prompt_embeddings * torch.outer(self.task_u, self.task_v))
-        if text.tasks is None:
-            raise WrongInputs(
-                f"MPT of {self.num_tasks} tasks: wanted each row's task, given none: the folder of a task below the "
-                "run's has the prompt of that task alone"
-            )
-        u, v = self.task_u[text.tasks], self.task_v[text.tasks]  # [batch, prompt], [batch, d_model]
+        tasks = text.own_tasks(f"MPT of {self.num_tasks} tasks")
+        u, v = self.task_u[tasks], self.task_v[tasks]  # [batch, prompt], [batch, d_model]
         return Pair(self.prompt_embeddings * (u.unsqueeze(2) * v.unsqueeze(1)))  # [batch, prompt, d_model]
 
     def for_task(self, task: int) -> Adapter:
@@ -78,18 +80,23 @@ class MPT(Adapter):
 
     @torch.no_grad()
     def start_from(self, source: Adapter) -> tuple[str, ...]:
-        """All three from an MPT of as many tasks; for one task P and the means of u and v from one of several; else P
+        """All three from an MPT of as many tasks; P and, for every task, the means of u and v from one of others; P
         alone, with u = v = 1, from any folded prompt. Raises: WrongSource."""
         if isinstance(source, MPT) and source.num_tasks == self.num_tasks:
             return super().start_from(source)
-        if isinstance(source, MPT) and self.num_tasks is None:
+        if isinstance(source, MPT):
             check_width(source, self)
             notes = copy_prompt(source.prompt_embeddings, self.prompt_embeddings)
             rows = min(self.num_virtual_tokens, source.num_virtual_tokens)
-            self.task_u[:rows] = source.task_u.mean(0)[:rows]
-            self.task_v.copy_(source.task_v.mean(0))
+            self.task_u[..., :rows] = _mean(source.task_u)[:rows]
+            self.task_v[...] = _mean(source.task_v)
             return notes
         notes = copy_prompt(folded_source(source, self).prompt, self.prompt_embeddings)
         self.task_u.fill_(1)
         self.task_v.fill_(1)
         return (*notes, "the task's factor starts at one: the source has none")
+
+
+def _mean(factors: Tensor) -> Tensor:
+    """Over the tasks, where there are several."""
+    return factors.mean(0) if factors.ndim == 2 else factors

@@ -1,9 +1,10 @@
 """Frozen language models behind one small interface; only embeddings enter them."""
 
-from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose
+from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose, rows_at_once
 from dept_vl.backbones.causal import CausalBackbone
 from dept_vl.backbones.columns import pads_last
-from dept_vl.backbones.frozen import Backbone, Embeds, Mask
+from dept_vl.backbones.distillation import distance
+from dept_vl.backbones.frozen import Backbone, Embeds, Mask, mean_nats
 from dept_vl.backbones.loading import MissingBackbone, load_backbone
 from dept_vl.backbones.partial import Submodel, evenly, invert, neuron_scores, partial, sort_neurons, whole
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
@@ -19,12 +20,15 @@ __all__ = [
     "Seq2SeqBackbone",
     "Submodel",
     "choose",
+    "distance",
     "evenly",
     "invert",
     "load_backbone",
+    "mean_nats",
     "neuron_scores",
     "pads_last",
     "partial",
+    "rows_at_once",
     "sort_neurons",
     "whole",
 ]

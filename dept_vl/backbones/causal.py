@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones.columns import pads_behind_prompt
-from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes
+from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes, States, recorded
 from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache, cache_name
 
 
@@ -70,6 +70,13 @@ class CausalBackbone(Backbone):
         embeds = torch.cat([embeds, self.embed(given.clamp(min=0)).to(embeds.dtype)], dim=1)
         mask = F.pad(mask, (0, given.shape[1]), value=1)  # nothing reads the pads behind a target
         return self._read(embeds, mask, keep=labels.shape[1], use_cache=False).logits
+
+    def states(self, embeds: Embeds, mask: Mask, labels: Labels) -> States:
+        with recorded(self.model.base_model) as found:
+            logits = self.logits(embeds, mask, labels)
+        _, mask = pads_behind_prompt(embeds, mask)
+        asked = labels[:, 1:] != -100  # a target's last token is not read
+        return States(logits, ((found[0], torch.cat([mask != 0, asked], dim=1)),))
 
     @torch.no_grad()
     def generate(

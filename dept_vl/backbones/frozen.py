@@ -3,7 +3,9 @@
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,14 @@ Logits = Float[Tensor, "batch target vocabulary"]
 Prefixes = Integer[Tensor, "path prefix"]  # beginnings of an answer
 NextLogits = Float[Tensor, "batch path prefix_and_next vocabulary"]
 TokenFacts = dict[str, int | list[int] | None]
+
+
+class States(NamedTuple):
+    """What a pass over targets gives: the logits at their positions, and the last hidden states of each stack with what
+    is real in them."""
+
+    logits: Logits
+    hidden: tuple[tuple[Float[Tensor, "batch _ _"], Tensor], ...]  # the masks are [batch, column]
 
 
 class Backbone(nn.Module, ABC):
@@ -45,7 +55,7 @@ class Backbone(nn.Module, ABC):
         self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
 
     def changed(self) -> None:
-        """The weights inside the model changed: drop cached results."""
+        """What is inside the model is other weights now: forget what was computed with the earlier ones."""
 
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever
@@ -90,6 +100,10 @@ class Backbone(nn.Module, ABC):
         """The logits at each target position, given the text and the true tokens before it."""
 
     @abstractmethod
+    def states(self, embeds: Embeds, mask: Mask, labels: Labels) -> States:
+        """`logits`, with the hidden states that they were read off."""
+
+    @abstractmethod
     def generate(
         self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int, prompt_length: int = 0
     ) -> Labels:
@@ -125,6 +139,17 @@ class Backbone(nn.Module, ABC):
     @functools.cached_property
     def _sha256(self) -> str:
         return content_hash(self.model)
+
+
+@contextmanager
+def recorded(module: nn.Module) -> Iterator[list[Tensor]]:
+    """The hidden states that `module` gives in each of its passes meanwhile."""
+    found: list[Tensor] = []
+    handle = module.register_forward_hook(lambda module, inputs, output: found.append(output[0]))
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 def read_whole(weight: Tensor) -> Tensor:

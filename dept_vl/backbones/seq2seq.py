@@ -6,7 +6,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones.flops import T5Shape
-from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes
+from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes, States, recorded
 
 T5_TYPES = ("t5", "mt5", "umt5")  # built alike
 
@@ -33,6 +33,11 @@ class Seq2SeqBackbone(Backbone):
     def logits(self, embeds: Embeds, mask: Mask, labels: Labels) -> Logits:
         given = self.model.prepare_decoder_input_ids_from_labels(labels)  # `labels=` would compute a loss of its own
         return self.model(inputs_embeds=embeds, attention_mask=mask, decoder_input_ids=given, use_cache=False).logits
+
+    def states(self, embeds: Embeds, mask: Mask, labels: Labels) -> States:
+        with recorded(self.model.get_encoder()) as encoder, recorded(self.model.get_decoder()) as decoder:
+            logits = self.logits(embeds, mask, labels)
+        return States(logits, ((encoder[0], mask), (decoder[0], labels != -100)))
 
     @torch.no_grad()
     def generate(

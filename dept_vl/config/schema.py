@@ -38,7 +38,8 @@ class AdapterConfig:
         start: "init" takes start rows from frequent vocabulary (SAMPLE_VOCAB, unless given), the words of "text"
             (TEXT), the class labels in "text", separated by commas (LABELS), or at random (RANDOM). "from" is a run
             or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied. "sources"
-            are the folders of the frozen prompts that a method mixes (attempt).
+            are the folders of the frozen prompts that a method mixes (attempt), or of a mixture's tasks in order, from
+            which it learns (mpt).
         covers: whether the shift covers the text alone or, as an ablation, the visual tokens behind it too.
     """
 
@@ -256,6 +257,9 @@ class Experiment:
             )
         if self.task.k_shot is not None and self.task.k_shot_total is not None:
             raise BadConfig("task.k_shot and task.k_shot_total: wanted one of them, given both")
+        least, most = self.task.sampling.tasks_per_batch or (1, 1)
+        if not 1 <= least <= most:
+            raise BadConfig(f"task.sampling.tasks_per_batch: wanted two rising numbers from 1, given {least}, {most}")
         _check_optimizer(self.optim, self.max_steps)
         _check_progressive(self.progressive, self.backbone.kind)
 
@@ -299,7 +303,7 @@ def _check_progressive(progressive: ProgressiveConfig, kind: str) -> None:
         ("shares", abs(sum(shares) - 1) < 1e-6, "shares that add up to 1"),
         ("fractions", len(fractions) == len(shares), f"as many as shares, {len(shares)}"),
         ("fractions", all(0 < each <= 1 for each in fractions), "numbers above 0 and at most 1"),
-        ("fractions", list(fractions) == sorted(fractions), "numbers that never fall"),
+        ("fractions", list(fractions) == sorted(fractions), "growing numbers"),
     ):
         if not good:
             raise BadConfig(f"progressive.{name}: wanted {wanted}, given {getattr(progressive, name)}")

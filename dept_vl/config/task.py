@@ -13,11 +13,15 @@ class SamplingConfig:
             even (each task as often as any other).
         temperature: 1 is by size, a great one nearly even.
         limit: n counts as no more than this (published: 262144 for MPT, 524288 for SPoT); null for no limit.
+        tasks_per_batch: null mixes all tasks in every batch, in these proportions. [1, 1] draws one task for each
+            batch, as HyperFormer does; [2, 6] draws two to six, of which some may be the same, and gives each an equal
+            part of it, as MPT does.
     """
 
     by: Literal["size", "temperature", "even"] = "size"
     temperature: float = 10.0
     limit: int | None = None
+    tasks_per_batch: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,7 @@ class TaskConfig:
         max_source_length: tokens of the source text; longer ones are cut and counted. null is the task's own.
         max_target_length: tokens of the target, its end token included. null is the task's own.
         num_beams: beams of the decoding; 1 is greedy.
-        train_split: split to train on: train, val, test or, for vqa and caption, all.
+        train_split: split to train on: train, val, test or all.
         eval_split: split that selects the checkpoint.
         test_split: split of the reported score.
         max_train_samples: at most so many training examples (null: all).

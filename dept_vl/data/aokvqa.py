@@ -42,7 +42,7 @@ def read_aokvqa(path: Path) -> list[dict[str, Any]]:
             "question_id": entry.question_id,
             "image_id": entry.image_id,
             "question": entry.question,
-            "answers": enough_answers(path, f"[{number}]", entry.direct_answers),
+            "answers": enough_answers(path, f"questions[{number}]", entry.direct_answers),
             "question_type": None,
             "answer_type": None,
         }

@@ -23,7 +23,7 @@ from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
 
 _WHOLE = 1 << 30  # tokens: more than any text has
-_STRETCH = 400  # batches sorted together by length = 400 / length_step: finer steps need more of them to fill
+_STRETCH = 400  # batches sorted together, times the tokens of a length step: finer steps need more of them to fill
 NO_LABEL = -100
 FILLER = None  # the id of a row that only fills up a batch
 
@@ -61,6 +61,11 @@ class Encoded(ABC):
     def visits(self, seed: int, epoch: int) -> np.ndarray:
         """The rows that an epoch of training visits, in any order; as many in every epoch."""
 
+    def drawn(self, seed: int, epoch: int, shape: tuple[int, int]) -> np.ndarray | None:
+        """The rows of every batch of an epoch, [batches, batch_size], where they are drawn batch by batch; None where
+        what an epoch visits is put into batches by length."""
+        return None
+
     @abstractmethod
     def collate(self, rows: Rows, gather: Gather | None, draws: np.ndarray | None = None) -> Batch:
         """A batch of these rows; `draws` in [0, 1) pick a target each, None leaves labels out."""
@@ -85,8 +90,8 @@ class EncodedExamples(Encoded):
         task: int | None = None,
     ) -> None:
         """`kind` is the backbone's, seq2seq or causal: what stands around a text, and whether a target may be cut.
-        Targets of examples that are not `trained` on may always be cut: they enter no loss. `task`: the place of their
-        task in the mixture that trains, which every batch then names.
+        Those of examples that are not `trained` on always may: they enter no loss. `task`: the place of their task in
+        the mixture that trains, which every batch then names.
 
         Raises: MissingPadToken, SlowTokenizer, WrongTokenizer, NoRoom, TooLongTarget.
         """
@@ -207,6 +212,9 @@ class TrainingBatches(Dataset):
 
     def _make_epoch(self, epoch: int) -> np.ndarray:
         """Example rows of every batch of an epoch, [batches, batch_size]."""
+        drawn = self.encoded.drawn(self.seed, epoch, (self.batches_per_epoch, self.batch_size))
+        if drawn is not None:
+            return drawn
         rng = np.random.default_rng([self.seed, 0, epoch])
         order = rng.permutation(np.resize(self.encoded.visits(self.seed, epoch), self._visits))
         order = np.concatenate([order, order[: self.batches_per_epoch * self.batch_size - len(order)]])
@@ -216,6 +224,19 @@ class TrainingBatches(Dataset):
             part = order[start : start + stretch]
             order[start : start + stretch] = part[np.argsort(lengths[part], kind="stable")]
         return rng.permutation(order.reshape(self.batches_per_epoch, self.batch_size), axis=0)
+
+
+def single_examples(
+    encoded: Sequence[EncodedExamples], number: int, seed: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """ids, mask and labels of `number` examples drawn from all of `encoded`, or of all where there are fewer, one by
+    one. Texts alone."""
+    rows = [(each, row) for each in encoded for row in range(len(each))]
+    rng = np.random.default_rng([seed, 6])
+    for place in rng.permutation(len(rows))[:number]:
+        each, row = rows[place]
+        batch = each.collate([row], None, rng.random(1)).to(device)
+        yield batch.input_ids, batch.mask, batch.labels
 
 
 def evaluation_batches(

@@ -7,6 +7,11 @@
 n_k counts a task's visits, one an example but for captions. An epoch has sum(min(n_k, limit)) visits, and task k has
 its share p_k of them, rounded: the proportions are exact in every epoch, not only on average. A task's visits go
 through its own examples pass by pass and go on where the last epoch ended: one that is drawn seldom sees them all too.
+
+With `tasks_per_batch` [least, most] the tasks of each batch are drawn instead: so many as are drawn evenly from least
+to most, each with probability p_k and with replacement; they get equal parts of the batch, and one of them the rest.
+That is MPT's stochastic sampling, with 2 and the number of tasks; with 1 and 1 it is HyperFormer's. A task's rows go
+through its own examples pass by pass, beginning anew in each epoch.
 """
 
 import dataclasses
@@ -46,6 +51,7 @@ class MixedExamples(Encoded):
         *,
         temperature: float = 10.0,
         limit: int | None = None,
+        tasks_per_batch: tuple[int, int] | None = None,
     ) -> None:
         """`members` by the name of their task, each encoded with its place here as its `task`."""
         self.names, self._members = list(members), list(members.values())
@@ -54,6 +60,7 @@ class MixedExamples(Encoded):
         self._own = [each.visits(0, 0) for each in self._members]  # a member's are the same in every epoch
         sizes = [len(each) for each in self._own]
         self.shares = shares(sizes, by, temperature=temperature, limit=limit)
+        self.tasks_per_batch = tasks_per_batch
         self.per_epoch = _whole_shares(self.shares, sum(min(size, limit or size) for size in sizes))
 
     def __len__(self) -> int:
@@ -76,7 +83,8 @@ class MixedExamples(Encoded):
     @property
     def settings(self) -> dict[str, Any]:
         """What decides, beside the seed, which rows an epoch visits."""
-        return {"tasks": self.names, "examples": list(map(len, self._members)), "visits_of_tasks": self.per_epoch}
+        found = {"tasks": self.names, "examples": list(map(len, self._members)), "visits_of_tasks": self.per_epoch}
+        return found if self.tasks_per_batch is None else {**found, "tasks_per_batch": list(self.tasks_per_batch)}
 
     def visits(self, seed: int, epoch: int) -> np.ndarray:
         """The rows that an epoch visits: of each task the next `per_epoch` of its endless run of passes."""
@@ -86,6 +94,28 @@ class MixedExamples(Encoded):
                 for task, number in enumerate(self.per_epoch)
             ]
         )
+
+    def drawn(self, seed: int, epoch: int, shape: tuple[int, int]) -> np.ndarray | None:
+        """The tasks of a batch stand one behind the other."""
+        if self.tasks_per_batch is None:
+            return None
+        rng, (batches, size) = np.random.default_rng([seed, 4, epoch]), shape
+        counts = np.array([self._draw_tasks(rng, size) for _ in range(batches)])  # [batches, tasks]
+        tasks = np.repeat(np.tile(np.arange(len(self._members)), batches), counts.flatten()).reshape(shape)
+        rows = np.empty(shape, dtype=np.int64)
+        for task, own in enumerate(self._own):
+            total = int(counts[:, task].sum())
+            passes = [rng.permutation(own) for _ in range(-(-total // len(own)))]
+            rows[tasks == task] = self._starts[task] + np.concatenate([np.zeros(0, dtype=np.int64), *passes])[:total]
+        return rows
+
+    def _draw_tasks(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """How many rows of a batch each task has."""
+        least, most = self.tasks_per_batch
+        drawn = rng.choice(len(self._members), size=rng.integers(least, most, endpoint=True), p=self.shares)
+        counts = np.bincount(drawn, minlength=len(self._members)) * (size // len(drawn))
+        counts[rng.choice(drawn)] += size % len(drawn)
+        return counts
 
     def _stretch(self, task: int, seed: int, start: int, end: int) -> np.ndarray:
         """Visits start to end of a task's passes through its own examples, each pass in an order of its own."""

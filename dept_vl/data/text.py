@@ -87,10 +87,7 @@ def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: Kind) -> 
         return [encoding.ids for encoding in _encode(tokenizer, strings, special=True)]
     end = tokenizer.eos_token_id
     if end is None:
-        raise WrongTokenizer(
-            f"{tokenizer.name_or_path}: wanted an end-of-sequence token, given none; set eos_token in its "
-            "tokenizer_config.json"
-        )
+        raise WrongTokenizer(f"{tokenizer.name_or_path}: wanted an end-of-sequence token, the tokenizer has none")
     cue = next(_encode(tokenizer, [CUE], special=False)).ids
     behind = [encoding.ids for encoding in _encode(tokenizer, [f"{CUE} {text}" for text in strings], special=False)]
     alone = _encode(tokenizer, [f" {text}" for text in strings], special=False)  # where the cue's colon takes the space

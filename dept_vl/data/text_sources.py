@@ -54,11 +54,8 @@ def load_text(
         numbers = split_rows(task.splits, split, len(rows), [together(row) for row in rows] if together else None)
     except (KeyError, TypeError) as error:
         raise BadRow(
-            f"{where}: {task.name}: wanted the field {error} in every row, which keeps the rows of a passage in one "
-            "split, given a row without it"
+            f"{where}: {task.name}: wanted rows with the field that says what stays together, given none ({error})"
         ) from error
-    except BadSplit as error:
-        raise BadSplit(f"{where}: {task.name}: {error}") from error
     try:
         keep = task.splits.trained if split == "train" else None
         chosen = [each for number in numbers for each in _made_of(task, f"{published}-{number}", rows[number], keep)]
@@ -110,8 +107,7 @@ def _check_size(task: TextTask, split: str, given: int) -> None:
     if given != wanted:
         raise WrongSizes(
             f"{task.name}: wanted {wanted:,} examples in {split} of the whole set under {task.protocol}, "
-            f"given {given:,}: the files hold other rows than the published ones; fetch them again from "
-            f"{task.source.home}, or use --task.protocol official_dev"
+            f"given {given:,}: the files hold other rows than the published ones"
         )
 
 

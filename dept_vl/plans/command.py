@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int
     schedule = make_schedule([plan], root)
     first = {(each.cell, each.task): each.run for each in reversed(schedule.places[plan.name])}
     for key in first.values():  # other seeds and draws are as possible
-        if schedule.runs[key].after is None:
+        if not schedule.runs[key].waits_for:
             check(schedule.runs[key].config)
     if args.dry_run:
         say("\n".join(f"{each.cell}, {each.task}, seed {each.seed}, draw {each.draw}: {each.run}"
@@ -113,8 +113,8 @@ def load(file: Path | None, args: argparse.Namespace, flags: Sequence[str]) -> P
     changes = Changes(settings, given, grid, args.seeds, args.draws, args.fast)
     if file is not None:
         return load_plan(file, changes)
-    told = hashlib.sha256(json.dumps(dataclasses.asdict(changes), sort_keys=True).encode()).hexdigest()[:6]
-    name = "_".join(["grid", *(key.rpartition(".")[2] for key in grid), told])
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(changes), sort_keys=True).encode()).hexdigest()[:6]
+    name = "_".join(["grid", *(key.rpartition(".")[2] for key in grid), digest])
     return complete(PlanFile(Path(name), pick=BEST), changes)
 
 

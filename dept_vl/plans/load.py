@@ -10,7 +10,7 @@ from typing import Any
 
 from dept_vl.config import Experiment
 from dept_vl.plans.quoted import fill
-from dept_vl.plans.schema import BEST, CLAIM_KINDS, MEASURED, PLOT_KINDS, Cell, PlanFile, Stop, with_k
+from dept_vl.plans.schema import BEST, CLAIM_KINDS, MEASURED, PLOT_KINDS, Cell, Needs, PlanFile, Stop, with_k
 from dept_vl.plans.settings import BadPlan, Settings, build, check_keys, find_file, flat, label, merge, nested, read
 from dept_vl.registry import did_you_mean
 
@@ -109,8 +109,8 @@ def _complete(plan: PlanFile, cell: Cell, values: Settings, shared: Settings, ch
         if group != key and group not in rates:
             raise BadPlan(f"{where}{key}: wanted a rate of {', '.join(rates)}.{did_you_mean(group, rates)}")
     if cell.same_as is not None:
-        if cell.settings or cell.base or cell.needs or values:
-            raise BadPlan(f"{where}wanted same_as alone, given settings, base, needs or a grid beside it")
+        if cell.settings or cell.base or cell.needs or cell.sources or values:
+            raise BadPlan(f"{where}wanted same_as alone, given settings, base, needs, sources or a grid beside it")
         settings = _settings_of(plan, cell, changes)
     else:
         settings = merge(merge(shared, _merged(plan, cell.base)), merge(cell.settings, nested(values)))
@@ -146,7 +146,7 @@ def _settings_of(plan: PlanFile, cell: Cell, changes: Changes) -> Settings:
     theirs = build(PlanFile, read(path), f"{path}: ", path=path)
     _check_cell(where, theirs, other)
     given = theirs.cell(other)
-    if given.same_as or given.needs:
+    if given.same_as or given.needs or given.sources:
         raise BadPlan(
             f"{where}wanted the cell that holds the settings, given {cell.same_as}, which takes them elsewhere"
         )
@@ -158,31 +158,43 @@ def _settings_of(plan: PlanFile, cell: Cell, changes: Changes) -> Settings:
 
 
 def _linked(plan: PlanFile, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
-    """A cell that needs a source of several tasks becomes one cell for each of them."""
+    """A cell that needs a source of several tasks becomes one cell for each of them. What a cell needs stands before
+    it."""
     found: list[Cell] = []
     for cell in cells:
+        if cell.sources is not None:
+            _, _, sources = _link(plan, found, cell, "sources")
+            cell = dataclasses.replace(cell, sources=sources)
         if cell.needs is None:
             found.append(cell)
             continue
-        where = f"{plan.path}: cell {cell.name}: needs: "
-        names = [each.name for each in cells]
-        if cell.needs.cell not in names:
-            raise BadPlan(_wanted_cell(where, plan, cell.needs.cell, names))
-        source = cells[names.index(cell.needs.cell)]
-        tasks = [each for each in source.tasks if cell.needs.task in (None, each)]
-        seeds = [each for each in source.seeds if cell.needs.seed in (None, each)]
-        if not tasks or not seeds or len(source.draws) > 1 or source.needs or (
-            len(seeds) > 1 and not set(cell.seeds) <= set(seeds)
-        ):  # fmt: skip
-            raise BadPlan(
-                f"{where}wanted a cell that starts from nothing, with a run for each task and seed, given "
-                f"{source.name} with tasks {', '.join(source.tasks)}, seeds {source.seeds}, draws {source.draws}"
-            )
+        source, tasks, needs = _link(plan, found, cell, "needs")
+        if source.settings.get("task", {}).get("mixture"):  # one run, whatever its tasks
+            found.append(dataclasses.replace(cell, needs=needs))
+            continue
         for task in tasks:
             name = f"{cell.name}: {task}" if len(tasks) > 1 else cell.name
-            needs = dataclasses.replace(cell.needs, task=task, seed=seeds[0] if len(seeds) == 1 else None)
-            found.append(dataclasses.replace(cell, name=name, needs=needs))
+            found.append(dataclasses.replace(cell, name=name, needs=dataclasses.replace(needs, task=task)))
     return tuple(found)
+
+
+def _link(plan: PlanFile, before: Sequence[Cell], cell: Cell, key: str) -> tuple[Cell, list[str], Needs]:
+    """The cell that `key` of a cell names, its tasks that count, and the link with its seed."""
+    where, needs = f"{plan.path}: cell {cell.name}: {key}: ", getattr(cell, key)
+    names = [each.name for each in before]
+    if needs.cell not in names:
+        given = f"given {needs.cell!r}.{did_you_mean(needs.cell, names)}"
+        raise BadPlan(f"{where}wanted a cell of {plan.name} before it, {', '.join(names) or 'none'}, {given}")
+    source = before[names.index(needs.cell)]
+    tasks = [each for each in source.tasks if needs.task in (None, each)]
+    seeds = [each for each in source.seeds if needs.seed in (None, each)]
+    scored = "score" in source.measure and len(source.draws) == 1
+    if not (tasks and seeds and scored) or (len(seeds) > 1 and not set(cell.seeds) <= set(seeds)):
+        raise BadPlan(
+            f"{where}wanted a cell with a run for each task and seed, given {source.name} with tasks "
+            f"{', '.join(source.tasks)}, seeds {source.seeds}, draws {source.draws}"
+        )
+    return source, tasks, dataclasses.replace(needs, seed=seeds[0] if len(seeds) == 1 else None)
 
 
 def _stop_settings(where: str, stop: Stop | None) -> Settings:

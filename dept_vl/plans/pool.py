@@ -54,7 +54,7 @@ def run_all(
     work: Work = work,
     pool: Callable[[int], Executor] = processes,
 ) -> dict[str, str]:
-    """Do the runs that have no results yet, `jobs` at once, each behind the one that it starts from; the reason of each
+    """Do the runs that have no results yet, `jobs` at once, each behind those that it starts from; the reason of each
     that failed, by its name. `again`: try those once more that failed before."""
     left = {name: each for name, each in runs.items() if not (each.folder / RESULTS).exists()}
     say(f"{len(runs)} runs, {len(runs) - len(left)} of them finished before")
@@ -92,15 +92,15 @@ class _Work:
 
     def _look_at(self, name: str) -> None:
         each = self.waiting[name]
-        if each.after in self.failed:
-            return self._end(name, f"the run that it starts from failed: {each.after}")
+        if lost := next((other for other in each.waits_for if other in self.failed), None):
+            return self._end(name, f"the run that it starts from failed: {lost}")
         if (each.folder / RESULTS).exists():
             return self._end(name)
         if _note(each.folder).exists():
             return self._end(name, _note(each.folder).read_text(encoding="utf-8") + " (--again tries it again)")
         if len(self.going) >= self.jobs or time.monotonic() < self.elsewhere.get(name, 0.0):
             return None
-        if each.after not in self.waiting and each.after not in self.going.values():
+        if not {*self.waiting, *self.going.values()}.intersection(each.waits_for):
             self._begin(name, self.waiting.pop(name))
         return None
 

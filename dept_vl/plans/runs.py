@@ -4,13 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dept_vl.config import Experiment, make_experiment
-from dept_vl.plans.schema import Cell, PlanFile
+from dept_vl.plans.schema import Cell, Needs, PlanFile
 from dept_vl.plans.settings import BadPlan, flat, merge, nested
 from dept_vl.run import resolve
 
@@ -20,7 +20,7 @@ WITHOUT_EFFECT = (
     "vision.num_workers", "logging_steps", "save_steps", "save_total_limit", "backbone.gradient_checkpointing",
 )  # fmt: skip
 """Settings that change no score, so that a finished run with others counts all the same."""
-_SOURCE = "adapter.start.from"
+_SOURCE, _SOURCES = "adapter.start.from", "adapter.start.sources"
 
 
 class StaleRun(ValueError):
@@ -29,11 +29,17 @@ class StaleRun(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """One experiment, whose folder is named by what it is. after: the run that it starts from."""
+    """One experiment, whose folder is named by what it is. after: the run that it starts from. sources: those whose
+    frozen prompts it takes."""
 
     name: str
     config: Experiment
     after: str | None = None
+    sources: tuple[str, ...] = ()
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        return self.sources if self.after is None else (self.after, *self.sources)
 
     @property
     def folder(self) -> Path:
@@ -47,6 +53,7 @@ class Run:
         results = json.loads(path.read_text(encoding="utf-8"))
         now, then = effective(self.config), flat(results["run_info"]["train_config"])
         own = {_SOURCE} if self.after else set()  # the folder of its source may have moved; its name tells which it is
+        own |= {_SOURCES} if self.sources else set()
         differ = [name for name in now if name not in own and now[name] != then.get(name, now[name])]
         if differ:
             shown = "; ".join(f"{name} {then[name]!r}, wanted {now[name]!r}" for name in differ)
@@ -86,44 +93,68 @@ def make_schedule(plans: Iterable[PlanFile], root: Path) -> Schedule:
     places = {}
     for plan in plans:
         found: list[Place] = []
-        for cell in sorted(plan.cells, key=lambda cell: cell.needs is not None):
+        for cell in plan.cells:  # behind those that it needs
             if "score" not in cell.measure:
                 continue
             repeats = [(seed, draw) for seed in cell.seeds for draw in cell.draws]
             for task in cell.tasks:
                 for turn, (seed, draw) in enumerate(repeats):
-                    source = _source(cell, seed, found)
-                    run = make_run(plan, cell, task, seed, draw, runs[source] if source else None, root)
+                    source = [runs[each] for each in _runs_of(cell.needs, seed, found)]
+                    prompts = [runs[each] for each in _runs_of(cell.sources, seed, found)]
+                    run = make_run(plan, cell, task, seed, draw, next(iter(source), None), root, prompts)
                     runs.setdefault(run.name, run)
                     turns[run.name] = min(turn, turns.get(run.name, turn))
                     found.append(Place(cell.name, task, seed, draw, run.name))
         places[plan.name] = tuple(found)
-    order = sorted(runs, key=lambda name: (runs[name].after is not None, turns[name]))
+    depth: dict[str, int] = {}
+    for name, run in runs.items():  # each stands behind those that it waits for
+        depth[name] = 1 + max((depth[each] for each in run.waits_for), default=-1)
+    order = sorted(runs, key=lambda name: (depth[name], turns[name]))
     return Schedule({name: runs[name] for name in order}, places)
 
 
-def _source(cell: Cell, seed: int, found: Iterable[Place]) -> str | None:
-    if cell.needs is None:
-        return None
-    wanted = seed if cell.needs.seed is None else cell.needs.seed
-    return next(
-        each.run for each in found
-        if (each.cell, each.task, each.seed) == (cell.needs.cell, cell.needs.task, wanted)
-    )  # fmt: skip
+def _runs_of(needs: Needs | None, seed: int, found: Iterable[Place]) -> list[str]:
+    """The runs that a link names, each once, in the order of their tasks."""
+    if needs is None:
+        return []
+    wanted = needs.cell, seed if needs.seed is None else needs.seed
+    there = [each for each in found if (each.cell, each.seed) == wanted and needs.task in (None, each.task)]
+    return list(dict.fromkeys(each.run for each in there))
 
 
-def make_run(plan: PlanFile, cell: Cell, task: str, seed: int, draw: int, source: Run | None, root: Path) -> Run:
-    """Raises: BadPlan."""
-    start = nested({_SOURCE: str(source.folder)}) if source else {}
-    settings = merge(merge(cell.settings, {"task": {"name": task}}), start)
+def make_run(
+    plan: PlanFile,
+    cell: Cell,
+    task: str,
+    seed: int,
+    draw: int,
+    source: Run | None,
+    root: Path,
+    prompts: Sequence[Run] = (),
+) -> Run:
+    """prompts: the runs of `cell.sources`. Raises: BadPlan."""
+    start: dict[str, Any] = {}
+    mixture = cell.settings.get("task", {}).get("mixture") or ()
+    if {each.config.task.name for each in prompts} == set(mixture):
+        prompts = sorted(prompts, key=lambda each: mixture.index(each.config.task.name))
+    if prompts:
+        start[_SOURCES] = [str(each.folder) for each in prompts]
+    part = ""  # the task of a mixture from whose folder a run starts
+    if source is not None:
+        part = cell.needs.task if cell.needs.task and source.config.task.mixture else ""
+        start[_SOURCE] = str(source.folder / part)
+    settings = merge(merge(cell.settings, {"task": {"name": task}}), nested(start))
     try:
         config = _experiment(json.dumps(settings))
     except ValueError as error:
         raise BadPlan(f"{plan.path}: cell {cell.name}: wanted an experiment ({error})") from error
     config = dataclasses.replace(config, seed=seed, task=dataclasses.replace(config.task, draw=draw))
     method = config.adapter.name if config.adapter.name != "none" else config.inside.method or "none"
-    name = f"{config.task.name}_{method}_{key(config, source.name if source else None)}"
-    return Run(name, dataclasses.replace(config, output_dir=str(root / "runs" / name)), source and source.name)
+    names = tuple(each.name for each in prompts)
+    start_key = None if source is None else "/".join(filter(None, (source.name, part)))
+    name = f"{config.task.name}_{method}_{key(config, start_key, names)}"
+    config = dataclasses.replace(config, output_dir=str(root / "runs" / name))
+    return Run(name, config, None if source is None else source.name, names)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -132,14 +163,16 @@ def _experiment(settings: str) -> Experiment:
     return resolve(make_experiment(json.loads(settings)))
 
 
-def key(config: Experiment, source: str | None = None) -> str:
+def key(config: Experiment, source: str | None = None, prompts: Sequence[str] = ()) -> str:
     """The same for two experiments that must give the same score. Settings that stand at their default do not count, so
     a setting that a later version adds changes no key."""
     given, usual = effective(config), effective(Experiment())
-    told = {name: value for name, value in given.items() if name not in usual or value != usual[name]}
+    own = {name: value for name, value in given.items() if name not in usual or value != usual[name]}
     if source is not None:
-        told[_SOURCE] = source
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
+        own[_SOURCE] = source
+    if prompts:
+        own[_SOURCES] = list(prompts)
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def effective(config: Experiment) -> Mapping[str, Any]:

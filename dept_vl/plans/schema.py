@@ -21,8 +21,8 @@ def with_k(name: str, k: int | None) -> str:
 
 @dataclass(frozen=True)
 class Needs:
-    """The runs that a cell's runs start from. Without a task, a cell for each task of the source. Seeds: the same seed
-    where the source has it, else its only one."""
+    """The runs that a cell's runs start from. Without a task, a cell for each task of the source; a mixture's run
+    counts as one, unless a task of it is named. Seeds: the same seed where the source has it, else its only one."""
 
     cell: str
     task: str | None = None
@@ -42,8 +42,10 @@ class Cell:
     """One setting; its runs are tasks x seeds x draws, those of the plan unless it has its own.
 
     settings: once loaded, all that its runs share. base: files merged behind the plan's. same_as: "plan/cell" whose
-    settings these are. measure: score (train and score), costs (time and memory, beside the other cells that have it).
-    at: the place on a numeric axis. series: the line, or colour, that the point belongs to.
+    settings these are. sources: the cell from whose runs, one for each of its tasks, these take frozen prompts
+    (adapter.start.sources); where they are a mixture's tasks, in its order. measure: score (train and score), costs
+    (time and memory, beside the other cells that have it). at: the place on a numeric axis. series: the line, or
+    colour, that the point belongs to.
 
     Of a paper's table: task, its only one; k, of a few-shot table; published: metric to percent, None where the table
     prints only a mean; logged: the same in the authors' logs; items: rows of the test split; sd: the printed deviation.
@@ -54,6 +56,7 @@ class Cell:
     base: tuple[str, ...] = ()
     same_as: str | None = None
     needs: Needs | None = None
+    sources: Needs | None = None
     stop: Stop | None = None
     measure: tuple[str, ...] = ("score",)
     tasks: tuple[str, ...] = ()
@@ -193,7 +196,8 @@ class PlanFile:
 
     def compared(self) -> tuple[Cell, ...]:
         """The cells that are no mere start of others."""
-        sources = {each.needs.cell for each in self.cells if each.needs is not None}
+        links = [link for each in self.cells for link in (each.needs, each.sources)]
+        sources = {link.cell for link in links if link is not None}
         return tuple(each for each in self.cells if each.name not in sources)
 
     def costed(self) -> list[str]:

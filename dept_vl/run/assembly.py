@@ -8,7 +8,7 @@ import datetime
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from dept_vl.backbones import Backbone
 from dept_vl.config import BadConfig, Experiment
-from dept_vl.data.batches import EncodedExamples
+from dept_vl.data.batches import EncodedExamples, single_examples
 from dept_vl.data.sources import Loaded
 from dept_vl.data.text import Kind
 from dept_vl.data.tokenizer import Tokenizer
@@ -32,6 +32,7 @@ from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.launcher import check_launcher, check_processes, rests, threads
 from dept_vl.run.losses import tell_losses
 from dept_vl.run.parts import Parts, mix, timed
+from dept_vl.run.sources import read_teachers
 from dept_vl.run.tasks import build_task, members, resolve
 from dept_vl.saved import SavedAdapter, check_identity
 from dept_vl.tasks import Task
@@ -130,6 +131,12 @@ def build(
     with timed(seconds, "features"):
         images = store_images(config, loaded, accelerator) if tasks[0].visual else None
     loaded = images.loaded if images else loaded
+    rows = [{role: loaded[task.name, role] for role in splits} for task in tasks]
+    with timed(seconds, "tokenise"):
+        encoded = [
+            _encode(own, each, tokenizer, backbone.kind, place if len(tasks) > 1 else None)
+            for place, (own, each) in enumerate(zip(configs, rows, strict=True))
+        ]
     identities = {"backbone": backbone.identity()} | ({"vision": images.identity} if images else {})
     if saved is not None:
         check_identity(saved.config, identities["backbone"], identities.get("vision"), d_model=backbone.d_model)
@@ -137,11 +144,14 @@ def build(
         if saved.inside is not None:
             saved.inside.attach(backbone)
     else:
-        trained = _new_parts(config, tokenizer, backbone, images)
+        trained = _new_parts(config, tokenizer, backbone, images, encoded, accelerator.device)
         not_copied = start_from(config.adapter.start.get("from"), trained, identities)
     network = Network(backbone, trained, backbone_dropout=config.backbone.dropout, covers=config.adapter.covers).to(
         accelerator.device
     )
+    if saved is None:
+        network.teachers, hashes = read_teachers(config.adapter, identities["backbone"], backbone.d_model)
+        network.adapter.sources = hashes or network.adapter.sources
     common = {
         "accelerator": accelerator,
         "tokenizer": tokenizer,
@@ -153,13 +163,10 @@ def build(
         "seconds": seconds,
     }
     parts = []
-    for place, (task, own) in enumerate(zip(tasks, configs, strict=True)):
-        rows = {role: loaded[task.name, role] for role in splits}
-        with timed(seconds, "tokenise"):
-            encoded = _encode(own, rows, tokenizer, backbone.kind, place if len(tasks) > 1 else None)
-        tell_losses(task, tokenizer, encoded, warn=accelerator.is_main_process)
-        _check_positions(network, encoded, _longest_answer(own, task, network, tokenizer))
-        parts.append(Parts(own, task=task, splits=rows, encoded=encoded, **common))
+    for task, own, each, own_encoded in zip(tasks, configs, rows, encoded, strict=True):
+        tell_losses(task, tokenizer, own_encoded, warn=accelerator.is_main_process)
+        _check_positions(network, own_encoded, _longest_answer(own, task, network, tokenizer))
+        parts.append(Parts(own, task=task, splits=each, encoded=own_encoded, **common))
     return mix(config, parts) if len(parts) > 1 else parts[0]
 
 
@@ -175,7 +182,12 @@ def _encode(
 
 
 def _new_parts(
-    config: Experiment, tokenizer: Tokenizer, backbone: Backbone, images: StoredImages | None
+    config: Experiment,
+    tokenizer: Tokenizer,
+    backbone: Backbone,
+    images: StoredImages | None,
+    encoded: Sequence[Mapping[str, EncodedExamples]],
+    device: torch.device,
 ) -> dict[str, Part]:
     generator = torch.Generator().manual_seed(config.seed)
     parts: dict[str, Part] = {"adapter": start_adapter(config.adapter, backbone, tokenizer, generator)}
@@ -187,6 +199,10 @@ def _new_parts(
         )
     inside = build_inside(config, generator)
     if inside is not None:
+        if inside.examples:
+            backbone.to(device)
+            train = [each["train"] for each in encoded]
+            inside.look_at(backbone, single_examples(train, inside.examples, config.seed, device))
         inside.attach(backbone)
         parts["inside"] = inside
     return parts

@@ -1,4 +1,4 @@
-"""From the config to each component: settings become plain arguments here, in `run`, and nowhere below."""
+"""From the config to each component: the only place where settings become plain arguments."""
 
 import functools
 import math
@@ -23,7 +23,7 @@ from dept_vl.metrics.captions import METRICS_OF_JAVA, fails, unavailable
 from dept_vl.metrics.java import find_javas
 from dept_vl.model import Part
 from dept_vl.registry import did_you_mean
-from dept_vl.run.sources import check_sources, read_sources
+from dept_vl.run.sources import check_sources, check_teachers, read_sources
 from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config
@@ -63,11 +63,17 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
     tuning = build_inside(config)
     inside = [] if tuning is None else tuning.groups
     _check_rates([*adapter.param_groups(), *(["projection"] if task.visual else []), *inside], config.optim.lr)
+    if tuning is not None and tuning.examples and task.visual:
+        raise BadConfig(
+            f"inside.args: wanted a start of {config.inside.method} that looks at no examples for {task.name}, whose "
+            f"examples have images, given {config.inside.args}"
+        )
     start = config.adapter.start
     if start.get("init") in ("TEXT", "LABELS") and not start.get("text"):
         raise BadConfig(f"adapter.start.text: wanted a text for {start['init']}, given none")
     if start.get("sources") or "adapter.start.sources" not in later:
         check_sources(config.adapter)
+    check_teachers(config, visual=task.visual)
     if start.get("from") is not None:
         read_config(Path(start["from"]))
     metric = config.metric_for_best_model
@@ -95,7 +101,7 @@ def notes(config: Experiment) -> list[str]:
     lost: dict[str, list[str]] = {}
     for what, reason in unavailable().items():
         lost.setdefault(reason, []).append(what)
-    return [f"not available on this machine: {', '.join(names)}: {reason}" for reason, names in lost.items()]
+    return [f"not to be had here: {', '.join(names)}: {reason}" for reason, names in lost.items()]
 
 
 def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
@@ -105,8 +111,7 @@ def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
     """
     for group in groups:
         if group not in rates:
-            wanted = f"a rate for {group!r}, which trains here"
-            raise BadConfig(f"optim.lr: wanted {wanted}, given {dict(rates)}; set --optim.lr.{group}")
+            raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {dict(rates)}")
     known = {*OptimConfig().lr, *(group for each in TUNINGS.values() for group in each.groups)}
     for name in rates:
         if name not in {*groups, *known} and (hint := did_you_mean(name, groups)):
@@ -176,8 +181,6 @@ def start_adapter(
         rows = from_labels(table, labels, num, generator, exclude=tokenizer.all_special_ids)
     elif init == "RANDOM":
         rows = random_rows(num, backbone.d_model, generator)
-    elif init not in (None, "SAMPLE_VOCAB"):
-        raise BadConfig(f"adapter.start.init: wanted a start of `Start`, given {init!r}")
     else:
         rows = sample_vocabulary(table, num, generator, exclude=tokenizer.all_special_ids)
     return build_adapter(config.name, rows, config.args, generator)

@@ -74,11 +74,6 @@ def check_processes(config: Experiment, accelerator: Accelerator) -> None:
             )
     elif kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP):
         raise BadConfig(f"wanted one process, DDP, FSDP or DeepSpeed, given {kind}: not supported")
-    if parts and config.inside.method == "full":
-        raise BadConfig(
-            "inside.name: wanted DDP, ZeRO-1 or ZeRO-2 for full, given ZeRO-3 or FSDP: trained weights stay whole in "
-            "every process, so these would save no memory"
-        )
     if parts and config.progressive.kind != "none":
         raise BadConfig(
             f"progressive.kind: wanted none where the frozen weights are kept in parts (ZeRO-3, FSDP), given "
@@ -95,8 +90,8 @@ def threads(config: Experiment, cores: int, processes: int, environment: Mapping
     """CPU threads of a process: the config's, those of an OMP_NUM_THREADS above 1 (accelerate launch sets 1 by itself),
     or its share of the cores."""
     asked = environment.get("OMP_NUM_THREADS", "")
-    told = int(asked) if asked.isdecimal() else 1
-    return config.num_threads or (told if told > 1 else max(1, cores // processes))
+    given = int(asked) if asked.isdecimal() else 1
+    return config.num_threads or (given if given > 1 else max(1, cores // processes))
 
 
 def _on(environment: Mapping[str, str], name: str) -> bool:

@@ -107,7 +107,8 @@ def mix(config: Experiment, members: Sequence[Parts]) -> Parts:
     """A mixture's parts of those of its tasks, whose places in it their encoded examples name."""
     names, given = tuple(each.task.name for each in members), config.task.sampling
     members = tuple(dataclasses.replace(each, together=names) for each in members)
-    roles, law = members[0].splits, {"temperature": given.temperature, "limit": given.limit}
+    roles = members[0].splits
+    law = {name: getattr(given, name) for name in ("temperature", "limit", "tasks_per_batch")}
     return dataclasses.replace(
         members[0],
         config=config,

@@ -1,4 +1,5 @@
-"""Frozen prompts of other tasks for an adapter that mixes them (ATTEMPT), by the folders of adapter.start.sources."""
+"""Frozen prompts by the folders of adapter.start.sources: of other tasks for an adapter that mixes them (ATTEMPT), of
+the tasks of a mixture for one that learns from them (MPT)."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,22 +10,61 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.adapters import ADAPTERS, Folded, Rows
-from dept_vl.config import AdapterConfig, BadConfig
+from dept_vl.adapters import ADAPTERS, Folded, Rows, Teachers
+from dept_vl.config import AdapterConfig, BadConfig, Experiment
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config
 
 
 def check_sources(config: AdapterConfig) -> None:
     """Fail early, by the folders' configs alone. Raises: BadConfig, BadAdapterFolder."""
-    folders = config.start.get("sources") or []
-    wanted = config.args["num_sources"] if ADAPTERS[config.name].mixes_sources else 0
-    if len(folders) != wanted:
+    folders = [Path(each) for each in config.start.get("sources") or []]
+    wanted = _number_of_sources(config)
+    if len(folders) not in wanted:
         raise BadConfig(
-            f"adapter.start.sources: wanted {wanted} folders of trained prompts for {config.name}, given {len(folders)}"
+            f"adapter.start.sources: wanted {' or '.join(map(str, wanted))} folders of trained prompts for "
+            f"{config.name}, given {len(folders)}"
         )
+    if again := next((each for place, each in enumerate(folders) if each in folders[:place]), None):
+        raise BadConfig(f"adapter.start.sources: wanted each folder once, given {again} twice")
     for folder in folders:
-        read_config(Path(folder))
+        read_config(folder)
+
+
+def _number_of_sources(config: AdapterConfig) -> tuple[int, ...]:
+    """How many there may be: teachers are optional, one for each task of a mixture."""
+    method = ADAPTERS[config.name]
+    if method.mixes_sources:
+        return (config.args["num_sources"],)
+    tasks = config.args.get("num_tasks") if method.distillation is not None else None
+    return (0,) if tasks is None else (0, tasks)
+
+
+def check_teachers(config: Experiment, *, visual: bool) -> None:
+    """Raises: BadConfig for teachers of a mixture that a frozen prompt alone cannot teach."""
+    given = config.adapter
+    if ADAPTERS[given.name].distillation is None or not given.start.get("sources"):
+        return
+    if visual or config.inside.method is not None:
+        beside = "tasks with images" if visual else f"inside.name {config.inside.method}"
+        raise BadConfig(
+            f"adapter.start.sources: wanted text tasks and nothing inside the frozen model for the teachers of "
+            f"{given.name}, given {beside}: a teacher is a prompt alone"
+        )
+
+
+def read_teachers(
+    config: AdapterConfig, identity: Mapping[str, Any], d_model: int
+) -> tuple[Teachers | None, tuple[str, ...]]:
+    """The teachers of a mixture, of its tasks in their order, if the config has any; and the sha256 of each.
+
+    Raises: as `read_sources`.
+    """
+    weight = ADAPTERS[config.name].distillation
+    if weight is None or not config.start.get("sources"):
+        return None, ()
+    rows, hashes = read_sources(config, identity, d_model)
+    return Teachers(rows.unflatten(0, (len(hashes), -1)), weight), hashes
 
 
 def read_sources(

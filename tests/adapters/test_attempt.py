@@ -6,7 +6,7 @@ import torch
 
 from dept_vl.adapters import DePT, PromptTuning, build_adapter, from_config
 from dept_vl.adapters.attempt import ATTEMPT
-from dept_vl.adapters.contract import Text, TooFewInitRows
+from dept_vl.adapters.contract import Text, TooFewInitRows, WrongInputs
 from dept_vl.adapters.start import WrongSource
 
 
@@ -144,3 +144,61 @@ def test_it_wants_rows_for_every_source(init):
     assert ATTEMPT.start_rows(arguments) == 20
     with pytest.raises(TooFewInitRows, match="num_sources x num_virtual_tokens=20 wants an init of at least 20 rows"):
         build_adapter("attempt", init[:19], arguments)
+
+
+def several(init, num_tasks: int = 3) -> ATTEMPT:
+    """Of several target tasks, with weights away from their start."""
+    adapter, generator = build(init, num_tasks=num_tasks), torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in adapter.parameters():
+            weight.normal_(generator=generator)
+        adapter.attention_norm.weight.mul_(20)
+    return adapter
+
+
+def test_eight_tasks_train_96192_weights_each():
+    adapter = from_config("attempt", 768, {**ATTEMPT.published, "num_tasks": 8}, {}, device="meta")
+    groups = {name: sum(weight.numel() for weight in group) for name, group in adapter.param_groups().items()}
+    assert groups == {"prompt": 8 * 76_800, "attention": 153_600 + 1_536} and sum(groups.values()) / 8 == 96_192
+
+
+def test_every_target_starts_as_the_first_source_and_they_part(init, make_batch):
+    adapter = build(init, num_tasks=3)
+    assert torch.equal(adapter.prompt_embeddings, init[:4].expand(3, -1, -1))
+    adapter(*make_batch([3, 9]), None, torch.tensor([2, 0]))[0].square().sum().backward()
+    assert adapter.prompt_embeddings.grad.abs().sum((1, 2)).gt(0).tolist() == [True, False, True]
+    assert not adapter.prompt_embeddings.grad[0].equal(adapter.prompt_embeddings.grad[2])
+    assert adapter.attention_up.grad.abs().sum() > 0, "one network for all"
+
+
+def test_each_row_mixes_its_own_tasks_prompt(init, make_batch):
+    adapter, (embeds, mask) = several(init), make_batch([3, 9, 5, 4])
+    tasks = torch.tensor([2, 0, 2, 1])
+    out, out_mask = adapter(embeds, mask, None, tasks)
+    for row, task in enumerate(tasks.tolist()):
+        alone = adapter.for_task(task)
+        assert alone.num_tasks is None and alone.prompt_embeddings.equal(adapter.prompt_embeddings[task])
+        wanted, wanted_mask = alone(embeds[row : row + 1], mask[row : row + 1])
+        torch.testing.assert_close(out[row : row + 1], wanted)
+        assert torch.equal(out_mask[row : row + 1], wanted_mask)
+    first, other = (adapter.for_task(task)(embeds[:1], mask[:1])[0] for task in (0, 1))
+    assert not torch.allclose(first, other)
+    with torch.no_grad():  # copies, with the sources' hashes
+        adapter.sources = ("ab", "cd", "ef")
+        adapter.for_task(0).prompt_embeddings.zero_()
+    assert adapter.prompt_embeddings[0].abs().min() > 0 and adapter.for_task(0).sources == adapter.sources
+
+
+def test_rows_of_several_targets_have_to_name_theirs(init, make_batch):
+    with pytest.raises(WrongInputs, match="ATTEMPT of 3 tasks: wanted each row's task, given none"):
+        several(init)(*make_batch([3]))
+
+
+def test_several_targets_start_from_as_many_or_from_one_prompt(init):
+    source, target = several(init), build(init, num_tasks=3)
+    assert target.start_from(source) == () and torch.equal(target.prompt_embeddings, source.prompt_embeddings)
+    with pytest.raises(WrongSource, match="wanted an ATTEMPT of 3 tasks, given one of None"):
+        build(init, num_tasks=3).start_from(build(init))
+    fresh = build(init, num_tasks=3)
+    fresh.start_from(PromptTuning(init[8:], num_virtual_tokens=4))
+    assert torch.equal(fresh.prompt_embeddings, init[8:12].expand(3, -1, -1))

@@ -98,5 +98,15 @@ def test_a_target_starts_from_the_mean_of_its_sources_factors(init):
     torch.testing.assert_close(target.task_v.detach(), source.task_v.detach().mean(0))
     same = MPT(init, num_virtual_tokens=4, num_tasks=3)
     assert same.start_from(source) == () and torch.equal(same.task_u, source.task_u)
-    with pytest.raises(WrongSource, match="MPT, which reads the text"):
-        MPT(init, num_virtual_tokens=4, num_tasks=2).start_from(source)
+
+
+def test_several_targets_start_from_the_mean_of_other_sources_factors(init):
+    source = trained(init, num_tasks=3)
+    for given in (source, source.for_task(1)):
+        targets = MPT(init, num_virtual_tokens=4, num_tasks=2)
+        assert targets.start_from(given) == ()
+        assert torch.equal(targets.prompt_embeddings, source.prompt_embeddings)
+        mean = source.task_u.detach().mean(0) if given is source else source.task_u.detach()[1]
+        torch.testing.assert_close(targets.task_u.detach(), mean.expand(2, -1))
+        mean = source.task_v.detach().mean(0) if given is source else source.task_v.detach()[1]
+        torch.testing.assert_close(targets.task_v.detach(), mean.expand(2, -1))

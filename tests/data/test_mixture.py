@@ -35,8 +35,8 @@ def members(byte_t5):
 
 @pytest.fixture
 def make(members):
-    def make(*, by="size", temperature=10.0, limit=None, gather=None, **arguments):
-        mixed = MixedExamples(members, by, temperature=temperature, limit=limit)
+    def make(*, by="size", temperature=10.0, limit=None, tasks_per_batch=None, gather=None, **arguments):
+        mixed = MixedExamples(members, by, temperature=temperature, limit=limit, tasks_per_batch=tasks_per_batch)
         return TrainingBatches(mixed, gather, **{"batch_size": 6, "seed": 1, **arguments})
 
     return make
@@ -152,3 +152,46 @@ def test_counts_are_summed_and_losses_name_their_task(make, members):
     assert mixed.counts["sources_cut"] == sum(each.counts["sources_cut"] for each in members.values())
     assert set(mixed.losses) == {f"{name}: {what}" for name in SIZES for what in ("sources", "targets")}
     assert len(mixed) == len(mixed.examples) == len(mixed.source_lengths) == 45
+
+
+def test_a_batch_of_one_task_is_of_one_task_as_often_as_it_is_drawn(make):
+    batches = make(by="even", tasks_per_batch=(1, 1), batch_size=3)
+    found = [set(batch.tasks.tolist()) for number in range(40) for batch in epoch(batches, number)]
+    assert {len(each) for each in found} == {1}
+    counts = collections.Counter(each.pop() for each in found)
+    assert all(count / len(found) == pytest.approx(1 / 3, abs=0.07) for count in counts.values())  # 600 batches
+
+
+def test_drawn_tasks_share_a_batch_equally_and_one_has_the_rest(make):
+    batches = make(by="even", tasks_per_batch=(2, 3), batch_size=7)
+    seen = collections.Counter()
+    for batch in (each for number in range(30) for each in epoch(batches, number)):
+        assert len(batch.ids) == 7
+        seen[tuple(sorted(collections.Counter(batch.tasks.tolist()).values()))] += 1
+    # of two drawn 3 + 4, or 7 where both are the same; of three 2 + 2 + 3, and 2 + 5, 3 + 4 or 7 where some are
+    assert set(seen) == {(7,), (3, 4), (2, 5), (2, 2, 3)}
+    one = seen[(7,)] / seen.total()
+    assert one == pytest.approx((1 / 3 + 1 / 9) / 2, abs=0.09)
+
+
+def test_drawn_by_size_a_small_task_comes_seldom_and_its_rows_come_in_turn(make):
+    batches = make(tasks_per_batch=(1, 1), batch_size=3)
+    rows = collections.Counter(name for number in range(60) for batch in epoch(batches, number) for name in batch.ids)
+    share = {task: sum(count for name, count in rows.items() if name.startswith(task)) / rows.total() for task in SIZES}
+    assert share == pytest.approx({"short": 12 / 45, "long": 30 / 45, "tiny": 3 / 45}, abs=0.05)  # 900 batches
+    one = collections.Counter(name for batch in epoch(batches) for name in batch.ids if name.startswith("long"))
+    assert max(one.values()) - min(one[f"long-{row}"] for row in range(30)) <= 1
+
+
+def test_drawn_batches_are_a_function_of_the_seed_and_the_number_and_of_all_processes(make):
+    settings = {"tasks_per_batch": (2, 3), "batch_size": 6}
+    batches = make(**settings)
+    here = [rows_of(batch) for number in (2, 0) for batch in epoch(batches, number)]
+    again = [rows_of(batch) for number in (2, 0) for batch in epoch(make(**settings), number)]
+    assert here == again and here != [
+        rows_of(batch) for number in (2, 0) for batch in epoch(make(**settings, seed=2), number)
+    ]
+    halves = [make(**settings, rank=rank, world=2) for rank in (0, 1)]
+    for number in range(batches.batches_per_epoch):
+        assert sorted(rows_of(batches[number])) == sorted(rows_of(halves[0][number]) + rows_of(halves[1][number]))
+    assert batches.settings["tasks_per_batch"] == [2, 3] and "tasks_per_batch" not in make().settings

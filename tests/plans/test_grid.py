@@ -1,5 +1,6 @@
 """A grid crossed with cells, and what a command changes in a plan: values, seeds, draws, what is refused and how."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import BEST, PlanFile
 from dept_vl.plans.settings import BadPlan, flat, label
 from dept_vl.plans.summary import check_pick
+from dept_vl.run import check
 
 BASE = {"eval_steps": 5, "seed": 7, "task": {"name": "cola"}}
 FEW = {**BASE, "task": {"name": "cola", "k_shot": 16}}
@@ -187,6 +189,80 @@ def test_a_cell_may_start_from_every_task_of_a_source(tmp_path):
         "from: shapes-boolq": "shapes-boolq",
         "chosen": "shapes-qnli",
     }
+
+
+CHAIN = """
+tasks: [shapes-rte]
+seeds: [1, 2]
+experiment: {adapter: {name: mpt, args: {num_virtual_tokens: 4}}}
+cells:
+  - name: teacher
+    tasks: [shapes-qnli, shapes-boolq]
+    settings: {adapter: {name: pt, args: {num_virtual_tokens: 4}}}
+  - name: taught
+    tasks: [shapes-qnli, shapes-boolq]
+    sources: teacher
+    settings: {task: {mixture: [shapes-boolq, shapes-qnli]}}
+  - {name: target, needs: taught}
+  - {name: one, needs: {cell: taught, task: shapes-qnli}}
+"""
+
+
+def test_cells_may_form_a_chain_and_a_mixture_is_one_source(tmp_path):
+    """Teachers in the order of the mixture, of the same seed; then a run that starts from what they taught."""
+    made = load_plan(write(tmp_path, CHAIN), Changes(files={"eval_steps": 5}))
+    assert [cell.name for cell in made.compared()] == ["target", "one"]
+    schedule = make_schedule([made], tmp_path)
+    order, places = list(schedule.runs), schedule.places["mine"]
+    assert len(order) == 2 * (2 + 1 + 2)
+    for seed in (1, 2):
+        of = {(place.cell, place.task): schedule.runs[place.run] for place in places if place.seed == seed}
+        teachers = [of["teacher", name] for name in ("shapes-boolq", "shapes-qnli")]
+        taught = of["taught", "shapes-qnli"]
+        assert taught is of["taught", "shapes-boolq"] and taught.sources == tuple(each.name for each in teachers)
+        assert taught.config.adapter.start["sources"] == [str(each.folder) for each in teachers]
+        assert taught.waits_for == taught.sources and taught.config.seed == seed
+        target, one = of["target", "shapes-rte"], of["one", "shapes-rte"]
+        assert target.after == one.after == taught.name and target.name != one.name
+        assert target.config.adapter.start["from"] == str(taught.folder)
+        assert one.config.adapter.start["from"] == str(taught.folder / "shapes-qnli")
+        assert order.index(target.name) > order.index(taught.name) > max(order.index(each.name) for each in teachers)
+    elsewhere = make_schedule([made], tmp_path / "elsewhere")
+    assert list(elsewhere.runs) == order, "folders do not name a run"
+    text = CHAIN.replace("tokens: 4}}}\n  - name: taught", "tokens: 5}}}\n  - name: taught")
+    other = load_plan(write(tmp_path, text), Changes(files={"eval_steps": 5}))
+    names = {place.cell: place.run for place in make_schedule([other], tmp_path).places["mine"]}
+    mine = {place.cell: place.run for place in places}
+    assert all(names[cell] != mine[cell] for cell in names), "another teacher makes other runs down the chain"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "sources: teacher",
+            "sources: teachers",
+            r"cell taught: sources: wanted a cell of mine before it, teacher, given",
+        ),
+        ("needs: taught}", "needs: one}", "cell target: needs: wanted a cell of mine before it, .*, given 'one'"),
+        ("sources: teacher", "sources: {cell: teacher, seed: 3}", "cell taught: sources: wanted a cell with a run for"),
+    ],
+)
+def test_a_link_to_what_is_not_there_is_refused(old, new, message, tmp_path):
+    with pytest.raises(BadPlan, match=message):
+        load_plan(write(tmp_path, CHAIN.replace(old, new)), Changes(files={"eval_steps": 5}))
+
+
+@pytest.mark.parametrize("name", ["mpt", "attempt"])
+def test_the_plans_of_several_tasks_have_as_many_runs_as_their_heads_say(name):
+    path = PLANS / f"{name}.yaml"
+    schedule = make_schedule([load_plan(path)], Path("runs/none"))
+    (said,) = re.findall(r"= (\d+) runs for each seed", " ".join(path.read_text().replace("#", "").split()))
+    assert len(schedule.runs) == int(said)
+    for run in schedule.runs.values():
+        assert run.after or run.sources or check(run.config) is None
+        wanted = run.config.adapter.args.get("num_sources", len(run.sources))
+        assert len(run.sources) == wanted and len(run.config.adapter.start.get("sources") or ()) == wanted
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.name)

@@ -1,5 +1,6 @@
 """Runs on several workers: order, failures, what is finished, what is begun."""
 
+import dataclasses
 import time
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -51,6 +52,28 @@ def test_a_run_waits_until_its_source_has_ended(schedule, threads):
         ended.append(Path(config.output_dir).name)
 
     assert run_all(runs, jobs=4, say=lambda line: None, work=work, pool=threads) == {}
+
+
+def test_a_run_waits_for_every_run_whose_prompt_it_takes(schedule, threads):
+    first, second, third, *_ = (run for run in schedule.runs.values() if not run.waits_for)
+    last = dataclasses.replace(third, sources=(first.name, second.name))
+    runs = {run.name: run for run in (last, first, second)}
+    ended = []
+
+    def work(config):
+        name = Path(config.output_dir).name
+        assert name != last.name or sorted(ended) == sorted(last.sources), "a source is still going"
+        time.sleep(0.1 * (name == second.name))
+        ended.append(name)
+
+    assert run_all(runs, jobs=4, say=lambda line: None, work=work, pool=threads) == {} and len(ended) == 3
+
+    def fail(config):
+        if config.output_dir.endswith(second.name):
+            raise OSError("no disk")
+
+    failed = run_all(runs, jobs=4, say=lambda line: None, work=fail, pool=threads)
+    assert failed[last.name] == f"the run that it starts from failed: {second.name}" and first.name not in failed
 
 
 def test_what_is_finished_is_not_done_again(schedule, threads):
