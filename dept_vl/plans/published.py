@@ -96,9 +96,11 @@ def check_row(row: PlanFile) -> str:
 
     Raises: BadPlan naming the file and the cell.
     """
+    runs: dict[str, int] = {}  # a mixture's tasks share theirs
     for cell in row.cells:
         where = f"{row.path}: cell {cell.name}: "
-        config = make_run(row, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, Path("runs/paper")).config
+        run = make_run(row, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, Path("runs/paper"))
+        config, runs[run.name] = run.config, len(cell.seeds) * len(cell.draws)
         try:
             check(config, later=row.given)
         except ValueError as error:
@@ -113,10 +115,10 @@ def check_row(row: PlanFile) -> str:
         if isinstance(task, TextTask) and task.splits.sizes is not None and cell.items != task.splits.sizes[2]:
             wanted = f"wanted the {task.splits.sizes[2]:,} of the test split under {config.task.protocol}"
             raise BadPlan(f"{where}items: {wanted}, given {cell.items}")
-    runs = sum(len(cell.seeds) * len(cell.draws) for cell in row.cells)
     protocol = row.protocol or "each task's own protocol"
     need = f", to be given: {', '.join(f'--{name}' for name in row.given)}" if row.given else ""
-    return f"{row.paper} table {row.table} {row.row}: {len(row.cells)} cells, {runs} runs, {protocol}{need}: good"
+    sizes = f"{len(row.cells)} cells, {sum(runs.values())} runs"
+    return f"{row.paper} table {row.table} {row.row}: {sizes}, {protocol}{need}: good"
 
 
 def check_given(row: PlanFile) -> None:
@@ -211,8 +213,8 @@ def why_absent(method: str | None, rows: Iterable[PlanFile], blocks: Iterable[Bl
     hint = did_you_mean(method or "", methods)
     nothing = f"{method or 'this table'}: wanted a row of {', '.join(methods) or 'this paper'} with such a cell.{hint}"
     runs = {each.method: [f"--method {row.method}" for row in rows if row.quotes == each.method] for each in quoted}
-    said = (f"{each.method}: {' and '.join(runs[each.method]) or each.here}" for each in quoted)
-    return "; ".join(dict.fromkeys(said)) or nothing
+    lines = (f"{each.method}: {' and '.join(runs[each.method]) or each.here}" for each in quoted)
+    return "; ".join(dict.fromkeys(lines)) or nothing
 
 
 def _number(value: Number | None, digits: int) -> str:

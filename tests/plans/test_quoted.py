@@ -1,12 +1,15 @@
 """Printed rows: which a plan runs, what such a plan takes from them and from recipes, and which mistakes are told."""
 
 import math
+from pathlib import Path
 
 import pytest
 import yaml
 
 from dept_vl.plans.load import load_plan
+from dept_vl.plans.published import check_row
 from dept_vl.plans.quoted import Quoted
+from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.settings import BadPlan
 from dept_vl.tasks import TASKS
 from tests.plans.conftest import ROW
@@ -14,22 +17,40 @@ from tests.plans.test_rows import BLOCKS, PAPERS, ROWS, row_of
 
 
 def test_every_printed_row_is_a_plan_or_says_why_not():
-    """Of DePT's Tables 1 to 5 and DPT's 1 and 4, all that is trained on one task runs."""
-    reasons = {}
+    """Of DePT's Tables 1 to 5 and DPT's 1 and 4 all run."""
     for block in BLOCKS:
         paper = block.title.split(",")[0].lower()
         plans = [row for row in ROWS if (row.paper, row.table, row.variant) == (paper, block.table, block.variant)]
         for quoted in block.rows:
             run = any(row.quotes == quoted.method for row in plans)
             assert run == (quoted.here == Quoted.here), f"{block.title}: {quoted.method}: {quoted.here}"
-            if not run and paper != "fpt":
-                reasons.setdefault(quoted.here, set()).add((block.table, quoted.method, quoted.training.split(",")[0]))
-    ((reason, told),) = reasons.items()
-    assert "several tasks at once" in reason and {training for *_, training in told} == {"multi-task"}
-    assert {(table, method.split(",")[0]) for table, method, _ in told} == {
-        (1, "Fine-tuning"), (1, "Adapter"), (1, "HyperFormer"), (1, "HyperDecoder"), (1, "ATTEMPT"), (1, "MPT"),
-        (4, "HyperFormer"),
+            assert run or paper == "fpt", (block.title, quoted.method)
+
+
+MIXTURES = ["mnli qqp qnli sst2 stsb mrpc rte cola", "multirc boolq wic wsc.fixed cb"]
+
+
+def test_a_multi_task_row_is_a_run_for_each_benchmark():
+    rows = [row for row in ROWS if row.training.startswith("multi-task")]
+    assert {row.method for row in rows} == {
+        "full_multi_task", "adapter_multi_task", "hyperformer", "hyperdecoder", "attempt_multi_task", "mpt_multi_task",
     }  # fmt: skip
+    for row in rows:
+        schedule = make_schedule([row], Path("runs"))
+        assert len(row.cells) == 13 and len(schedule.runs) == 2, row.path
+        for run, names in zip(schedule.runs.values(), MIXTURES, strict=True):
+            wanted = tuple(f"superglue-{name}" if "cb" in names else name for name in names.split())
+            assert run.config.task.mixture == wanted
+            args = {**run.config.adapter.args, **run.config.inside.args}
+            assert args.get("num_tasks", len(wanted)) == len(wanted), row.path
+        places = {place.task: place.run for place in schedule.places[row.name]}
+        assert places["cola"] == places["mnli"] != places["superglue-cb"] == places["superglue-wic"]
+        head = "".join(line for line in row.path.read_text().splitlines() if line.startswith("#"))
+        assert "2 runs" in head and check_row(row).endswith("13 cells, 2 runs, as_published" + need(row) + ": good")
+
+
+def need(row) -> str:
+    return f", to be given: {', '.join(f'--{name}' for name in row.given)}" if row.given else ""
 
 
 def test_training_is_named_in_every_table():
@@ -48,6 +69,7 @@ def test_training_is_named_in_every_table():
     given = {row.path.stem for row in ROWS if any(name.startswith("adapter.start") for name in row.given)}
     assert given == {row.path.stem for row in ROWS if row.training.endswith("from source tasks")}
     assert {row.training for row in ROWS if row.table == 3} == {"single-task"}
+    assert row_of("table4_hyperformer").training == "single-task, from source tasks"  # of one task each here
 
 
 def test_a_row_has_the_printed_deviations_and_three_repeats_beside_them():
@@ -80,6 +102,26 @@ def test_a_recipe_of_epochs_counts_its_steps(name):
         short = settings["max_steps"] <= 500
         assert (settings.get("optim") == {"warmup_steps": 0.06}) == short, task
     assert len(recipe["cells"]) == {"attempt": 21, "compacter": 8, "lst": 4}[name]
+
+
+def test_a_mixtures_recipe_counts_its_epochs():
+    recipe = yaml.safe_load((PAPERS / "dept" / "base" / "mixture_epochs.yaml").read_text())
+    limit = recipe["experiment"]["task"]["sampling"]["limit"]
+    assert limit == 2**18 and recipe["experiment"]["per_device_train_batch_size"] == 32
+    source = yaml.safe_load((PAPERS / "text_mpt_source.yaml").read_text())
+    glue, superglue = (row.split() for row in MIXTURES)
+    for tasks, settings, epochs in (
+        (glue, recipe["cells"]["cola"], 3),
+        ([f"superglue-{name}" for name in superglue], recipe["cells"]["superglue-cb"], 20),
+        (source["task"]["mixture"], source, 5),
+    ):
+        rows = 0
+        for name in tasks:
+            task = TASKS[name]
+            whole = task.source.whole.get("train") if task.splits.sizes is None else None
+            rows += min(limit, whole - 1000 if whole else task.splits.sizes[0])
+        steps = math.ceil(rows / 32)
+        assert (settings["max_steps"], settings["eval_steps"]) == (epochs * steps, steps), tasks
 
 
 def test_dept_of_table_3_is_that_of_its_two_configs():

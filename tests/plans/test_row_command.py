@@ -49,6 +49,14 @@ def test_one_cell_is_run_and_printed_beside_the_paper(say, tmp_path):
     assert "SuperGLUE" not in said, "one cell has no mean, and does not print the whole table"
 
 
+def test_a_multi_task_row_is_run_once_and_each_task_stands_beside_its_number(say):
+    said = say("--table", 1, "--method", "hyperformer", "--task", "mrpc")
+    (config,) = say.ran
+    assert config.task.mixture[0] == "mnli" and config.inside.args["num_tasks"] == 8
+    assert config.task.sampling.tasks_per_batch == (1, 1) and config.metric_for_best_model is None
+    assert "mrpc accuracy paper 87.2 ours 75.00" in " ".join(said.split())
+
+
 def test_what_is_finished_is_not_run_again(say):
     first = say("--table", 1, "--method", "dept", "--task", "cb")
     again = say("--table", 1, "--method", "dept", "--task", "cb", "--logging_steps", 3)
@@ -111,7 +119,7 @@ def test_without_arguments_a_dry_run_checks_every_row_and_runs_none(say, monkeyp
     [
         (["--table", 1, "--method", "depd"], "depd: wanted a row of adapter, .*dept, full.* Did you mean 'dept'"),
         (["--table", 3, "--method", "P-Tuning"], "P-Tuning: --method vl_p_tuning"),
-        (["--table", 4, "--method", "HyperFormer"], "HyperFormer: trained on several tasks at once"),
+        (["--table", 4, "--method", "HyperFormer"], "HyperFormer: --method hyperformer"),
         (["--table", 1, "--method", "pt", "--task", "paws"], "pt: wanted a row of adapter, .*, spot with such a cell"),
     ],
 )
