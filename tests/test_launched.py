@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from dept_vl.config import BackboneConfig, BadConfig, Experiment, InsideConfig, OptimConfig, ProgressiveConfig
+from dept_vl.config import BackboneConfig, BadConfig, Experiment, OptimConfig, ProgressiveConfig
 from dept_vl.run.assembly import start
 from dept_vl.run.launcher import check_launcher, check_processes, threads
 
@@ -52,18 +52,6 @@ def test_adafactor_is_refused_under_deepspeed_and_runs_elsewhere(stage):
         check_processes(config, launched(DistributedType.DEEPSPEED, stage=stage))
     check_processes(config, launched(DistributedType.MULTI_GPU))
     check_processes(config, launched(DistributedType.FSDP))
-
-
-def test_all_weights_train_only_where_they_stay_whole():
-    config = Experiment(inside=InsideConfig("full"))
-    for stage in (1, 2):
-        check_processes(config, launched(DistributedType.DEEPSPEED, stage=stage))
-    wanted = "inside.name: wanted DDP, ZeRO-1 or ZeRO-2 for full, given ZeRO-3 or FSDP: trained weights stay whole"
-    with pytest.raises(BadConfig, match=wanted):
-        check_processes(config, launched(DistributedType.DEEPSPEED, stage=3))
-    with pytest.raises(BadConfig, match=wanted):
-        check_processes(config, launched(DistributedType.FSDP))
-    check_processes(Experiment(inside=InsideConfig("lora")), launched(DistributedType.DEEPSPEED, stage=3))
 
 
 def test_stages_that_sort_frozen_weights_want_them_whole(monkeypatch):
