@@ -42,10 +42,18 @@ class Backbone(nn.Module, ABC):
         self.model = model.requires_grad_(False).eval()
         self.name, self.revision = name, revision
         self.attached: str | None = None
+        self.text_form: Literal["seq2seq", "causal", "chat"] = self.kind  # how a text is put to it
         self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
 
     def changed(self) -> None:
         """What is inside the model is other weights now: forget what was computed with the earlier ones."""
+
+    def chat(self, end: int) -> None:
+        """From now on a text is the user's turn of the chat template, and an answer ends with the token `end`."""
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        self.model.generation_config.eos_token_id = ends if end in ends else [*ends, end]
+        self.text_form = "chat"
 
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever

@@ -72,9 +72,14 @@ class BackboneConfig:
     """The frozen language model.
 
     Args:
-        model_name_or_path: "tiny-t5" (embedded), a folder, or a hub name such as google-t5/t5-base.
+        model_name_or_path: "tiny-t5" (embedded), a folder, a hub name such as google-t5/t5-base, a .gguf file, or
+            package:NAME/FILE for one in an installed package.
         kind: seq2seq (T5) or causal (GPT-2, LLaMA).
         pad_token: the padding token of a tokenizer that has none, such as <|endoftext|> for GPT-2; null for its own.
+        gguf_file: a .gguf file in the folder or repository of model_name_or_path, dequantised once into the cache
+            (DEPT_VL_CACHE, ~/.cache/dept_vl); null for none. A model_name_or_path that ends in .gguf says the same.
+        chat_template: whether a text is the user's turn of the tokenizer's chat template (causal models). The shift
+            covers the text, not the template, max_source_length counts both, and an answer ends with the turn.
         revision: the hub revision, null for the newest.
         dtype: float32 or bfloat16, in which the frozen weights are held.
         attn_implementation: eager or sdpa; null leaves the choice to transformers.
@@ -86,11 +91,18 @@ class BackboneConfig:
     model_name_or_path: str = "tiny-t5"
     kind: Literal["seq2seq", "causal"] = "seq2seq"
     pad_token: str | None = None
+    gguf_file: str | None = None
+    chat_template: bool = False
     revision: str | None = None
     dtype: str = "float32"
     attn_implementation: str | None = None
     dropout: bool = False
     gradient_checkpointing: bool = False
+
+    @property
+    def source(self) -> str:
+        """The name under which the model and its tokenizer are loaded."""
+        return "/".join(filter(None, (self.model_name_or_path, self.gguf_file)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,6 +268,10 @@ class Experiment:
             )
         if self.task.k_shot is not None and self.task.k_shot_total is not None:
             raise BadConfig("task.k_shot and task.k_shot_total: wanted one of them, given both")
+        if not (self.backbone.gguf_file or ".gguf").endswith(".gguf"):
+            raise BadConfig(f"backbone.gguf_file: wanted a name ending in .gguf, given {self.backbone.gguf_file!r}")
+        if self.backbone.chat_template and self.backbone.kind != "causal":
+            raise BadConfig(f"backbone.chat_template: wanted false for a {self.backbone.kind} backbone, given true")
         _check_optimizer(self.optim, self.max_steps)
         _check_progressive(self.progressive, self.backbone.kind)
 

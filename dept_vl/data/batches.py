@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -146,7 +146,16 @@ class EncodedExamples(Encoded):
         features = gather([self.examples[row].image for row in rows]) if gather is not None else None
         tasks = None if self.task is None else torch.full((len(rows),), self.task)
         names = tuple(self.examples[row].id for row in rows)
-        return Batch(ids, mask, labels, features, names, right_padded=True, tasks=tasks)
+        covered = self._covered(rows, ids.shape[1])
+        return Batch(ids, mask, labels, features, names, right_padded=True, tasks=tasks, covered=covered)
+
+    def _covered(self, rows: Rows, seq: int) -> Integer[Tensor, "batch {seq}"] | None:
+        """1 at the tokens of each row's own text, where a chat template stands around it."""
+        if self.sources.spans is None:
+            return None
+        first, end = torch.from_numpy(self.sources.spans[self.source_rows[rows]]).unsqueeze(2).unbind(1)  # [batch, 1]
+        places = torch.arange(seq)
+        return ((places >= first) & (places < end)).long()
 
     def _draw(self, row: int | np.integer, draw: float) -> int:
         edges = np.cumsum(self.examples[row].weights)

@@ -156,7 +156,7 @@ def build(
     for place, (task, own) in enumerate(zip(tasks, configs, strict=True)):
         rows = {role: loaded[task.name, role] for role in splits}
         with timed(seconds, "tokenise"):
-            encoded = _encode(own, rows, tokenizer, backbone.kind, place if len(tasks) > 1 else None)
+            encoded = _encode(own, rows, tokenizer, backbone.text_form, place if len(tasks) > 1 else None)
         tell_losses(task, tokenizer, encoded, warn=accelerator.is_main_process)
         _check_positions(network, encoded, _longest_answer(own, task, network, tokenizer))
         parts.append(Parts(own, task=task, splits=rows, encoded=encoded, **common))

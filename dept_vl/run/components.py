@@ -14,6 +14,7 @@ from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, s
 from dept_vl.backbones import Backbone, load_backbone
 from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
 from dept_vl.data.carried import measure, tell
+from dept_vl.data.chat import turn_of
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
@@ -190,19 +191,21 @@ def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
     """The frozen language model and its tokenizer, checked to belong together."""
     given = config.backbone
     backbone = load_backbone(
-        given.model_name_or_path,
+        given.source,
         kind=given.kind,
         revision=given.revision,
         dtype=given.dtype,
         attn_implementation=given.attn_implementation,
     )
     tokenizer = load_fitting(
-        given.model_name_or_path,
+        given.source,
         backbone.token_facts(),
         kind=given.kind,
         revision=given.revision,
         pad_token=given.pad_token,
     )
+    if given.chat_template:
+        backbone.chat(turn_of(tokenizer).end)
     if given.gradient_checkpointing:
         backbone.checkpoint_activations()
     return tokenizer, backbone

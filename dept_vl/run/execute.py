@@ -221,6 +221,7 @@ def _task_facts(parts: Parts, protocol: str) -> dict[str, Any]:
         "num_beams": task.num_beams,
         "labels": parts.task.label_meanings,
         "pad_token": parts.config.backbone.pad_token,
+        "chat_template": parts.config.backbone.chat_template,
     }
 
 

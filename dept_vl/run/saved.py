@@ -117,6 +117,7 @@ def _experiment(
         revision=None if backbone else config["revision"],
         kind="causal" if config["task_type"] == "CAUSAL_LM" else "seq2seq",
         pad_token=own.get("pad_token"),
+        chat_template=own.get("chat_template", False),
     )
     experiment = Experiment(task=given, backbone=language, adapter=AdapterConfig(covers=config["covers"]))
     build_task(experiment)  # a protocol that the task has not, before any weight loads

@@ -97,6 +97,8 @@ def _check_task(path: Path, config: dict[str, Any]) -> None:
     for name in TASK_SIZES:
         if read_field(path, task, name, int, minimum=1) > _MOST[name]:
             raise BadAdapterFolder(path, f"task.{name} <= {_MOST[name]:,}", f"{task[name]:,}")
+    if not isinstance(task.get("chat_template", False), bool):
+        raise BadAdapterFolder(path, "task.chat_template as true or false", f"{task['chat_template']!r:.80}")
     labels = task["labels"]
     if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
         raise BadAdapterFolder(path, "task.labels as strings by string", f"{labels!r:.80}")

@@ -21,6 +21,7 @@ from torch import Tensor
 from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
 from dept_vl.data.batches import EncodedExamples
 from dept_vl.data.carried import tell
+from dept_vl.data.chat import turn_of
 from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
 from dept_vl.model import BankEntry, Batch, Network
 from dept_vl.registry import DeptVLWarning
@@ -85,6 +86,8 @@ class AdaptedModel:
             tokenizer = load_fitting(name, facts, kind=kind, revision=revision, pad_token=pad_token)
         except (MissingBackbone, MissingTokenizer) as error:
             raise type(error)(f"{error}; backbone= gives its folder where its name is not found") from error
+        if (saved.config["task"] or {}).get("chat_template"):
+            frozen.chat(turn_of(tokenizer).end)
         model = cls(frozen.to(device), tokenizer)
         model._add(saved, adapter_name, vision)
         return model
@@ -205,6 +208,10 @@ class AdaptedModel:
                 f"{name}: wanted an adapter whose shift covers {self.network.covers}, as those that are loaded, given "
                 f"one that covers {covers}: load it into a model of its own"
             )
+        task = saved.config["task"]
+        if task is not None and task.get("chat_template", False) != (self.backbone.text_form == "chat"):
+            wanted = "in the model's chat template" if self.backbone.text_form == "chat" else "without a chat template"
+            raise WrongTask(f"{name}: wanted an adapter that is asked {wanted}, as the first one is, given another")
         clip = self.clip
         if saved.projection is not None and clip is None:
             clip = _load_clip(saved.config["vision"], vision).to(self.device)
@@ -258,7 +265,7 @@ class AdaptedModel:
         encoded = EncodedExamples(
             [Example(row.place, row.source, (), (), (), context=row.context) for row in rows],
             self.tokenizer,
-            kind=self.backbone.kind,
+            kind=self.backbone.text_form,
             max_source_length=rows[0].max_source_length,
             max_target_length=rows[0].decoding.max_new_tokens,
             trained=False,

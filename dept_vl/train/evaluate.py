@@ -39,7 +39,7 @@ class Answerer:
 
     def __init__(self, network: Network, tokenizer: Tokenizer, decoding: Decoding) -> None:
         self.network, self.tokenizer, self.decoding = network, tokenizer, decoding
-        targets = encode_targets(tokenizer, decoding.candidates, network.backbone.kind)
+        targets = encode_targets(tokenizer, decoding.candidates, network.backbone.text_form)
         try:
             self._tree = CandidateTree(targets) if targets and not decoding.free else None
         except BadCandidates as error:
