@@ -1,4 +1,4 @@
-"""The command line: `dept-vl train | evaluate | predict | plan | methods`. The scripts call the same functions.
+"""The command line `dept-vl`: train, evaluate, predict, plan, features, methods. The scripts call the same functions.
 
 Each function takes the words behind its name, and imports what needs torch once the flags are known to be good, so
 that --help answers at once.
@@ -38,7 +38,7 @@ SCORERS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = {each.__name__: each for each in (train, evaluate, predict, plan, methods)}
+    commands = {each.__name__: each for each in (train, evaluate, predict, plan, features, methods)}
     parser = argparse.ArgumentParser("dept-vl", description="Soft-prompt adapters for frozen models.")
     subparsers = parser.add_subparsers(dest="command", required=True, help="dept-vl COMMAND --help explains its flags")
     for name, each in commands.items():
@@ -166,6 +166,27 @@ def plan(argv: Sequence[str] | None = None) -> None:
 
     with plain_errors("plan"):
         sys.exit(command.main(argv, functools.partial(print, flush=True)))
+
+
+def features(argv: Sequence[str] | None = None) -> None:
+    """List, check or prune the stores of image features."""
+    parser = argparse.ArgumentParser(_program("features"), description=features.__doc__)
+    parser.add_argument("what", choices=("list", "check", "prune"), help="check reads every byte; prune deletes")
+    parser.add_argument("stores", nargs="*", help="their names, or how they begin (default for list and check: all)")
+    parser.add_argument("--dir", type=Path, default=Path("data/features"), help="where they lie (default: %(default)s)")
+    parser.add_argument(
+        "--damaged", action="store_true", help="prune only damaged files, of the stores named or of all"
+    )
+    args = parser.parse_args(argv)
+    if args.what == "prune" and not (args.stores or args.damaged):
+        parser.error("prune: wanted the names of stores, or --damaged for the damaged files of all, given neither")
+    from dept_vl.vision.catalogue import keep_up
+
+    with plain_errors("features"):
+        lines, damaged = keep_up(args.what, args.dir, args.stores, damaged_alone=args.damaged)
+        print("\n".join(lines))
+    if damaged:
+        sys.exit(f"{damaged} damaged: `dept-vl features prune --damaged` deletes them, the next run makes them anew")
 
 
 def methods(argv: Sequence[str] | None = None) -> None:

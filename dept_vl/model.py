@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dept_vl.adapters import Adapter, Folded, Text
 from dept_vl.backbones import Backbone, CandidateTree, Embeds, Mask, choose, pads_last
 from dept_vl.part import Part, misfits
-from dept_vl.vision.projection import VisualProjection
+from dept_vl.vision.projections import Projection
 
 Embedded = tuple[Embeds, Mask]
 """What the frozen model reads: embeddings, and a mask that is 1 at a real token."""
@@ -61,7 +61,7 @@ class BankEntry:
     """An adapter of the bank, folded where it can be, and the projection of its images (None: it reads text alone)."""
 
     adapter: Adapter | Folded
-    projection: VisualProjection | None = None
+    projection: Projection | None = None
 
 
 class MismatchedParts(ValueError):
@@ -102,7 +102,7 @@ class Network(nn.Module):
         return self.parts["adapter"]
 
     @property
-    def projection(self) -> VisualProjection | None:
+    def projection(self) -> Projection | None:
         return self.parts["projection"] if "projection" in self.parts else None
 
     @property
@@ -147,8 +147,8 @@ class Network(nn.Module):
         if "inside" in self.parts:
             return None
         rows, seq = batch.input_ids.shape
-        patches = batch.features.shape[1] if batch.features is not None else 0
-        out = self.adapter.num_virtual_tokens + seq + patches
+        visual = self.projection.num_tokens if batch.features is not None else 0
+        out = self.adapter.num_virtual_tokens + seq + visual
         sizes = (rows, out, batch.labels.shape[1])
         now, full = self._reading.training_flops(*sizes), self.backbone.training_flops(*sizes)
         return None if now is None or full is None else (now, full)
@@ -176,7 +176,7 @@ class Network(nn.Module):
         """Prompt, text and visual tokens of rows that share an adapter, in `TOKEN_ORDER`."""
         visual = None
         if batch.features is not None and entry.projection is not None:
-            visual = entry.projection(batch.features)  # [batch, patch, d_model]
+            visual = entry.projection(batch.features)  # [batch, token, d_model]
             visual = torch.zeros_like(visual) if blind else visual
         if self.covers == "text_and_visual":
             return entry.adapter(*pads_last(*_append(embeds, batch.mask, visual)), tasks=batch.tasks)
@@ -225,7 +225,7 @@ class Network(nn.Module):
         """The most positions of a row that a shift may cover (of a batch on the host)."""
         longest = int(batch.mask.sum(1).max())
         visual = batch.features is not None and self.covers == "text_and_visual"
-        return longest + (batch.features.shape[1] if visual else 0)
+        return longest + (self.projection.num_tokens if visual else 0)
 
     def observe(self, longest: int) -> None:
         """Tells the parts how far training has reached; see `Part.observe`."""
@@ -256,7 +256,7 @@ class Network(nn.Module):
 
 
 def _append(
-    embeds: Embeds, mask: Mask, visual: Float[Tensor, "batch patch d_model"] | None
+    embeds: Embeds, mask: Mask, visual: Float[Tensor, "batch token d_model"] | None
 ) -> tuple[Float[Tensor, "batch longer d_model"], Integer[Tensor, "batch longer"]]:
     if visual is None:
         return embeds, mask

@@ -8,6 +8,7 @@ import operator
 from typing import Any, Literal, TypedDict
 
 from dept_vl.config.task import TaskConfig
+from dept_vl.config.vision import VisionConfig
 
 
 class BadConfig(ValueError):
@@ -106,41 +107,6 @@ class BackboneConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class VisionConfig:
-    """The frozen CLIP and its stored features.
-
-    Args:
-        model_name: "tiny-clip" (embedded), an open_clip name, hf-hub:..., or local-dir:...
-        pretrained: the open_clip tag that belongs to a plain name, such as openai.
-        layer: index of the tower's intermediate output that is read as a grid.
-        pooling: none, max (to pool_size x pool_size) or stack (2 x 2 cells into one token).
-        pool_size: side of the pooled grid, for max.
-        resize: squash (to a square, aspect ratio not kept) or model (the model's own preprocessing).
-        projection_scale: scale of the visual tokens; null is the word embeddings' root mean square, 1 is CLIP-T5's.
-        dtype: type of the stored features, float16 or bfloat16.
-        feature_dir: where the feature stores lie.
-        batch_size: images per pass through CLIP.
-        num_workers: processes that read images while features are extracted.
-        resident: hold a split's features in memory on the device; false reads them from disk.
-        on_unreadable: error (stop, naming the files) or report (leave them out, counted and named).
-    """
-
-    model_name: str = "tiny-clip"
-    pretrained: str | None = None
-    layer: int = 4
-    pooling: Literal["none", "max", "stack"] = "none"
-    pool_size: int | None = None
-    resize: Literal["squash", "model"] = "squash"
-    projection_scale: float | None = None
-    dtype: Literal["float16", "bfloat16"] = "float16"
-    feature_dir: str = "data/features"
-    batch_size: int = 128
-    num_workers: int = 0
-    resident: bool = True
-    on_unreadable: Literal["error", "report"] = "error"
-
-
-@dataclasses.dataclass(frozen=True)
 class ProgressiveConfig:
     """Fast prompt tuning (FPT): the first steps on partial models of an encoder-decoder. Evaluation is of the full one.
 
@@ -221,7 +187,7 @@ class Experiment:
         adapter: the text-side adapter.
         inside: what trains inside the frozen language model.
         backbone: the frozen language model.
-        vision: the frozen CLIP.
+        vision: the frozen image tower.
         task: the task and its data.
         optim: the optimizer.
         progressive: partial models for the first steps.

@@ -37,7 +37,7 @@ from dept_vl.saved import SavedAdapter, check_identity
 from dept_vl.tasks import Task
 from dept_vl.train import flat
 from dept_vl.train.evaluate import Answerer, Decoding
-from dept_vl.vision import VisualProjection
+from dept_vl.vision import build_projection
 
 
 def start(config: Experiment) -> Accelerator:
@@ -182,9 +182,8 @@ def _new_parts(
     if images is not None:
         scale = config.vision.projection_scale
         scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
-        parts["projection"] = VisualProjection(
-            images.width, backbone.d_model, images.num_patches, generator, scale=scale
-        )
+        given, sizes = config.vision.projection, (images.width, backbone.d_model, images.num_patches)
+        parts["projection"] = build_projection(given.name, given.args, *sizes, generator, scale=scale)
     inside = build_inside(config, generator)
     if inside is not None:
         inside.attach(backbone)
@@ -210,7 +209,7 @@ def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], a
         tokens = {
             "prompt": network.adapter.num_virtual_tokens,
             "source": int(each.source_lengths.max()),
-            "patches": network.projection.num_patches if network.projection is not None else 0,
+            "visual": network.projection.num_tokens if network.projection is not None else 0,
             "target": int(each.targets.lengths.max()) if role == "train" else answer,
         }
         if most is not None and sum(tokens.values()) - 1 > most:  # the last target token is never read

@@ -24,6 +24,7 @@ from dept_vl.metrics.captions import METRICS_OF_JAVA, fails, unavailable
 from dept_vl.metrics.java import find_javas
 from dept_vl.model import Part
 from dept_vl.registry import did_you_mean
+from dept_vl.run.images import tower_settings
 from dept_vl.run.sources import check_sources, read_sources
 from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import check_identity, read_any
@@ -32,6 +33,9 @@ from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
 from dept_vl.tuning import TUNINGS, Tuning, build_tuning
+from dept_vl.vision.build import check_tower_settings
+from dept_vl.vision.projections import check_projection
+from dept_vl.vision.projections import name_of as name_of_projection
 from dept_vl.vision.store import refuse_read_only
 
 GENERATED = "shapes"  # a root that is made, not read
@@ -52,6 +56,8 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
         )
     resume_point(config)
     if task.visual:
+        check_tower_settings(tower_settings(config))
+        check_projection(config.vision.projection.name, config.vision.projection.args)
         refuse_read_only(Path(config.vision.feature_dir))
     number = len(task.members) if isinstance(task, Mixture) else None
     for key, args in (("adapter", config.adapter.args), ("inside", config.inside.args)):
@@ -232,6 +238,8 @@ def start_from(
     if projection is None:
         return (*notes, "the visual projection stays behind: this task reads no images")
     check_identity(saved.config, identities["backbone"], identities["vision"], d_model=adapter.token_dim)
+    if projection.config() != saved.projection.config() or type(projection) is not type(saved.projection):
+        return (*notes, f"the visual projection starts anew: the source's is {name_of_projection(saved.projection)}")
     projection.load_state_dict(saved.projection.state_dict())
     return notes
 

@@ -81,6 +81,7 @@ def render(
     from dept_vl.run.charts import draw_run  # here, since matplotlib takes a second and nothing needs it before
 
     vision, members = results["meta_info"]["model_info"].get("vision"), results.get("members", {})
+    towers = [each for each in (vision, (vision or {}).get("vision_second")) if each]
     tasks = {name: (each["protocol"], each["labels"]) for name, each in members.items()}
     tasks = tasks or {results["task"]: (results["protocol"], results["labels"])}
     own = [row.get("task", results["task"]) for row in rows]
@@ -89,7 +90,7 @@ def render(
         results=results,
         test=results["metrics"]["test"],
         headline=results["selection"]["reported"],
-        clip_name=vision_hub_name(vision) if vision else None,
+        clip_name=" and ".join(map(vision_hub_name, towers)) or None,
         charts=draw_run(results, log),
         samples=[show(rows[i], accuracies[i], image_paths) for i in choose(rows, accuracies)],
         tally=Counter(map(mark, accuracies)),

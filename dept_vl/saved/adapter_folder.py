@@ -2,7 +2,7 @@
 
     adapter_config.json         the parts and their sizes, the frozen models by name and hash, the task:
         "parts": {"adapter": {"name": "dept", "token_dim": 768, "args": {...}, "state": {"trained_length": 64}},
-                  "projection": {"in_dim": 2048, "token_dim": 768, "num_patches": 36}}
+                  "projection": {"name": "linear", "in_dim": 2048, "token_dim": 768, "num_patches": 36, "args": {}}}
     adapter_model.safetensors   trained weights only, each under its part's name: adapter.*, projection.*, inside.*
     README.md                   the model card
     peft/                       what trains inside the frozen model in PEFT's own format, where PEFT has that method
@@ -27,12 +27,13 @@ from dept_vl.model import TOKEN_ORDER
 from dept_vl.part import Part
 from dept_vl.saved.card import ModelFacts, model_card
 from dept_vl.saved.files import CARD, CONFIG, PEFT, WEIGHTS
-from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS
+from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS, VISION_OPTIONAL
 from dept_vl.tuning import Tuning
 from dept_vl.tuning import name_of as name_of_tuning
 from dept_vl.untrusted.tensor_files import check_finite
 from dept_vl.untrusted.whole_files import write_files_whole
-from dept_vl.vision import VisualProjection
+from dept_vl.vision.projections import Projection
+from dept_vl.vision.projections import name_of as name_of_projection
 
 LIBRARY = "dept_vl"
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
@@ -65,7 +66,7 @@ class SavedAdapter:
         return self.parts["adapter"]
 
     @property
-    def projection(self) -> VisualProjection | None:
+    def projection(self) -> Projection | None:
         return self.parts.get("projection")
 
     @property
@@ -105,7 +106,7 @@ def save_adapter(
 
     Args:
         parts: `Network.parts`.
-        backbone_identity, vision_identity: `Backbone.identity()` and `FrozenClip.identity()`; the second comes
+        backbone_identity, vision_identity: `Backbone.identity()` and `Tower.identity()`; the second comes
             with a projection and not without one.
         covers: what the shift covers.
         task_type: one of TASK_TYPES, the backbone's kind.
@@ -160,11 +161,11 @@ def describe_folder(
 ) -> dict[str, Any]:
     """adapter_config.json as a dict. Raises: UnsavableAdapter."""
     if ("projection" in parts) != (vision_identity is not None):
-        given = "the projection" if "projection" in parts else "CLIP's identity"
-        raise UnsavableAdapter(f"wanted a projection and CLIP's identity together, given {given} alone")
+        given = "the projection" if "projection" in parts else "the tower's identity"
+        raise UnsavableAdapter(f"wanted a projection and the tower's identity together, given {given} alone")
     _check_fields("backbone_identity", backbone_identity, BACKBONE_FIELDS)
     if vision_identity is not None:
-        _check_fields("vision_identity", vision_identity, VISION_FIELDS)
+        _check_fields("vision_identity", vision_identity, VISION_FIELDS, optional=tuple(VISION_OPTIONAL))
     if task is not None:
         own = {name: value for name, value in task.items() if name not in MORE_TASK_FIELDS}
         _check_fields("task", own, TASK_FIELDS)
@@ -188,13 +189,14 @@ def _describe_part(name: str, part: Part) -> dict[str, Any]:
         return {**known, "args": part.config(), "state": part.state()}
     if isinstance(part, Tuning):
         return {"name": name_of_tuning(part), "token_dim": part.token_dim, "args": part.config()}
-    if isinstance(part, VisualProjection):
-        return {size: getattr(part, size) for size in PROJECTION_SIZES}
+    if isinstance(part, Projection):
+        sizes = {size: getattr(part, size) for size in PROJECTION_SIZES}
+        return {"name": name_of_projection(part), **sizes, "args": part.config()}
     raise TypeError(f"{name}: wanted an adapter, a projection or a tuning, given {type(part).__name__}")
 
 
-def _check_fields(what: str, given: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    if set(given) != set(wanted):
-        missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
+def _check_fields(what: str, given: Mapping[str, Any], wanted: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - {*wanted, *optional})
+    if missing or unknown:
         given = ", ".join([f"no {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown))
         raise UnsavableAdapter(f"{what}: wanted the fields {', '.join(wanted)}, given {given}")

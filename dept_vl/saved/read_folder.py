@@ -37,7 +37,7 @@ from dept_vl.saved.files import (
 from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS
 from dept_vl.tasks.example import template_fields
 from dept_vl.tuning import Tuning, build_tuning
-from dept_vl.vision import VisualProjection
+from dept_vl.vision import Projection, build_projection
 
 _MOST = {"max_source_length": 100_000, "max_target_length": 10_000, "num_beams": 100}  # or an answer would never come
 _DEEPEST = 30  # dots in the name of a weight: each is a module within the other
@@ -136,13 +136,14 @@ def build_checked(
     return adapter
 
 
-def _build_projection(path: Path, given: dict[str, Any]) -> VisualProjection:
+def _build_projection(path: Path, given: dict[str, Any]) -> Projection:
     sizes = [read_field(path, given, name, int, minimum=1) for name in PROJECTION_SIZES]
+    name, arguments = given.get("name", "linear"), given.get("args", {})
     try:
         with torch.device("meta"):
-            return VisualProjection(*sizes)
-    except RuntimeError as error:  # more than torch can count
-        raise BadAdapterFolder(path, "sizes of a projection", f"{sizes}") from error
+            return build_projection(name, arguments, *sizes)
+    except Exception as error:  # a constructor raises what it likes for what a stranger's file says
+        raise BadAdapterFolder(path, "sizes of a projection", f"{sizes}, {name!r:.80} ({error!s:.200})") from error
 
 
 def _build_inside(path: Path, given: dict[str, Any]) -> Tuning:

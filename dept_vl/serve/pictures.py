@@ -1,4 +1,4 @@
-"""What a caller may give as an image, and the pixels that CLIP reads of it."""
+"""What a caller may give as an image, and the pixels that the tower reads of it."""
 
 import contextlib
 import io
@@ -66,7 +66,7 @@ def check_picture(picture: Any) -> Picture:
     return picture
 
 
-def pixels_of(picture: Picture, preprocess: Callable[[Image.Image], Tensor]) -> Float[Tensor, "3 height width"]:
+def pixels_of(picture: Picture, preprocess: Callable[[Image.Image], Tensor]) -> Float[Tensor, "channels height width"]:
     """The pixels of what `check_picture` gave. A picture in memory is shown upright and on white, as a file is.
 
     Raises: UnreadableImage for a file; UnsupportedPicture for a picture in memory.

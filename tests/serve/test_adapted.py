@@ -144,7 +144,7 @@ def test_files_pictures_and_pixels_are_one(save, load, pictures, tmp_path):
 
 def test_a_text_adapter_needs_no_clip(save, load):
     model = load(save("dept", visual=False))
-    assert model.clip is None
+    assert model.tower is None
     assert len(model.answer(None, QUESTIONS)) == len(QUESTIONS)
     with pytest.raises(WrongRows, match="no adapter here reads images"):
         model.preprocess("picture.png")
@@ -253,7 +253,7 @@ def test_another_backbone_is_refused(save, load, tmp_path):
 
 def test_another_clip_is_refused(save, load, tmp_path):
     other = write_tiny_clip(tmp_path / "other_clip", seed=1)
-    with pytest.raises(MismatchedBackbone, match="another CLIP.*tiny_clip.*given local-dir:.*other_clip.*weights"):
+    with pytest.raises(MismatchedBackbone, match="another tower.*tiny_clip.*given local-dir:.*other_clip.*weights"):
         load(save(), vision=other)
 
 
