@@ -64,7 +64,7 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
     with plain_errors("train"):
         for note in notes(config) if int(os.environ.get("RANK", 0)) == 0 else ():
             print(note, file=sys.stderr, flush=True)
-        for folder, results in run_each(config):
+        for folder, results in run_each(config, functools.partial(print, file=sys.stderr, flush=True)):
             print(f"{summary(results)}\nrun folder: {folder} (open report.html)", flush=True)
             finished.append(results)
     if len(finished) > 1:

@@ -46,12 +46,15 @@ class Loaded:
 
     counts: read (rows in the files), in_split (rows of the split, the number a whole evaluation covers),
     dropped_no_answer and, for A-OKVQA, dropped_no_image, then examples and images, as loaded; images_of_another_year
-    where some were found under another year's name.
+    where some were found under another year's name; skipped_bad_rows of own data that has any. notes: sentences
+    about how own data was understood. skipped: file, place, column and reason of each of its rows that was left out.
     """
 
     examples: list[Example]
     counts: dict[str, int]
     image_paths: dict[str, Path]
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Mapping[str, str | None], ...] = ()
 
 
 def load_vqa(root: Path | str, split: str, task: Task, limit: int | None = None) -> Loaded:
@@ -64,7 +67,7 @@ def load_vqa(root: Path | str, split: str, task: Task, limit: int | None = None)
 
 def load_vqa_splits(root: Path | str, splits: Splits, task: Task) -> dict[str, Loaded]:
     """As `load_vqa`, for several splits: each file is read once."""
-    root = _checked_splits(root, splits)
+    root = check_splits(root, splits)
     names = {split for split, _ in splits.values()}
     karpathy_file = find_file(root, KARPATHY)
     if divided := sorted(names - {"all"}):
@@ -95,7 +98,7 @@ def load_caption(root: Path | str, split: str, task: Task, limit: int | None = N
 
 def load_caption_splits(root: Path | str, splits: Splits, task: Task) -> dict[str, Loaded]:
     """As `load_caption`, for several splits: each file is read once."""
-    root = _checked_splits(root, splits)
+    root = check_splits(root, splits)
     divided = sorted({split for split, _ in splits.values()} - {"all"})
     karpathy_file = find_file(root, KARPATHY)
     caption_files = [p for p in matching_files(root, "captions*.json") if "_results.json" not in p.name]
@@ -138,7 +141,8 @@ def load_aokvqa(root: Path | str, split: str, task: Task, limit: int | None = No
     return _load(root, split, present, task, limit, counts)
 
 
-def _checked_splits(root: Path | str, splits: Splits) -> Path:
+def check_splits(root: Path | str, splits: Splits) -> Path:
+    """The root as a path. Raises: ValueError for a split or a limit that there is not."""
     for split, limit in splits.values():
         _checked(root, split, (*SPLITS, "all"), limit)
     return Path(root)
@@ -164,7 +168,10 @@ def _vqa_files(root: Path) -> tuple[list[Path], list[Path]]:
             require_file(root, QUESTIONS.format(subtype), f"the questions of {pair[1].name}")
     if not questions:
         wanted = " or ".join(QUESTIONS.format(subtype) for subtype in SUBTYPES)
-        raise MissingFile(f"{root}: wanted {wanted}, with annotations, given neither; see data/README.md")
+        raise MissingFile(
+            f"{root}: wanted {wanted}, with annotations, given neither; see data/README.md, and docs/own_data.md "
+            "for a table of your own"
+        )
     return questions, annotations
 
 
@@ -199,7 +206,22 @@ def _load(
     counts: dict[str, int],
     filepaths: Iterable[str] = (),
 ) -> Loaded:
-    """Empties `rows`: a million of them take more memory than their examples."""
+    examples, counts = read_examples(root, split, rows, task, limit, counts)
+    image_paths = locate_images(root, (example.image for example in examples), filepaths)
+    counts["images"] = len(image_paths)
+    if renamed := sum(path.name != name for name, path in image_paths.items()):
+        counts["images_of_another_year"] = renamed
+    return Loaded(examples, counts, image_paths)
+
+
+def read_examples(
+    root: Path | str, split: str, rows: list[Row | None], task: Task, limit: int | None, counts: Mapping[str, int]
+) -> tuple[list[Example], dict[str, int]]:
+    """The examples of up to `limit` rows, and `counts` with theirs. Empties `rows`: a million of them take more memory
+    than their examples.
+
+    Raises: EmptySplit, and what `task.read` raises.
+    """
     examples: list[Example] = []
     dropped = 0
     for place, row in enumerate(rows):
@@ -214,8 +236,4 @@ def _load(
     counts = {**counts, "in_split": len(rows), "dropped_no_answer": dropped, "examples": len(examples)}
     if not examples:
         raise EmptySplit(f"{root}: wanted at least one example in split {split!r}, given none (counts: {counts})")
-    image_paths = locate_images(root, (example.image for example in examples), filepaths)
-    counts["images"] = len(image_paths)
-    if renamed := sum(path.name != name for name, path in image_paths.items()):
-        counts["images_of_another_year"] = renamed
-    return Loaded(examples, counts, image_paths)
+    return examples, counts

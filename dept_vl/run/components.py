@@ -16,6 +16,7 @@ from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
 from dept_vl.data.carried import measure, tell
 from dept_vl.data.chat import turn_of
 from dept_vl.data.few_shot import FewShot
+from dept_vl.data.own import check_shares
 from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
 from dept_vl.data.tokenizer import Tokenizer, load_fitting
@@ -25,6 +26,7 @@ from dept_vl.metrics.java import find_javas
 from dept_vl.model import Part
 from dept_vl.registry import did_you_mean
 from dept_vl.run.images import tower_settings
+from dept_vl.run.own_data import load_own
 from dept_vl.run.sources import check_sources, read_sources
 from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import check_identity, read_any
@@ -59,6 +61,7 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
         check_tower_settings(tower_settings(config))
         check_projection(config.vision.projection.name, config.vision.projection.args)
         refuse_read_only(Path(config.vision.feature_dir))
+        check_shares(config.task.split_shares)
     number = len(task.members) if isinstance(task, Mixture) else None
     for key, args in (("adapter", config.adapter.args), ("inside", config.inside.args)):
         if (given := args.get("num_tasks", number)) != number:
@@ -145,6 +148,8 @@ def load_splits(
             if given.k_shot is not None or given.k_shot_total is not None:
                 few = FewShot(given.k_shot, given.k_shot_total, given.draw, given.few_shot_val)
             return {role: load_text(root, split, task, limit, few) for role, (split, limit) in splits.items()}
+        if (own := load_own(config, root, splits, task)) is not None:
+            return own
     load = load_vqa_splits if isinstance(task, VqaTask) else load_caption_splits
     return load(root, splits, task)
 
