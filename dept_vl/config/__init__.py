@@ -20,7 +20,7 @@ from dept_vl.config.schema import (
     ProgressiveConfig,
     VisionConfig,
 )
-from dept_vl.config.task import SamplingConfig, TaskConfig
+from dept_vl.config.task import SamplingConfig, Score, TaskConfig
 
 __all__ = [
     "AdapterConfig",
@@ -32,6 +32,7 @@ __all__ = [
     "PlainParser",
     "ProgressiveConfig",
     "SamplingConfig",
+    "Score",
     "TaskConfig",
     "VisionConfig",
     "arguments_for",

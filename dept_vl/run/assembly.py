@@ -28,13 +28,14 @@ from dept_vl.run.components import (
     start_adapter,
     start_from,
 )
+from dept_vl.run.data_lines import Report, report_notes
 from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.launcher import check_launcher, check_processes, rests, threads
 from dept_vl.run.losses import tell_losses
 from dept_vl.run.parts import Parts, mix, timed
-from dept_vl.run.tasks import build_task, members, resolve
+from dept_vl.run.tasks import build_task, check_selecting, members, resolve, suit
 from dept_vl.saved import SavedAdapter, check_identity
-from dept_vl.tasks import Task
+from dept_vl.tasks import Mixture, Task
 from dept_vl.train import flat
 from dept_vl.train.evaluate import Answerer, Decoding
 from dept_vl.vision import VisualProjection
@@ -108,11 +109,12 @@ def build(
     splits: Mapping[str, tuple[str, int | None]],
     *,
     saved: SavedAdapter | None = None,
+    report: Report | None = None,
 ) -> Parts:
     """Loads data and frozen models, makes or finds the features, starts adapter and projection or takes saved ones.
 
     `splits` maps a role (train, eval, test) to a split of the data and the greatest number of examples. The config is a
-    resolved one.
+    resolved one. report: gets a sentence each about how own data was understood, on the main process.
 
     Raises: what cannot be loaded, by name; MismatchedBackbone for a saved adapter beside other frozen models.
     """
@@ -125,6 +127,14 @@ def build(
             for task, own in zip(tasks, configs, strict=True)
             for role, each in load_splits(own, task, accelerator, splits).items()
         }
+    if report is not None and accelerator.is_main_process:
+        report_notes(loaded.values(), report)
+    suited = [
+        suit(own, task, {role: loaded[task.name, role] for role in splits})
+        for task, own in zip(tasks, configs, strict=True)
+    ]
+    configs, tasks = map(list, zip(*suited, strict=True))
+    check_selecting(config, Mixture(tuple(tasks)) if len(tasks) > 1 else tasks[0])
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)
     with timed(seconds, "features"):

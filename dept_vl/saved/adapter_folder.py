@@ -37,6 +37,7 @@ from dept_vl.vision import VisualProjection
 LIBRARY = "dept_vl"
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
 TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZES)
+MORE_TASK_FIELDS = ("score", "columns")  # that some tasks have
 TASK_TYPES = ("SEQ_2_SEQ_LM", "CAUSAL_LM")  # PEFT's names for an encoder-decoder and a decoder-only model
 COVERS = ("text", "text_and_visual")
 WEIGHTS_HASH = "weights_sha256"
@@ -109,8 +110,9 @@ def save_adapter(
         covers: what the shift covers.
         task_type: one of TASK_TYPES, the backbone's kind.
         task: how to ask it: name, template, protocol, max_source_length, max_target_length, num_beams; labels: what
-            each answer string means, {} for free answers; pad_token: for a tokenizer that has none. None for an
-            adapter whose task is not known.
+            each answer string means, {} for free answers; pad_token: for a tokenizer that has none. Some tasks
+            have more: score: the name of VQA's; columns: which column of a file holds a field. None for an adapter
+            whose task is not known.
 
     Raises:
         UnsavableAdapter: weights that are no finite numbers, a task or an identity with fields missing.
@@ -165,7 +167,7 @@ def describe_folder(
     if vision_identity is not None:
         _check_fields("vision_identity", vision_identity, VISION_FIELDS)
     if task is not None:
-        _check_fields("task", task, TASK_FIELDS)
+        _check_fields("task", {name: task[name] for name in task if name not in MORE_TASK_FIELDS}, TASK_FIELDS)
     config = {
         **backbone_identity,
         "library_name": LIBRARY,
