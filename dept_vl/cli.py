@@ -31,6 +31,7 @@ ABOUT = {
 SCORERS = {
     "vqa": "dept_vl.metrics:score_vqa_files",
     "caption": "dept_vl.metrics:score_caption_files",
+    "own": "dept_vl.run.own_scores:score_own_file",
     "adapter": "dept_vl.run.saved:score_adapter",
 }
 """What `evaluate` can do: functions from their flags, as signature and docstring give them, to the JSON printed."""
@@ -88,7 +89,7 @@ def evaluate(argv: Sequence[str] | None = None) -> None:
     if argv and argv[0].partition("=")[0] == "--adapter":
         argv.insert(0, "adapter")  # `--adapter FOLDER` needs no command before it
     parser = argparse.ArgumentParser(_program("evaluate"), description=evaluate.__doc__.replace("    ", ""))
-    parser.add_argument("what", choices=SCORERS, help="a results file of VQA or captions, or an adapter folder")
+    parser.add_argument("what", choices=SCORERS, help="a results file of VQA, captions or your own data, or an adapter")
     what = parser.parse_args(argv[:1]).what
     module, _, name = SCORERS[what].partition(":")
     function = getattr(importlib.import_module(module), name)

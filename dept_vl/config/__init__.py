@@ -19,8 +19,8 @@ from dept_vl.config.schema import (
     OptimConfig,
     ProgressiveConfig,
 )
-from dept_vl.config.task import SamplingConfig, TaskConfig
 from dept_vl.config.vision import ProjectionConfig, VisionConfig
+from dept_vl.config.task import SamplingConfig, Score, TaskConfig
 
 __all__ = [
     "AdapterConfig",
@@ -33,6 +33,7 @@ __all__ = [
     "ProgressiveConfig",
     "ProjectionConfig",
     "SamplingConfig",
+    "Score",
     "TaskConfig",
     "VisionConfig",
     "arguments_for",

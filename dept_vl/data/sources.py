@@ -7,7 +7,7 @@ data/README.md draws the layout.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Loaded:
     dropped_no_answer and, for A-OKVQA, dropped_no_image, then examples and images, as loaded; images_of_another_year
     where some were found under another year's name; skipped_bad_rows of own data that has any. notes: sentences
     about how own data was understood. skipped: file, place, column and reason of each of its rows that was left out.
+    columns: of own text, which column holds which field.
     """
 
     examples: list[Example]
@@ -55,6 +56,7 @@ class Loaded:
     image_paths: dict[str, Path]
     notes: tuple[str, ...] = ()
     skipped: tuple[Mapping[str, str | None], ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_vqa(root: Path | str, split: str, task: Task, limit: int | None = None) -> Loaded:
@@ -74,7 +76,7 @@ def load_vqa_splits(root: Path | str, splits: Splits, task: Task) -> dict[str, L
         karpathy_file = require_file(root, KARPATHY, f"the images of split {divided[0]!r}")
     karpathy = read_karpathy(karpathy_file) if karpathy_file else {}
     question_files, annotation_files = _vqa_files(root)
-    rows = join(question_files, annotation_files)
+    rows = join(question_files, annotation_files, task.fewest_answers)
     _name_images(rows, karpathy, question_files)
     chosen = {"all": rows} | (split_questions(rows, karpathy, karpathy_file) if divided else {})
     filepaths = {image.filepath for image in karpathy.values()}
@@ -134,7 +136,7 @@ def load_aokvqa(root: Path | str, split: str, task: Task, limit: int | None = No
     """
     root = _checked(root, split, ("train", "val"), limit)
     path = require_file(root, f"aokvqa_v1p0_{split}.json", f"A-OKVQA's {split} questions")
-    rows = read_aokvqa(path)
+    rows = read_aokvqa(path, task.fewest_answers)
     names = names_by_coco_id(list_images(image_folders(root)))
     present = [{**row, "image": names[row["image_id"]]} for row in rows if row["image_id"] in names]
     counts = {"read": len(rows), "dropped_no_image": len(rows) - len(present)}

@@ -28,14 +28,15 @@ from dept_vl.run.components import (
     start_adapter,
     start_from,
 )
+from dept_vl.run.data_lines import Report, report_notes
 from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.launcher import check_launcher, check_processes, rests, threads
 from dept_vl.run.losses import tell_losses
 from dept_vl.run.own_data import Report, report_notes
 from dept_vl.run.parts import Parts, mix, timed
-from dept_vl.run.tasks import build_task, members, resolve
+from dept_vl.run.tasks import build_task, check_selecting, members, resolve, suit
 from dept_vl.saved import SavedAdapter, check_identity
-from dept_vl.tasks import Task
+from dept_vl.tasks import Mixture, Task
 from dept_vl.train import flat
 from dept_vl.train.evaluate import Answerer, Decoding
 from dept_vl.vision import build_projection
@@ -129,6 +130,12 @@ def build(
         }
     if report is not None and accelerator.is_main_process:
         report_notes(loaded.values(), report)
+    suited = [
+        suit(own, task, {role: loaded[task.name, role] for role in splits})
+        for task, own in zip(tasks, configs, strict=True)
+    ]
+    configs, tasks = map(list, zip(*suited, strict=True))
+    check_selecting(config, Mixture(tuple(tasks)) if len(tasks) > 1 else tasks[0])
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)
     with timed(seconds, "features"):

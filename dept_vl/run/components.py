@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dept_vl.data.carried import measure, tell
 from dept_vl.data.chat import turn_of
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.own import check_shares
+from dept_vl.data.own_text import load_own_text
 from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
 from dept_vl.data.tokenizer import Tokenizer, load_fitting
@@ -28,10 +30,10 @@ from dept_vl.registry import did_you_mean
 from dept_vl.run.images import tower_settings
 from dept_vl.run.own_data import load_own
 from dept_vl.run.sources import check_sources, read_sources
-from dept_vl.run.tasks import build_task, resolve
+from dept_vl.run.tasks import build_task, check_selecting, resolve
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config
-from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
+from dept_vl.tasks import OWN_TEXT, TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
 from dept_vl.tuning import TUNINGS, Tuning, build_tuning
@@ -80,10 +82,8 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
         check_sources(config.adapter)
     if start.get("from") is not None:
         read_config(Path(start["from"]))
+    check_selecting(config, task)
     metric = config.metric_for_best_model
-    if metric is not None and metric not in task.selecting:
-        hint = did_you_mean(metric, task.selecting)
-        raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
     java = None if metric is None else metric.rpartition("/")[2]  # of a mixture: caption/METEOR
     if java in METRICS_OF_JAVA and (reason := _fails(java, tuple(find_javas()))):
         raise BadConfig(
@@ -138,15 +138,29 @@ def resume_point(config: Experiment) -> Path | None:
 def load_splits(
     config: Experiment, task: Task, accelerator: Accelerator, splits: Mapping[str, tuple[str, int | None]]
 ) -> dict[str, Loaded]:
+    """As `read_splits`; what is generated or fetched, is so by one process, before the others look."""
+    return read_splits(config, task, splits, accelerator.main_process_first)
+
+
+def read_splits(
+    config: Experiment,
+    task: Task,
+    splits: Mapping[str, tuple[str, int | None]],
+    first: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> dict[str, Loaded]:
+    """The examples of each role's split, from the task's root. first: lets one process go before the others."""
     given = config.task
     root: Path | str = given.root if given.root == HUB else Path(given.root)
-    with accelerator.main_process_first():  # what is generated or fetched, is so once
+    with first():
         if given.root == GENERATED:
             root = _write_shapes(task)
         if isinstance(task, TextTask):
             few = None
             if given.k_shot is not None or given.k_shot_total is not None:
                 few = FewShot(given.k_shot, given.k_shot_total, given.draw, given.few_shot_val)
+            if task.name == OWN_TEXT.name:
+                own = {"columns": given.columns, "on_bad_row": given.on_bad_row}
+                return load_own_text(root, splits, task, few_shot=few, **own)
             return {role: load_text(root, split, task, limit, few) for role, (split, limit) in splits.items()}
         if (own := load_own(config, root, splits, task)) is not None:
             return own
@@ -157,8 +171,10 @@ def load_splits(
 def _write_shapes(task: Task) -> Path:
     if not isinstance(task, TextTask):
         return write_shapes(SHAPES_ROOT)
-    if task.source.hub is None:
+    if task.name.startswith("shapes-"):
         return write_text_shapes(SHAPES_TEXT_ROOT)
+    if task.source.hub is None:
+        raise BadConfig(f"task.root: wanted {task.source.home}, for {task.name}, given 'shapes'")
     raise BadConfig(
         f"task.root: 'shapes' holds the generated tasks only, not {task.name}: wanted a folder with its official files "
         f"(from {task.source.home}), or 'hub' to fetch {task.source.hub}"

@@ -17,13 +17,16 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from dept_vl.config import Experiment
+from dept_vl.data.own_columns import ID, SPLIT
 from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
+from dept_vl.run.data_lines import Report, data_lines
 from dept_vl.run.mixed import assemble_all, keep_predictions
 from dept_vl.run.own_data import Report, write_skipped
 from dept_vl.run.parts import timed
 from dept_vl.run.report import write_report
 from dept_vl.saved.adapter_folder import save_adapter
 from dept_vl.saved.card import ModelFacts
+from dept_vl.tasks import TextTask, VqaTask
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from dept_vl.untrusted.whole_files import write_files_whole
 
@@ -71,8 +74,8 @@ def run(
     """Train and score `config`; return what results.json holds on the main process, which alone writes.
 
     An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
-    processes together for another run. `take_finished`: return what a finished run in the folder came to.
-    `report` gets a sentence each about how own data was understood.
+    processes together for another run. `take_finished`: return what a finished run in the folder came to. `report`
+    gets a sentence each about how own data was understood, and about what is cut or stands twice.
 
     Raises: LostProcess where another process of the run ends or cannot be reached, FolderInUse where another run works
     in the folder, OccupiedFolder, OSError for one that cannot be written, and what a component raises.
@@ -103,8 +106,10 @@ def _run(
     parts = build(config, accelerator, splits, report=report)
     if accelerator.is_main_process:  # only now: a run whose data or models cannot be read leaves an earlier run alone
         prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
-        write_config(config, folder)
         write_skipped((split for each in parts.members or (parts,) for split in each.splits.values()), folder)
+        write_config(parts.config, folder)
+        for line in data_lines(parts) if report else ():
+            report(line)
     accelerator.wait_for_everyone()
     start_trackers(config, accelerator)
     with timed(parts.seconds, "train"):
@@ -210,25 +215,29 @@ def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> No
         vision_identity=parts.identities.get("vision"),
         covers=parts.network.covers,
         task_type=parts.network.backbone.task_type,
-        task=None if parts.members else _task_facts(parts, results["protocol"]),
+        task=None if parts.members else _task_facts(parts),
         card=_card(parts, results),
     )
     results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
     write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
 
 
-def _task_facts(parts: Parts, protocol: str) -> dict[str, Any]:
+def _task_facts(parts: Parts) -> dict[str, Any]:
     task = parts.config.task
+    more = {"score": task.score} if isinstance(parts.task, VqaTask) else {}
+    columns = {name: column for name, column in task.columns.items() if name not in (ID, SPLIT)}
+    more |= {"columns": columns} if columns and isinstance(parts.task, TextTask) else {}
     return {
         "name": task.name,
         "template": parts.task.template,
-        "protocol": protocol,
+        "protocol": parts.task.protocol,
         "max_source_length": task.max_source_length,
         "max_target_length": task.max_target_length,
         "num_beams": task.num_beams,
         "labels": parts.task.label_meanings,
         "pad_token": parts.config.backbone.pad_token,
         "chat_template": parts.config.backbone.chat_template,
+        **more,
     }
 
 

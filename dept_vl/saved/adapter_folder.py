@@ -38,7 +38,7 @@ from dept_vl.vision.projections import name_of as name_of_projection
 LIBRARY = "dept_vl"
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
 TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZES)
-MORE_TASK_FIELDS = ("chat_template",)  # which may be missing
+MORE_TASK_FIELDS = ("score", "columns", "chat_template")  # that some tasks have
 TASK_TYPES = ("SEQ_2_SEQ_LM", "CAUSAL_LM")  # PEFT's names for an encoder-decoder and a decoder-only model
 COVERS = ("text", "text_and_visual")
 WEIGHTS_HASH = "weights_sha256"
@@ -111,7 +111,8 @@ def save_adapter(
         covers: what the shift covers.
         task_type: one of TASK_TYPES, the backbone's kind.
         task: how to ask it: name, template, protocol, max_source_length, max_target_length, num_beams; labels: what
-            each answer string means, {} for free answers; pad_token: for a tokenizer that has none; chat_template:
+            each answer string means, {} for free answers; pad_token: for a tokenizer that has none. Some tasks
+            have more: score: the name of VQA's; columns: which column of a file holds a field; chat_template:
             whether a text is the user's turn of it. None for an adapter whose task is not known.
 
     Raises:
@@ -167,8 +168,7 @@ def describe_folder(
     if vision_identity is not None:
         _check_fields("vision_identity", vision_identity, VISION_FIELDS, optional=tuple(VISION_OPTIONAL))
     if task is not None:
-        own = {name: value for name, value in task.items() if name not in MORE_TASK_FIELDS}
-        _check_fields("task", own, TASK_FIELDS)
+        _check_fields("task", {name: task[name] for name in task if name not in MORE_TASK_FIELDS}, TASK_FIELDS)
     config = {
         **backbone_identity,
         "library_name": LIBRARY,

@@ -99,9 +99,10 @@ def _check_task(path: Path, config: dict[str, Any]) -> None:
             raise BadAdapterFolder(path, f"task.{name} <= {_MOST[name]:,}", f"{task[name]:,}")
     if not isinstance(task.get("chat_template", False), bool):
         raise BadAdapterFolder(path, "task.chat_template as true or false", f"{task['chat_template']!r:.80}")
-    labels = task["labels"]
-    if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
-        raise BadAdapterFolder(path, "task.labels as strings by string", f"{labels!r:.80}")
+    for name in ("labels", "columns"):
+        named = task.get(name, {})
+        if not isinstance(named, dict) or not all(isinstance(each, str) for each in named.values()):
+            raise BadAdapterFolder(path, f"task.{name} as strings by string", f"{named!r:.80}")
 
 
 def _build_parts(path: Path, described: Mapping[str, Any]) -> dict[str, Part]:

@@ -130,7 +130,7 @@ def task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, An
     return facts
 
 
-def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[int, int]]:
+def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[int, int] | None]:
     """A row as the task made its training texts, under the adapter's protocol and template."""
     task = replace(TASKS[facts["name"]].under(facts["protocol"]), template=facts["template"])
     fields = sorted(template_fields(task.template))
@@ -140,6 +140,8 @@ def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[i
         text = {fields[0]: text}
     if not isinstance(text, Mapping):
         raise WrongRow(place, task.name, f"a mapping with {', '.join(fields)}, or a text", _described(text))
+    columns = facts.get("columns", {})  # a file of the user's own may call a field otherwise
+    text = {field: text[column] for field, column in columns.items() if column in text} | dict(text)
     try:
         values = task.values({name: value for name, value in text.items() if value is not None})
         for name in fields:
