@@ -45,7 +45,7 @@ class Batch:
     right_padded: bool = False  # every row's text is known to stand in front of its pads; saves moving them
     adapters: tuple[str, ...] | None = None  # the adapter of each row, in the network's bank; None: the network's own
     tasks: Integer[Tensor, " batch"] | None = None  # the place of each row's task in the mixture that trains; None: one
-    covered: Integer[Tensor, "batch seq"] | None = None  # 1 = a token that the shift counts and reaches; None: all real ones
+    covered: Integer[Tensor, "batch seq"] | None = None  # 1 = a token that the shift counts; None: every real one
 
     def to(self, device: torch.device) -> "Batch":
         moved = {

@@ -19,8 +19,8 @@ from dept_vl.config.schema import (
     OptimConfig,
     ProgressiveConfig,
 )
-from dept_vl.config.vision import ProjectionConfig, VisionConfig
 from dept_vl.config.task import SamplingConfig, Score, TaskConfig
+from dept_vl.config.vision import ProjectionConfig, VisionConfig
 
 __all__ = [
     "AdapterConfig",

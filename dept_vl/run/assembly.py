@@ -32,7 +32,6 @@ from dept_vl.run.data_lines import Report, report_notes
 from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.launcher import check_launcher, check_processes, rests, threads
 from dept_vl.run.losses import tell_losses
-from dept_vl.run.own_data import Report, report_notes
 from dept_vl.run.parts import Parts, mix, timed
 from dept_vl.run.tasks import build_task, check_selecting, members, resolve, suit
 from dept_vl.saved import SavedAdapter, check_identity

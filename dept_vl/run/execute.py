@@ -21,7 +21,7 @@ from dept_vl.data.own_columns import ID, SPLIT
 from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
 from dept_vl.run.data_lines import Report, data_lines
 from dept_vl.run.mixed import assemble_all, keep_predictions
-from dept_vl.run.own_data import Report, write_skipped
+from dept_vl.run.own_data import write_skipped
 from dept_vl.run.parts import timed
 from dept_vl.run.report import write_report
 from dept_vl.saved.adapter_folder import save_adapter

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from dept_vl.embedded.packages import packaged
 from dept_vl.part import misfits
 from dept_vl.registry import DeptVLWarning, did_you_mean
 from dept_vl.untrusted.bad_file import listed
@@ -50,7 +51,7 @@ class TimmTower(FrozenTower):
         Args:
             name: as timm has it, such as 'efficientnet_lite0' or 'vit_small_patch14_dinov2.lvd142m', 'hf-hub:ORG/REPO'
                 or 'local-dir:FOLDER'.
-            weights: a file (.safetensors, or .pth with tensors alone) in place of timm's own. Where its names are
+            weights: a file (.safetensors, or .pth with tensors alone) in place of timm's own, or package:NAME/FILE. Where its names are
                 others than timm's, its weights are taken in their order if all shapes agree, with a warning.
             layer, pooling, pool_size, joined: see `FrozenTower`.
             resize: "squash" or "model", see `Preprocessing`.
@@ -64,7 +65,8 @@ class TimmTower(FrozenTower):
         check_resize(resize)
         network = _create(name, pretrained=weights is None and not random_weights)
         if weights is not None:
-            _fill(network, read_network_weights(Path(weights)), Path(weights))
+            path = packaged(str(weights)) or Path(weights)
+            _fill(network, read_network_weights(path), path)
         if given := check_finite(network.state_dict()):
             raise UnloadableTower(f"{name}: wanted finite weights, given {given}: download the model again")
         shaping = {field: network.pretrained_cfg.get(field) for field in _SHAPING}

@@ -21,6 +21,7 @@ from dept_vl.data.own.pictures import Pictures
 from dept_vl.data.own.recipes import RECIPES, recipe_tables
 from dept_vl.data.own.table import Cells, Table
 from dept_vl.data.own.turns import turns_of, without_placeholder
+from dept_vl.embedded.packages import packaged
 from dept_vl.registry import did_you_mean
 from dept_vl.untrusted.bad_file import BadFile
 
@@ -79,11 +80,11 @@ def read_own(
 def split_root(root: Path | str) -> tuple[str | None, Path]:
     """The recipe's name (or "hub"), None where there is none, and the file, folder or name behind it.
 
-    Raises: ValueError for a name like a recipe's that is none.
+    Raises: ValueError for a name like a recipe's that is none; MissingPackage.
     """
     name, mark, rest = str(root).partition(":")
     if mark and rest and (name in RECIPES or name == HUB):
-        return name, Path(rest)
+        return name, packaged(rest) or Path(rest)
     if mark and not Path(root).exists() and (hint := did_you_mean(name, [*RECIPES, HUB])):
         raise ValueError(f"task.root: wanted a file, a folder, or one of {', '.join([*RECIPES, HUB])} and a colon "
                          f"before it, given {str(root)!r}.{hint}")  # fmt: skip
