@@ -39,7 +39,7 @@ class AdapterConfig:
             (TEXT), the class labels in "text", separated by commas (LABELS), or at random (RANDOM). "from" is a run
             or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied. "sources"
             are the folders of the frozen prompts that a method mixes (attempt).
-        covers: whether the shift covers the text alone or, as an ablation, the visual tokens behind it too.
+        covers: whether the shift covers the text alone or, as an ablation, the visual tokens beside it too.
     """
 
     name: str = "dept"
@@ -111,6 +111,8 @@ class VisionConfig:
         num_workers: processes that read images while features are extracted.
         resident: hold a split's features in memory on the device; false reads them from disk.
         on_unreadable: error (stop, naming the files) or report (leave them out, counted and named).
+        token_order: in which the language model reads prompt, text and visual tokens. auto is prompt,text,visual for a
+            seq2seq backbone (CLIP-T5's) and prompt,visual,text for a causal one; visual,prompt,text is LLaVA's.
     """
 
     model_name: str = "tiny-clip"
@@ -126,6 +128,7 @@ class VisionConfig:
     num_workers: int = 0
     resident: bool = True
     on_unreadable: Literal["error", "report"] = "error"
+    token_order: Literal["auto", "prompt,text,visual", "prompt,visual,text", "visual,prompt,text"] = "auto"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
     seq2seq   source: text </s>              target: answer </s>
     causal    source: <s> text Label :       target: answer </s>     (<s> only where the tokenizer sets one itself)
+              source: <s> text               of tasks whose text ends in a cue of its own ("... Answer:", "Caption:")
 
 A source that is too long loses its context first, from the context's end. What the tokenizer sets around a text and
 the causal cue are never cut; a causal model's target is never cut either.
@@ -41,16 +42,18 @@ def tokenise(
     *,
     kind: Kind = "seq2seq",
     contexts: Sequence[Span | None] | None = None,
+    own_cue: bool = False,
 ) -> TokenTable:
     """Token ids of every source. One with more than `max_length` tokens loses as many as are over: from the end of its
     context, then from the end of what is left of the text. The table counts those.
 
-    contexts: the characters of each text that go first; None, for one or all, cuts the text's end.
+    contexts: the characters of each text that go first; None, for one or all, cuts the text's end. own_cue: whether
+    each text ends in its own cue for the answer, so that a causal model reads no other behind it.
 
     Raises: SlowTokenizer, NoRoom.
     """
-    cue = CUE if kind == "causal" else ""
-    behind = _specials_behind(tokenizer) if cue else 0
+    cue = CUE if kind == "causal" and not own_cue else ""
+    behind = _specials_behind(tokenizer) if kind == "causal" else 0
     contexts = [None] * len(texts) if contexts is None else contexts
     counts = Counter()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dept_vl.adapters import ADAPTERS, arguments_of
 from dept_vl.config import BadConfig, Experiment, TaskConfig
-from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask
+from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
 from dept_vl.tuning import TUNINGS
 
 
@@ -49,6 +49,8 @@ def build_task(config: Experiment) -> Task | Mixture:
             raise BadConfig(f"task.protocol: captions have only {task.protocol}, given {given.protocol!r}")
         task = task.under(given.protocol)
     changes = {"template": given.template, "label_form": given.label_form}
+    if not isinstance(task, TextTask) and config.backbone.kind == "causal":
+        changes["template"] = _causal_template(task, given.template)
     changes = {name: value for name, value in changes.items() if value is not None}
     if not isinstance(task, TextTask):
         for name in ("label_form", "k_shot", "k_shot_total"):
@@ -57,6 +59,16 @@ def build_task(config: Experiment) -> Task | Mixture:
                     f"task.{name}: only text tasks have it, given {getattr(given, name)!r} for {given.name}"
                 )
     return dataclasses.replace(task, **changes)
+
+
+def _causal_template(task: VqaTask | CaptionTask, given: str | None) -> str:
+    """Raises: BadConfig for one that ends in a blank, which a tokenizer joins to the answer's first word."""
+    template = task.causal_template if given is None else given
+    if template != template.rstrip():
+        raise BadConfig(
+            f"task.template: wanted no blank at its end, behind which a decoder-only model answers, given {template!r}"
+        )
+    return template
 
 
 def resolve(config: Experiment) -> Experiment:

@@ -19,16 +19,19 @@ from typing import Any, ClassVar
 
 from dept_vl.metrics.vqa import check_answers, check_protocol, leave_one_out, normalise_answer, score_vqa
 from dept_vl.tasks.example import Example, part_warnings, template_fields
+from dept_vl.tasks.text_task import render
 
 _normalise = lru_cache(maxsize=1 << 16)(normalise_answer)  # VQA v2's 6.6 million answers repeat
 
 
 @dataclass(frozen=True)
 class VqaTask:
-    """template: the source text; it must use `{question}` and nothing else. protocol: see metrics.vqa."""
+    """template: the source text; it must use `{question}` and nothing else. A causal model takes its end for the
+    answer's cue. protocol: see metrics.vqa."""
 
     template: str = "vqa: {question}"
     protocol: str = "official-2021"
+    causal_template: ClassVar[str] = "Question: {question} Answer:"  # of a decoder-only model, where none is given
     name: ClassVar[str] = "vqa"
     headline: ClassVar[str] = "vqa_accuracy"
     selecting: ClassVar[tuple[str, ...]] = ("vqa_accuracy",)  # the numbers that may choose a checkpoint
@@ -55,9 +58,10 @@ class VqaTask:
         if not targets:
             return None
         question = row["question"].strip()
+        source, context = self.fill(question)
         return Example(
             id=row["question_id"],
-            source=self.template.format(question=question),
+            source=source,
             targets=targets,
             weights=weights,
             references=references,
@@ -65,7 +69,14 @@ class VqaTask:
             question_type=row["question_type"],
             answer_type=row["answer_type"],
             text=question,
+            context=context,
         )
+
+    def fill(self, question: str) -> tuple[str, tuple[int, int] | None]:
+        """The source text, and where in it the question stands if a too long text has to lose that and not its end."""
+        if self.template.endswith("{question}"):
+            return self.template.format(question=question), None
+        return render(self.template, {"question": question}, "question")
 
     def score(
         self, predictions: Mapping[Any, str], examples: Sequence[Example], *, split_size: int | None = None

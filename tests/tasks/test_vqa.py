@@ -132,3 +132,10 @@ def test_real_answers_score_by_protocol_and_type(real):
         assert set(result["by_question_type"]) == {example.question_type for example in examples}
     nothing = VqaTask().score(dict.fromkeys(best, "qwertz"), examples)
     assert nothing["vqa_accuracy"] == 0 and nothing["warnings"] == []
+
+
+def test_a_too_long_question_goes_before_the_cue_behind_it():
+    task = VqaTask(VqaTask.causal_template)
+    text, (start, end) = task.fill("what color?")
+    assert text == "Question: what color? Answer:" and text[start:end] == "what color?"
+    assert VqaTask().fill("what color?") == ("vqa: what color?", None)  # the question ends the text: so does the cut
