@@ -2,29 +2,39 @@
 
 from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose
 from dept_vl.backbones.causal import CausalBackbone
-from dept_vl.backbones.columns import pads_last
+from dept_vl.backbones.columns import Embedded, joined, pads_last, stacked
 from dept_vl.backbones.frozen import Backbone, Embeds, Mask
+from dept_vl.backbones.image_cache import SharedImages
 from dept_vl.backbones.loading import MissingBackbone, load_backbone
 from dept_vl.backbones.partial import Submodel, evenly, invert, neuron_scores, partial, sort_neurons, whole
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
+from dept_vl.backbones.token_order import TOKEN_ORDERS, TokenOrder, WrongOrder, token_order
 
 __all__ = [
     "Backbone",
     "BadCandidates",
     "CandidateTree",
     "CausalBackbone",
+    "Embedded",
     "Embeds",
     "Mask",
     "MissingBackbone",
     "Seq2SeqBackbone",
+    "SharedImages",
     "Submodel",
+    "TOKEN_ORDERS",
+    "TokenOrder",
+    "WrongOrder",
     "choose",
     "evenly",
     "invert",
+    "joined",
     "load_backbone",
     "neuron_scores",
     "pads_last",
     "partial",
     "sort_neurons",
+    "stacked",
+    "token_order",
     "whole",
 ]

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from dept_vl.backbones.image_cache import SharedImages
+
 _SAMPLE = 1 << 18  # values of each tensor that enter the hash: 0.5 MiB as bf16
 
 Embeds = Float[Tensor, "batch out d_model"]  # a prompt, then text and visual tokens
@@ -28,7 +30,8 @@ class Backbone(nn.Module, ABC):
     method that trains inside it, if any (dept_vl.tuning).
 
     `prompt_length`: how many first columns of `embeds` are the same prompt in every row, so that a causal model may
-    compute it once; 0 makes no such claim. The subclasses say where pads may stand.
+    compute it once; 0 makes no such claim. `images`: which columns behind those are the same in rows about one image.
+    The subclasses say where pads may stand.
     """
 
     kind: ClassVar[Literal["seq2seq", "causal"]]
@@ -99,7 +102,14 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def generate(
-        self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int, prompt_length: int = 0
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        *,
+        max_new_tokens: int,
+        num_beams: int,
+        prompt_length: int = 0,
+        images: SharedImages | None = None,
     ) -> Labels:
         """Token ids of the answers, special tokens included."""
 
@@ -108,7 +118,13 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def next_token_logits(
-        self, embeds: Embeds, mask: Mask, prefixes: Prefixes, *, prompt_length: int = 0
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        prefixes: Prefixes,
+        *,
+        prompt_length: int = 0,
+        images: SharedImages | None = None,
     ) -> NextLogits:
         """What follows the first 0, 1, .. `prefix` tokens of each path as the beginning of the answer. No gradient.
 

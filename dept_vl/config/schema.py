@@ -40,7 +40,7 @@ class AdapterConfig:
             (TEXT), the class labels in "text", separated by commas (LABELS), or at random (RANDOM). "from" is a run
             or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied. "sources"
             are the folders of the frozen prompts that a method mixes (attempt).
-        covers: whether the shift covers the text alone or, as an ablation, the visual tokens behind it too.
+        covers: whether the shift covers the text alone or, as an ablation, the visual tokens beside it too.
     """
 
     name: str = "dept"
@@ -238,6 +238,8 @@ class Experiment:
             raise BadConfig(f"backbone.gguf_file: wanted a name ending in .gguf, given {self.backbone.gguf_file!r}")
         if self.backbone.chat_template and self.backbone.kind != "causal":
             raise BadConfig(f"backbone.chat_template: wanted false for a {self.backbone.kind} backbone, given true")
+        if self.backbone.chat_template and self.adapter.covers != "text":
+            raise BadConfig(f"adapter.covers: wanted text in a chat template, given {self.adapter.covers}")
         _check_optimizer(self.optim, self.max_steps)
         _check_progressive(self.progressive, self.backbone.kind)
 

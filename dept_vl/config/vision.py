@@ -59,6 +59,8 @@ class VisionConfig:
         num_workers: processes that read images while features are extracted.
         resident: hold a split's features in memory on the device; false reads them from disk.
         on_unreadable: error (stop, naming the files) or report (leave them out, counted and named).
+        token_order: in which the language model reads prompt, text and visual tokens. auto is prompt,text,visual for a
+            seq2seq backbone (CLIP-T5's) and prompt,visual,text for a causal one; visual,prompt,text is LLaVA's.
     """
 
     model_name: str = "tiny-clip"
@@ -79,3 +81,4 @@ class VisionConfig:
     num_workers: int = 0
     resident: bool = True
     on_unreadable: Literal["error", "report"] = "error"
+    token_order: Literal["auto", "prompt,text,visual", "prompt,visual,text", "visual,prompt,text"] = "auto"

@@ -2,6 +2,7 @@
 
     seq2seq   source: text </s>              target: answer </s>
     causal    source: <s> text Label :       target: answer </s>     (<s> only where the tokenizer sets one itself)
+              source: <s> text               of tasks whose text ends in a cue of its own ("... Answer:", "Caption:")
     chat      source: the text as the user's turn of the model's template     target: answer, end of the turn
 
 A source that is too long loses its context first, from the context's end. What the tokenizer sets around a text and
@@ -44,17 +45,19 @@ def tokenise(
     *,
     kind: Kind = "seq2seq",
     contexts: Sequence[Span | None] | None = None,
+    own_cue: bool = False,
 ) -> TokenTable:
     """Token ids of every source. One with more than `max_length` tokens loses as many as are over: from the end of its
     context, then from the end of what is left of the text. The table counts those; in a chat template its `spans` say
     where each row has its text.
 
-    contexts: the characters of each text that go first; None, for one or all, cuts the text's end.
+    contexts: the characters of each text that go first; None, for one or all, cuts the text's end. own_cue: whether
+    each text ends in its own cue for the answer, so that a causal model reads no other behind it.
 
     Raises: SlowTokenizer, NoRoom, BadChatTemplate.
     """
     turn = turn_of(tokenizer) if kind == "chat" else None
-    before, cue = ("", CUE if kind == "causal" else "") if turn is None else (turn.before, turn.after)
+    before, cue = ("", CUE if kind == "causal" and not own_cue else "") if turn is None else (turn.before, turn.after)
     behind = _specials_behind(tokenizer) if kind == "causal" else 0
     contexts = [None] * len(texts) if contexts is None else contexts
     counts, spans = Counter(), []

@@ -25,6 +25,7 @@ from dept_vl.run.components import (
     build_inside,
     load_language,
     load_splits,
+    order_of,
     start_adapter,
     start_from,
 )
@@ -149,9 +150,13 @@ def build(
     else:
         trained = _new_parts(config, tokenizer, backbone, images)
         not_copied = start_from(config.adapter.start.get("from"), trained, identities)
-    network = Network(backbone, trained, backbone_dropout=config.backbone.dropout, covers=config.adapter.covers).to(
-        accelerator.device
-    )
+    network = Network(
+        backbone,
+        trained,
+        backbone_dropout=config.backbone.dropout,
+        covers=config.adapter.covers,
+        order=order_of(config),
+    ).to(accelerator.device)
     common = {
         "accelerator": accelerator,
         "tokenizer": tokenizer,
@@ -166,7 +171,7 @@ def build(
     for place, (task, own) in enumerate(zip(tasks, configs, strict=True)):
         rows = {role: loaded[task.name, role] for role in splits}
         with timed(seconds, "tokenise"):
-            encoded = _encode(own, rows, tokenizer, backbone.text_form, place if len(tasks) > 1 else None)
+            encoded = _encode(own, task, rows, tokenizer, backbone.text_form, place if len(tasks) > 1 else None)
         tell_losses(task, tokenizer, encoded, warn=accelerator.is_main_process)
         _check_positions(network, encoded, _longest_answer(own, task, network, tokenizer))
         parts.append(Parts(own, task=task, splits=rows, encoded=encoded, **common))
@@ -174,12 +179,13 @@ def build(
 
 
 def _encode(
-    config: Experiment, loaded: Mapping[str, Loaded], tokenizer: Tokenizer, kind: Kind, place: int | None
+    config: Experiment, task: Task, loaded: Mapping[str, Loaded], tokenizer: Tokenizer, kind: Kind, place: int | None
 ) -> dict[str, EncodedExamples]:
     """`place`: of the task in the mixture that trains."""
-    sizes = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
+    facts = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
+    facts |= {"task": place, "own_cue": task.visual}
     return {
-        role: EncodedExamples(each.examples, tokenizer, kind=kind, trained=role == "train", task=place, **sizes)
+        role: EncodedExamples(each.examples, tokenizer, kind=kind, trained=role == "train", **facts)
         for role, each in loaded.items()
     }
 

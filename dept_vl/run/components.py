@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from dept_vl.adapters import ADAPTERS, Adapter, build_adapter, from_config
 from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
-from dept_vl.backbones import Backbone, load_backbone
+from dept_vl.backbones import Backbone, TokenOrder, WrongOrder, load_backbone, token_order
 from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
 from dept_vl.data.carried import measure, tell
 from dept_vl.data.chat import turn_of
@@ -53,11 +53,7 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
     Raises: ValueError naming the wanted and the given.
     """
     task, config = build_task(config), resolve(config)
-    if task.visual and config.backbone.kind == "causal":
-        raise BadConfig(
-            f"backbone.kind: wanted seq2seq for {task.name}, given causal: in a decoder-only model the text with the "
-            "answer's cue would stand before the image, where it has to stand behind it"
-        )
+    order_of(config)
     resume_point(config)
     if task.visual:
         check_tower_settings(tower_settings(config))
@@ -120,6 +116,15 @@ def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
     for name in rates:
         if name not in {*groups, *known} and (hint := did_you_mean(name, groups)):
             raise BadConfig(f"optim.lr: unknown group {name!r}, wanted {', '.join(groups)}.{hint}")
+
+
+def order_of(config: Experiment) -> TokenOrder:
+    """In which the frozen model reads prompt, text and visual tokens. Raises: BadConfig for one that it cannot read."""
+    given = config.vision.token_order
+    try:
+        return token_order(config.backbone.kind, None if given == "auto" else given.split(","))
+    except WrongOrder as error:
+        raise BadConfig(f"vision.token_order: {error}") from error
 
 
 def resume_point(config: Experiment) -> Path | None:

@@ -215,6 +215,7 @@ def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> No
         vision_identity=parts.identities.get("vision"),
         covers=parts.network.covers,
         task_type=parts.network.backbone.task_type,
+        order=parts.network.order,
         task=None if parts.members else _task_facts(parts),
         card=_card(parts, results),
     )

@@ -140,7 +140,8 @@ def _experiment(
     build_task(experiment)  # a protocol that the task has not, before any weight loads
     if config["vision"] is None:
         return experiment
-    return dataclasses.replace(experiment, vision=VisionConfig(**tower_of(config["vision"])))
+    vision = VisionConfig(**tower_of(config["vision"]), token_order=",".join(config["token_order"]))
+    return dataclasses.replace(experiment, vision=vision)
 
 
 def _label_form(facts: dict[str, Any], name: str) -> Literal["digits", "words"] | None:

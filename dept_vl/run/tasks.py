@@ -67,6 +67,8 @@ def build_task(config: Experiment) -> Task | Mixture:
     if isinstance(task, TextTask) and task.name != OWN_TEXT.name and given.columns:
         raise BadConfig(f"task.columns: only your own data has them, given {given.columns} for {given.name}")
     changes = {"template": given.template, "label_form": given.label_form}
+    if not isinstance(task, TextTask) and config.backbone.kind == "causal":
+        changes["template"] = _causal_template(task, given.template)
     changes = {name: value for name, value in changes.items() if value is not None}
     if not isinstance(task, TextTask):
         for name in ("label_form", "k_shot", "k_shot_total"):
@@ -101,6 +103,14 @@ def check_selecting(config: Experiment, task: Task | Mixture) -> None:
     if metric is not None and metric not in task.selecting:
         hint = did_you_mean(metric, task.selecting)
         raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
+def _causal_template(task: VqaTask | CaptionTask, given: str | None) -> str:
+    """Raises: BadConfig for one that ends in a blank, which a tokenizer joins to the answer's first word."""
+    template = task.causal_template if given is None else given
+    if template != template.rstrip():
+        raise BadConfig(
+            f"task.template: wanted no blank at its end, behind which a decoder-only model answers, given {template!r}"
+        )
+    return template
 
 
 def resolve(config: Experiment) -> Experiment:

@@ -13,7 +13,7 @@ folder from PEFT's, whose name and layout it shares.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dept_vl.adapters import Adapter, from_config, name_of
-from dept_vl.model import TOKEN_ORDER
+from dept_vl.backbones import token_order
 from dept_vl.part import Part
 from dept_vl.saved.card import ModelFacts, model_card
 from dept_vl.saved.files import CARD, CONFIG, PEFT, WEIGHTS
@@ -39,7 +39,8 @@ LIBRARY = "dept_vl"
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
 TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZES)
 MORE_TASK_FIELDS = ("score", "columns", "chat_template")  # that some tasks have
-TASK_TYPES = ("SEQ_2_SEQ_LM", "CAUSAL_LM")  # PEFT's names for an encoder-decoder and a decoder-only model
+KINDS = {"SEQ_2_SEQ_LM": "seq2seq", "CAUSAL_LM": "causal"}  # of backbones, by PEFT's names
+TASK_TYPES = tuple(KINDS)
 COVERS = ("text", "text_and_visual")
 WEIGHTS_HASH = "weights_sha256"
 PROJECTION_SIZES = ("in_dim", "token_dim", "num_patches")
@@ -99,6 +100,7 @@ def save_adapter(
     vision_identity: Mapping[str, Any] | None = None,
     covers: Literal["text", "text_and_visual"] = "text",
     task_type: str = TASK_TYPES[0],
+    order: Sequence[str] | None = None,
     task: Mapping[str, Any] | None = None,
     card: ModelFacts,
 ) -> SavedAdapter:
@@ -110,6 +112,7 @@ def save_adapter(
             with a projection and not without one.
         covers: what the shift covers.
         task_type: one of TASK_TYPES, the backbone's kind.
+        order: `Network.order`, in which prompt, text and visual tokens are read; None: the kind's usual one.
         task: how to ask it: name, template, protocol, max_source_length, max_target_length, num_beams; labels: what
             each answer string means, {} for free answers; pad_token: for a tokenizer that has none. Some tasks
             have more: score: the name of VQA's; columns: which column of a file holds a field; chat_template:
@@ -117,9 +120,10 @@ def save_adapter(
 
     Raises:
         UnsavableAdapter: weights that are no finite numbers, a task or an identity with fields missing.
+        WrongOrder: an order that such a backbone cannot read.
         OSError: the disk is full.
     """
-    facts = {"covers": covers, "task_type": task_type, "task": task}
+    facts = {"covers": covers, "task_type": task_type, "order": order, "task": task}
     config = describe_folder(parts, backbone_identity=backbone_identity, vision_identity=vision_identity, **facts)
     saved = SavedAdapter(dict(parts), config, model_card(config, card))
     write_adapter(folder, saved)
@@ -159,8 +163,9 @@ def describe_folder(
     covers: str = "text",
     task: Mapping[str, Any] | None = None,
     task_type: str = TASK_TYPES[0],
+    order: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """adapter_config.json as a dict. Raises: UnsavableAdapter."""
+    """adapter_config.json as a dict. Raises: UnsavableAdapter, WrongOrder."""
     if ("projection" in parts) != (vision_identity is not None):
         given = "the projection" if "projection" in parts else "the tower's identity"
         raise UnsavableAdapter(f"wanted a projection and the tower's identity together, given {given} alone")
@@ -176,7 +181,7 @@ def describe_folder(
         "task_type": task_type,
         "parts": {name: _describe_part(name, part) for name, part in parts.items()},
         "vision": vision_identity,
-        "token_order": TOKEN_ORDER,
+        "token_order": token_order(KINDS[task_type], order),
         "covers": covers,
         "task": task,
     }

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from dept_vl.adapters import Adapter, from_config
-from dept_vl.model import TOKEN_ORDER
+from dept_vl.backbones import TOKEN_ORDERS
 from dept_vl.part import Part
 from dept_vl.registry import DeptVLWarning
 from dept_vl.saved.adapter_folder import (
     COVERS,
+    KINDS,
     KNOWN_FIELDS,
     LIBRARY,
     PROJECTION_SIZES,
@@ -66,8 +67,10 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
     for name, wanted in (("library_name", (LIBRARY,)), ("task_type", TASK_TYPES), ("covers", COVERS)):
         if config.get(name) not in wanted:
             raise BadAdapterFolder(path, f"{name} of {', '.join(wanted)}", f"{config.get(name)!r:.80}")
-    if config.get("token_order") != list(TOKEN_ORDER):
-        raise BadAdapterFolder(path, f"token_order {list(TOKEN_ORDER)}", f"{config.get('token_order')!r:.80}")
+    kind = "seq2seq" if config.get("vision") is None else KINDS[config["task_type"]]  # without images any order will do
+    if tuple(order := read_field(path, config, "token_order", list)) not in TOKEN_ORDERS[kind]:
+        known = " or ".join(map(",".join, TOKEN_ORDERS[kind]))
+        raise BadAdapterFolder(path, f"token_order {known} for a {kind} backbone", f"{order!r:.80}")
     for name in BACKBONE_FIELDS:
         read_field(path, config, name, type(None) if config.get(name, "") is None else str)
     read_field(path, config, WEIGHTS_HASH, str)

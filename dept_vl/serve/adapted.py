@@ -27,7 +27,7 @@ from dept_vl.model import BankEntry, Batch, Network
 from dept_vl.registry import DeptVLWarning
 from dept_vl.saved import SavedAdapter, check_identity, read_any, tower_of, write_adapter
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
-from dept_vl.serve.pictures import Pixels, check_picture, in_row, pixels_of
+from dept_vl.serve.pictures import Pixels, check_picture, look, pixels_of
 from dept_vl.serve.rows import Row, WrongRows, WrongTask, plan_rows, plan_texts
 from dept_vl.tasks.example import Example
 from dept_vl.train.evaluate import Answerer, Decoding
@@ -223,7 +223,8 @@ class AdaptedModel:
         self._put_inside(None)
         self.tower, self.network.covers = tower, covers
         self.adapters.add(name, saved)
-        self.network.bank[name] = BankEntry(saved.adapter.fold() or saved.adapter, saved.projection)
+        order = tuple(saved.config["token_order"])
+        self.network.bank[name] = BankEntry(saved.adapter.fold() or saved.adapter, saved.projection, order)
 
     @torch.no_grad()
     def _generate(self, rows: Sequence[Row]) -> list[str]:
@@ -243,9 +244,9 @@ class AdaptedModel:
         saved = self.adapters.loaded.get(row.adapter)
         return None if saved is None else saved.inside
 
-    def _together(self, row: Row) -> tuple[Decoding, int, Tuning | None]:
+    def _together(self, row: Row) -> tuple[Decoding, int, bool, Tuning | None]:
         """Rows for which this is the same may stand in one batch."""
-        return row.decoding, row.max_source_length, self._inside_of(row)
+        return row.decoding, row.max_source_length, row.own_cue, self._inside_of(row)
 
     def _put_inside(self, tuning: Tuning | None) -> None:
         """Let the frozen model compute with `tuning` in it, and with no other. Raises: BadTuning, UnfitWeights."""
@@ -269,6 +270,7 @@ class AdaptedModel:
             max_source_length=rows[0].max_source_length,
             max_target_length=rows[0].decoding.max_new_tokens,
             trained=False,
+            own_cue=rows[0].own_cue,
         )
         length = rows[0].max_source_length
         if cut := encoded.counts["sources_cut"]:
@@ -280,21 +282,11 @@ class AdaptedModel:
             )
         tell("texts", encoded.losses["sources"], above=0.0)
         batch = encoded.collate(range(len(rows)), None).to(self.device)
-        return dataclasses.replace(batch, features=self._look(rows), adapters=tuple(row.adapter for row in rows))
-
-    def _look(self, rows: Sequence[Row]) -> Float[Tensor, "batch patch width"] | None:
-        """The features of each row's image, zeros for a row without one."""
-        seeing = [place for place, row in enumerate(rows) if row.picture is not None]
-        if not seeing:
-            return None
-        pixels = []
-        for place in seeing:
-            with in_row(rows[place].place):
-                pixels.append(pixels_of(rows[place].picture, self.tower.preprocess))
-        seen = self.tower(torch.stack(pixels))
-        features = seen.new_zeros(len(rows), *seen.shape[1:])
-        features[seeing] = seen
-        return features.to(self.device)
+        names = tuple(row.adapter for row in rows)
+        if self.tower is None or all(row.picture is None for row in rows):
+            return dataclasses.replace(batch, adapters=names)
+        features, images = look(self.tower, [(row.place, row.picture) for row in rows])
+        return dataclasses.replace(batch, features=features.to(self.device), images=images, adapters=names)
 
 
 def _load_tower(vision: dict[str, Any], override: Path | str | None) -> Tower:

@@ -21,18 +21,21 @@ from typing import Any, ClassVar
 from dept_vl.metrics import answers as scores
 from dept_vl.metrics.vqa import FEWEST_ANSWERS, check_answers, check_protocol, leave_one_out, normalise_answer
 from dept_vl.tasks.example import Example, part_warnings, template_fields
+from dept_vl.tasks.text_task import render
 
 _normalise = lru_cache(maxsize=1 << 16)(normalise_answer)  # VQA v2's 6.6 million answers repeat
 
 
 @dataclass(frozen=True)
 class VqaTask:
-    """template: the source text; it must use `{question}` and nothing else. protocol: of VQA accuracy, see metrics.vqa.
+    """template: the source text; it must use `{question}` and nothing else, and for a causal model its end
+    is the answer's cue. protocol: of VQA accuracy, see metrics.vqa.
     metric: the name of a score of metrics.answers, or auto until `suited` has seen what is scored."""
 
     template: str = "vqa: {question}"
     protocol: str = "official-2021"
     metric: str = scores.VQA_ACCURACY
+    causal_template: ClassVar[str] = "Question: {question} Answer:"  # of a decoder-only model, where none is given
     name: ClassVar[str] = "vqa"
     visual: ClassVar[bool] = True
     hub: ClassVar[None] = None  # read from official files only
@@ -86,9 +89,10 @@ class VqaTask:
         if not targets:
             return None
         question = row["question"].strip()
+        source, context = self.fill(question)
         return Example(
             id=row["question_id"],
-            source=self.template.format(question=question),
+            source=source,
             targets=targets,
             weights=weights,
             references=references,
@@ -96,7 +100,14 @@ class VqaTask:
             question_type=row.get("question_type"),
             answer_type=row.get("answer_type"),
             text=question,
+            context=context,
         )
+
+    def fill(self, question: str) -> tuple[str, tuple[int, int] | None]:
+        """The source text, and where in it the question stands if a too long text has to lose that and not its end."""
+        if self.template.endswith("{question}"):
+            return self.template.format(question=question), None
+        return render(self.template, {"question": question}, "question")
 
     def score(
         self, predictions: Mapping[Any, str], examples: Sequence[Example], *, split_size: int | None = None

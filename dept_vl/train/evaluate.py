@@ -83,7 +83,8 @@ def predict(
     """
     network.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
-    batches = evaluation_batches(encoded, gather, batch_size=batch_size, rank=rank, world=world)
+    by_image = network.shares_images
+    batches = evaluation_batches(encoded, gather, batch_size=batch_size, rank=rank, world=world, by_image=by_image)
     total, quiet = -(-len(encoded) // (batch_size * world)), not (progress and accelerator.is_main_process)
     answer = Answerer(network, tokenizer, decoding)
     answers: list[tuple[Hashable, str]] = []

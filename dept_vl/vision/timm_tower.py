@@ -51,8 +51,9 @@ class TimmTower(FrozenTower):
         Args:
             name: as timm has it, such as 'efficientnet_lite0' or 'vit_small_patch14_dinov2.lvd142m', 'hf-hub:ORG/REPO'
                 or 'local-dir:FOLDER'.
-            weights: a file (.safetensors, or .pth with tensors alone) in place of timm's own, or package:NAME/FILE. Where
-                its names are others than timm's, its weights are taken in their order if all shapes agree, with a warning.
+            weights: a file (.safetensors, or .pth with tensors alone), or package:NAME/FILE, in place of timm's own.
+                Where its names are others than timm's, its weights are taken in their order if all shapes agree, with a
+                warning.
             layer, pooling, pool_size, joined: see `FrozenTower`.
             resize: "squash" or "model", see `Preprocessing`.
             random_weights: build the network untrained (always the same weights) instead of loading any.

@@ -129,7 +129,7 @@ def test_captions_use_the_beams_that_the_adapter_records(save, load, pictures, m
     seen, generate = [], model.backbone.generate
     monkeypatch.setattr(model.backbone, "generate", lambda *a, **kw: seen.append(kw) or generate(*a, **kw))
     assert [len(caption.split()) for caption in model.caption(pictures)] == [4] * 6
-    assert seen == [{"max_new_tokens": 4, "num_beams": 5, "prompt_length": 3}]
+    assert seen == [{"max_new_tokens": 4, "num_beams": 5, "prompt_length": 3, "images": None}]
 
 
 def test_files_pictures_and_pixels_are_one(save, load, pictures, tmp_path):
