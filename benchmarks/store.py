@@ -5,8 +5,8 @@ is read from the page cache, as any store is that fits into memory.
 """
 
 import dataclasses
+import hashlib
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ from dept_vl.model import Network
 from dept_vl.run.images import Resident
 from dept_vl.untrusted.images import open_image
 from dept_vl.vision import FeatureStore, FrozenClip, VisualProjection
-from dept_vl.vision.features import MANIFEST, write_shard
+from dept_vl.vision.shards import StoreFacts, write_shard
 
 ROWS, IMAGES, TURNS = 8, 256, 8  # rows of a batch, images of the store, batches before they come again
 PICTURE = (640, 480)  # COCO's commonest size
@@ -122,15 +122,9 @@ def write_store(folder: Path, keys: Sequence[str], shape: tuple[int, int], seed:
     """A store of random fp16 features, in the form that `extract` writes."""
     folder.mkdir(parents=True)
     features = torch.randn(len(keys), *shape, generator=torch.Generator().manual_seed(seed)).half()
-    path = folder / f"0-{len(keys)}.safetensors"
-    write_shard(path, features, tuple(keys), {}, "random")
-    shard = {"file": path.name, "bytes": path.stat().st_size, "keys": list(keys)}
-    manifest = {
-        "format": 1, "address": "random", "dtype": "float16", "patch": shape[0], "width": shape[1],
-        "identity": {}, "unreadable": {}, "shards": [shard],
-    }  # fmt: skip
-    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    return FeatureStore.open(folder)
+    facts = StoreFacts("0" * 64, "float16", *shape, {})
+    name = write_shard(folder, features, [hashlib.sha256(key.encode()).hexdigest() for key in keys], facts)
+    return FeatureStore(folder, facts, {key: (name, row) for row, key in enumerate(keys)})
 
 
 def write_pictures(folder: Path, keys: Sequence[str], setting: Setting) -> dict[str, Path]:

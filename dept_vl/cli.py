@@ -1,4 +1,4 @@
-"""The command line: `dept-vl train | evaluate | predict | plan | methods`. The scripts call the same functions.
+"""The command line `dept-vl`: train, evaluate, predict, plan, features, methods. The scripts call the same functions.
 
 Each function takes the words behind its name, and imports what needs torch once the flags are known to be good, so
 that --help answers at once.
@@ -31,6 +31,7 @@ ABOUT = {
 SCORERS = {
     "vqa": "dept_vl.metrics:score_vqa_files",
     "caption": "dept_vl.metrics:score_caption_files",
+    "own": "dept_vl.run.own_scores:score_own_file",
     "adapter": "dept_vl.run.saved:score_adapter",
 }
 """What `evaluate` can do: functions from their flags, as signature and docstring give them, to the JSON printed."""
@@ -38,7 +39,7 @@ SCORERS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = {each.__name__: each for each in (train, evaluate, predict, plan, methods)}
+    commands = {each.__name__: each for each in (train, evaluate, predict, plan, features, methods)}
     parser = argparse.ArgumentParser("dept-vl", description="Soft-prompt adapters for frozen models.")
     subparsers = parser.add_subparsers(dest="command", required=True, help="dept-vl COMMAND --help explains its flags")
     for name, each in commands.items():
@@ -64,7 +65,7 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
     with plain_errors("train"):
         for note in notes(config) if int(os.environ.get("RANK", 0)) == 0 else ():
             print(note, file=sys.stderr, flush=True)
-        for folder, results in run_each(config):
+        for folder, results in run_each(config, functools.partial(print, file=sys.stderr, flush=True)):
             print(f"{summary(results)}\nrun folder: {folder} (open report.html)", flush=True)
             finished.append(results)
     if len(finished) > 1:
@@ -88,7 +89,7 @@ def evaluate(argv: Sequence[str] | None = None) -> None:
     if argv and argv[0].partition("=")[0] == "--adapter":
         argv.insert(0, "adapter")  # `--adapter FOLDER` needs no command before it
     parser = argparse.ArgumentParser(_program("evaluate"), description=evaluate.__doc__.replace("    ", ""))
-    parser.add_argument("what", choices=SCORERS, help="a results file of VQA or captions, or an adapter folder")
+    parser.add_argument("what", choices=SCORERS, help="a results file of VQA, captions or your own data, or an adapter")
     what = parser.parse_args(argv[:1]).what
     module, _, name = SCORERS[what].partition(":")
     function = getattr(importlib.import_module(module), name)
@@ -166,6 +167,27 @@ def plan(argv: Sequence[str] | None = None) -> None:
 
     with plain_errors("plan"):
         sys.exit(command.main(argv, functools.partial(print, flush=True)))
+
+
+def features(argv: Sequence[str] | None = None) -> None:
+    """List, check or prune the stores of image features."""
+    parser = argparse.ArgumentParser(_program("features"), description=features.__doc__)
+    parser.add_argument("what", choices=("list", "check", "prune"), help="check reads every byte; prune deletes")
+    parser.add_argument("stores", nargs="*", help="their names, or how they begin (default for list and check: all)")
+    parser.add_argument("--dir", type=Path, default=Path("data/features"), help="where they lie (default: %(default)s)")
+    parser.add_argument(
+        "--damaged", action="store_true", help="prune only damaged files, of the stores named or of all"
+    )
+    args = parser.parse_args(argv)
+    if args.what == "prune" and not (args.stores or args.damaged):
+        parser.error("prune: wanted the names of stores, or --damaged for the damaged files of all, given neither")
+    from dept_vl.vision.catalogue import keep_up
+
+    with plain_errors("features"):
+        lines, damaged = keep_up(args.what, args.dir, args.stores, damaged_alone=args.damaged)
+        print("\n".join(lines))
+    if damaged:
+        sys.exit(f"{damaged} damaged: `dept-vl features prune --damaged` deletes them, the next run makes them anew")
 
 
 def methods(argv: Sequence[str] | None = None) -> None:

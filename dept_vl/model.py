@@ -2,7 +2,8 @@
 
 1. ids -> the backbone's embedding table -> [batch, seq, d_model];
 2. the adapter shifts the text and puts its prompt in front -> [batch, prompt + seq, d_model];
-3. grid features pass the projection and stand behind the text: prompt, text, visual; pads move to the end;
+3. grid features pass the projection and take their place: of T5 behind the text, of a causal model in front of it
+   (backbones/token_order.py); pads move to the end;
 4. the frozen model reads the embeddings; nothing else enters it.
 
 Text alone is simply a batch without features. In a batch that mixes adapters each row names its own: the rows of one
@@ -10,11 +11,11 @@ adapter take the same steps, so each row reads what it would read alone.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
@@ -22,22 +23,20 @@ from dept_vl.adapters import Adapter, Folded, Teachers, Text
 from dept_vl.backbones import (
     Backbone,
     CandidateTree,
-    Embeds,
-    Mask,
+    Embedded,
+    SharedImages,
+    TokenOrder,
     choose,
     distance,
+    joined,
     mean_nats,
     pads_last,
     rows_at_once,
+    stacked,
+    token_order,
 )
 from dept_vl.part import Part, misfits
-from dept_vl.vision.projection import VisualProjection
-
-Embedded = tuple[Embeds, Mask]
-"""What the frozen model reads: embeddings, and a mask that is 1 at a real token."""
-
-TOKEN_ORDER = ("prompt", "text", "visual")
-"""In which the frozen model reads them; `Network._read` puts them so, and a saved adapter records it."""
+from dept_vl.vision.projections import Projection
 
 BASE = "__base__"
 """The name of the bare model in a batch that mixes adapters: no prompt, no shift, no image."""
@@ -52,9 +51,11 @@ class Batch:
     labels: Integer[Tensor, "batch target"] | None = None  # -100 = no token
     features: Float[Tensor, "batch patch width"] | None = None
     ids: tuple[Hashable, ...] = ()
+    images: tuple[Hashable, ...] | None = None  # the image of each row, where its keys and values are worth keeping
     right_padded: bool = False  # every row's text is known to stand in front of its pads; saves moving them
     adapters: tuple[str, ...] | None = None  # the adapter of each row, in the network's bank; None: the network's own
     tasks: Integer[Tensor, " batch"] | None = None  # the place of each row's task in the mixture that trains; None: one
+    covered: Integer[Tensor, "batch seq"] | None = None  # 1 = a token that the shift counts; None: every real one
 
     def to(self, device: torch.device) -> "Batch":
         moved = {
@@ -67,10 +68,12 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class BankEntry:
-    """An adapter of the bank, folded where it can be, and the projection of its images (None: it reads text alone)."""
+    """An adapter of the bank, folded where it can be, the projection of its images (None: it reads text alone), and the
+    order in which its rows are read (None: the network's)."""
 
     adapter: Adapter | Folded | Teachers
-    projection: VisualProjection | None = None
+    projection: Projection | None = None
+    order: TokenOrder | None = None
 
 
 class MismatchedParts(ValueError):
@@ -82,7 +85,9 @@ class Network(nn.Module):
     the backbone before, where a method trains inside it.
 
     backbone_dropout: whether the frozen model's own dropout acts in training (the DePT and DPT recipes have it on,
-    Lester et al. and FPT off). covers: whether the shift reaches the visual tokens behind the text too, an ablation.
+    Lester et al. and FPT off). covers: whether the shift reaches the visual tokens too, an ablation; its rows are then
+    the places among visual tokens and text in the order in which they are read. order: in which the frozen model reads
+    prompt, text and visual tokens; None: the usual one of its kind.
     bank: adapters by name, for batches whose rows name theirs; an entry is shared with whoever else holds it. teachers:
     from which the adapter learns, of the tasks that the rows of a training batch name.
     """
@@ -94,7 +99,9 @@ class Network(nn.Module):
         *,
         backbone_dropout: bool = False,
         covers: Literal["text", "text_and_visual"] = "text",
+        order: Sequence[str] | None = None,
     ) -> None:
+        """Raises: MismatchedParts, WrongOrder."""
         super().__init__()
         for name, part in parts.items():
             if part.token_dim != backbone.d_model:
@@ -103,6 +110,7 @@ class Network(nn.Module):
                 )
         self.backbone, self.parts = backbone, nn.ModuleDict(parts)
         self.backbone_dropout, self.covers = backbone_dropout, covers
+        self.order = token_order(backbone.kind, order)
         self.bank: dict[str, BankEntry] = {BASE: BankEntry(Folded(torch.zeros(0, backbone.d_model), None))}
         self.teachers: Teachers | None = None
         self._read_through: tuple[Backbone, ...] = ()  # in tuples, so that they are no parts of this module
@@ -113,7 +121,7 @@ class Network(nn.Module):
         return self.parts["adapter"]
 
     @property
-    def projection(self) -> VisualProjection | None:
+    def projection(self) -> Projection | None:
         return self.parts["projection"] if "projection" in self.parts else None
 
     @property
@@ -171,53 +179,61 @@ class Network(nn.Module):
         if "inside" in self.parts or self.teachers is not None:
             return None
         rows, seq = batch.input_ids.shape
-        patches = batch.features.shape[1] if batch.features is not None else 0
-        out = self.adapter.num_virtual_tokens + seq + patches
+        visual = self.projection.num_tokens if batch.features is not None else 0
+        out = self.adapter.num_virtual_tokens + seq + visual
         sizes = (rows, out, batch.labels.shape[1])
         now, full = self._reading.training_flops(*sizes), self.backbone.training_flops(*sizes)
         return None if now is None or full is None else (now, full)
 
     def embed(self, batch: Batch, *, blind: bool = False) -> Embedded:
-        """What the frozen model reads: prompt, text, visual, and the pads behind them. `blind` zeroes the visual
-        tokens: they keep their places and carry nothing."""
+        """What the frozen model reads: prompt, text and visual tokens in their order, and the pads behind them.
+        `blind` zeroes the visual tokens: they keep their places and carry nothing."""
         embeds = self.backbone.embed(batch.input_ids)
         if self.inside is not None:
             self.inside.context(Text(embeds, batch.mask, batch.input_ids, batch.tasks))
         if batch.adapters is None:
             if batch.features is not None and self.projection is None:
                 raise MismatchedParts("given a batch with visual features, but the network has no projection")
-            return self._read(BankEntry(self.adapter, self.projection), embeds, batch, blind)
+            return self._read(self._own, embeds, batch, blind)
         places: dict[str, list[int]] = {name: [] for name in batch.adapters}
         for row, name in enumerate(batch.adapters):
             places[name].append(row)
         rows = {name: torch.tensor(each, device=embeds.device) for name, each in places.items()}
         read = [self._read(self.bank[name], embeds[own], _rows(batch, own), blind) for name, own in rows.items()]
-        return _together(read, torch.cat(list(rows.values())).argsort())
+        return stacked(read, torch.cat(list(rows.values())).argsort())
 
     def _read(
         self, entry: BankEntry, embeds: Float[Tensor, "batch seq d_model"], batch: Batch, blind: bool
     ) -> Embedded:
-        """Prompt, text and visual tokens of rows that share an adapter, in `TOKEN_ORDER`."""
-        visual = None
+        """Prompt, text and visual tokens of rows that share an adapter, in their order."""
+        pieces = {"text": (embeds, batch.mask)}
         if batch.features is not None and entry.projection is not None:
-            visual = entry.projection(batch.features)  # [batch, patch, d_model]
+            visual = entry.projection(batch.features).to(embeds.dtype)  # [batch, token, d_model]
             visual = torch.zeros_like(visual) if blind else visual
-        if self.covers == "text_and_visual":
-            return entry.adapter(*pads_last(*_append(embeds, batch.mask, visual)), tasks=batch.tasks)
-        embeds, mask = entry.adapter(embeds, batch.mask, batch.input_ids, batch.tasks)  # [batch, prompt + seq, d_model]
-        if visual is None and batch.right_padded:
-            return embeds, mask
-        return pads_last(*_append(embeds, mask, visual))
+            pieces["visual"] = visual, batch.mask.new_ones(visual.shape[:2])
+        order = [name for name in entry.order or self.order if name == "prompt" or name in pieces]
+        if self.covers == "text" or "visual" not in pieces:
+            covered = ["text"]
+            text = (embeds, batch.mask, batch.input_ids, batch.tasks, batch.covered)
+            embeds, mask = entry.adapter(*text)  # [batch, prompt + seq, d_model]
+        else:
+            covered = [name for name in order if name != "prompt"]
+            embeds, mask = entry.adapter(*pads_last(*joined([pieces[name] for name in covered])), tasks=batch.tasks)
+        if order == ["prompt", *covered]:
+            return (embeds, mask) if batch.right_padded and covered == ["text"] else pads_last(embeds, mask)
+        widths = [pieces[name][0].shape[1] for name in covered]
+        widths.insert(0, embeds.shape[1] - sum(widths))  # the prompt's
+        split = zip(embeds.split(widths, dim=1), mask.split(widths, dim=1), strict=True)
+        pieces |= zip(["prompt", *covered], split, strict=True)
+        return pads_last(*joined([pieces[name] for name in order]))
 
     def generate(
         self, batch: Batch, *, max_new_tokens: int, num_beams: int = 1, blind: bool = False
     ) -> Integer[Tensor, "batch target"]:
         with torch.no_grad():
             embeds, mask = self.embed(batch, blind=blind)
-        prompt = self._shared_prompt(batch)
-        return self.backbone.generate(
-            embeds, mask, max_new_tokens=max_new_tokens, num_beams=num_beams, prompt_length=prompt
-        )
+        sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
+        return self.backbone.generate(embeds, mask, **sizes, **self._shared(batch))
 
     @torch.no_grad()
     def choose(self, batch: Batch, tree: CandidateTree, *, blind: bool = False) -> Integer[Tensor, " batch"]:
@@ -227,15 +243,39 @@ class Network(nn.Module):
         if self.inside is not None and self.inside.by_row and len(batch.input_ids) > rows:
             parts = [_part(batch, own.tolist()) for own in torch.arange(len(batch.input_ids)).split(rows)]
             return torch.cat([self.choose(part, tree, blind=blind) for part in parts])  # each with its own context
-        return choose(self.backbone, *embedded, tree, prompt_length=self._shared_prompt(batch))
+        return choose(self.backbone, *embedded, tree, **self._shared(batch))
 
-    def _shared_prompt(self, batch: Batch) -> int:
-        """How many prompt columns all rows have in common, which a causal model computes once for all batches."""
-        names = set(batch.adapters or ())
-        if len(names) > 1 or (self.inside is not None and self.inside.by_row):
-            return 0
-        adapter = self.bank[names.pop()].adapter if names else self.adapter
-        return 0 if isinstance(adapter, Adapter) and adapter.reads_text else adapter.num_virtual_tokens
+    def _shared(self, batch: Batch) -> dict[str, Any]:
+        """What a causal model computes once, as its methods take it: a prompt of all rows, and what those about one
+        image have in common."""
+        names, prompt, images = set(batch.adapters or ()), 0, None
+        if len(names) < 2 and not (self.inside is not None and self.inside.by_row):
+            entry = self.bank[names.pop()] if names else self._own
+            first = self._constant(entry, batch.features is not None)
+            width = entry.adapter.num_virtual_tokens
+            prompt = width if first[:1] == ["prompt"] else 0
+            if batch.images is not None and "visual" in first:
+                length = entry.projection.num_tokens + (width if "prompt" in first[1:] else 0)
+                images = SharedImages(length, batch.images)
+        return {"prompt_length": prompt, "images": images}
+
+    def _constant(self, entry: BankEntry, visual: bool) -> list[str]:
+        """What stands in front of the text and does not depend on it. visual: whether the batch has images."""
+        varying = {"text"}
+        if isinstance(entry.adapter, Adapter) and entry.adapter.reads_text:
+            varying |= {"prompt", "visual"} if self.covers == "text_and_visual" else {"prompt"}
+        visual = visual and entry.projection is not None
+        order = [name for name in entry.order or self.order if visual or name != "visual"]
+        return list(itertools.takewhile(lambda name: name not in varying, order))
+
+    @property
+    def shares_images(self) -> bool:
+        """Whether rows about one image have its keys and values in common, so that they are worth reading together."""
+        return self.backbone.kind == "causal" and "visual" in self._constant(self._own, True)
+
+    @property
+    def _own(self) -> BankEntry:
+        return BankEntry(self.adapter, self.projection)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parts' groups: every trained weight in exactly one. A name that an earlier part has gets its part's in
@@ -251,9 +291,9 @@ class Network(nn.Module):
 
     def covered_length(self, batch: Batch) -> int:
         """The most positions of a row that a shift may cover (of a batch on the host)."""
-        longest = int(batch.mask.sum(1).max())
+        longest = int((batch.mask if batch.covered is None else batch.covered).sum(1).max())
         visual = batch.features is not None and self.covers == "text_and_visual"
-        return longest + (batch.features.shape[1] if visual else 0)
+        return longest + (self.projection.num_tokens if visual else 0)
 
     def observe(self, longest: int) -> None:
         """Tells the parts how far training has reached; see `Part.observe`."""
@@ -283,31 +323,15 @@ class Network(nn.Module):
                 value.copy_(state[name])
 
 
-def _append(
-    embeds: Embeds, mask: Mask, visual: Float[Tensor, "batch patch d_model"] | None
-) -> tuple[Float[Tensor, "batch longer d_model"], Integer[Tensor, "batch longer"]]:
-    if visual is None:
-        return embeds, mask
-    mask = torch.cat([mask, mask.new_ones(visual.shape[:2])], dim=1)
-    return torch.cat([embeds, visual.to(embeds.dtype)], dim=1), mask
-
-
 def _rows(batch: Batch, rows: Integer[Tensor, " own"]) -> Batch:
     """These rows of a batch, without its labels."""
     features = None if batch.features is None else batch.features[rows]
     tasks = None if batch.tasks is None else batch.tasks[rows]
-    return Batch(batch.input_ids[rows], batch.mask[rows], features=features, tasks=tasks)
+    covered = None if batch.covered is None else batch.covered[rows]
+    return Batch(batch.input_ids[rows], batch.mask[rows], features=features, tasks=tasks, covered=covered)
 
 
 def _part(batch: Batch, rows: Sequence[int]) -> Batch:
     """These rows with the adapters that they name."""
     names = None if batch.adapters is None else tuple(batch.adapters[row] for row in rows)
     return dataclasses.replace(_rows(batch, torch.tensor(rows)), adapters=names)
-
-
-def _together(parts: Sequence[tuple[Tensor, Tensor]], order: Integer[Tensor, " batch"]) -> Embedded:
-    """The rows of several adapters, padded behind to the longest row, in the order of their batch."""
-    longest = max(int((mask != 0).sum(1).max()) for _, mask in parts)
-    embeds = [F.pad(each, (0, 0, 0, longest - each.shape[1])) for each, _ in parts]  # a negative pad cuts pads off
-    masks = [F.pad(mask, (0, longest - mask.shape[1])) for _, mask in parts]
-    return torch.cat(embeds)[order], torch.cat(masks)[order]

@@ -4,6 +4,7 @@ what it holds.
 accelerate launch --config_file configs/accelerate/zero3.yaml tests/sharded_processes.py T5 FOLDER [CHECKPOINT]
 """
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from dept_vl.model import Network
 from dept_vl.run import start
 from dept_vl.train.evaluate import Decoding, predict
 from tests import tiny_tunings
-from tests.tiny_runs import RATES, ToyFeatures, build_network, encode, fit_toy, toy_examples
+from tests.tiny_runs import RATES, ToyFeatures, build_network, encode, fit_toy, kind_of, toy_examples
 from tests.tiny_tunings import attached
 
 STEPS, EVERY, EVALUATED = 20, 10, 7
@@ -42,7 +43,9 @@ def work(t5: Path, folder: Path, accelerator: Accelerator, checkpoint: Path | No
         network, t5, folder, steps=STEPS, batch_size=8, eps=1e-3, accelerator=accelerator, eval_steps=EVERY,
         evaluate=evaluate, resume_from=checkpoint, rates=RATES,
     )  # fmt: skip
-    tokenizer, encoded = encode(t5, toy_examples(EVALUATED))
+    rows = toy_examples(EVALUATED)  # several about one image, some of them on both processes
+    examples = [dataclasses.replace(each, image=rows[place % 3].image) for place, each in enumerate(rows)]
+    tokenizer, encoded = encode(t5, examples)
     said = {
         f"{free}": predict(
             accelerator, network, tokenizer, encoded, ToyFeatures(),
@@ -82,7 +85,10 @@ def spare_the_compiler() -> None:
 
 def main(t5: Path, folder: Path, checkpoint: Path | None = None) -> None:
     config = Experiment(
-        output_dir=str(folder), per_device_train_batch_size=4, num_threads=1, backbone=BackboneConfig(str(t5))
+        output_dir=str(folder),
+        per_device_train_batch_size=4,
+        num_threads=1,
+        backbone=BackboneConfig(str(t5), kind=kind_of(t5)),
     )
     spare_the_compiler()
     accelerator = start(config)

@@ -304,3 +304,24 @@ def test_what_is_no_runs_config_is_refused_by_name(content, write):
 def test_an_absent_runs_config_is_an_absent_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_experiment(tmp_path / "config.yaml")
+
+
+def test_a_tower_of_several_layers_a_second_one_and_a_projection_come_from_files_and_flags(write):
+    second = {"kind": "timm", "model_name": "test_vit", "layer": [0, -1], "pooling": "max", "pool_size": 3}
+    file = write("two.yaml", {"vision": {"layer": [3, 4], "joined": "tokens", "second": second}})
+    flags = ["--vision.projection.name", "resampler", "--vision.projection.args", "{num_queries: 4}"]
+    vision = parse("--config", file, *flags, "--vision.kind", "open_clip").vision
+    assert (vision.layer, vision.joined, vision.second) == ([3, 4], "tokens", second)
+    assert (vision.projection.name, vision.projection.args) == ("resampler", {"num_queries": 4})
+    assert (
+        parse("--vision.layer", "[-1, -2]").vision.layer == [-1, -2] and parse("--vision.layer", -2).vision.layer == -2
+    )
+    assert (
+        load_experiment(write("whole.yaml", json.loads(json.dumps(Experiment(vision=vision).to_dict())))).vision
+        == vision
+    )
+
+
+@pytest.mark.parametrize("second", ["{kind: torchvision}", "{colour: red}", "{pool_size: many}"])
+def test_a_second_tower_with_what_no_tower_has_is_refused(second, refused):
+    assert "vision.second" in refused("--vision.second", second)

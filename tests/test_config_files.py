@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULTS, TEXT_DEFAULTS = (
     config_files("backbones/tiny.yaml", f"tasks/{kind}_shapes.yaml", "adapters/dept.yaml") for kind in ("vqa", "text")
 )
-FOLDERS = ("tasks", "adapters", "inside", "combinations", "backbones", "paper")
+FOLDERS = ("tasks", "own", "adapters", "inside", "combinations", "backbones", "paper")
 FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob("*.yaml") if path.stem != "contents")
 NAMES = [str(path.relative_to(CONFIGS)) for path in FILES]
 

@@ -388,7 +388,7 @@ def test_a_prompt_is_computed_once_until_an_optimizer_moves_it(make_causal, kind
     before, cache = [answers_of(network, batch) for batch in batches], network.backbone.prompt_cache
     once = 0 if network.adapter.reads_text else 1  # its prompt is another one for each row
     assert cache.computed == once
-    sgd = torch.optim.SGD([weight for group in network.param_groups().values() for weight in group], lr=3.0)
+    sgd = torch.optim.SGD([weight for group in network.param_groups().values() for weight in group], lr=10.0)
     network(batches[0]).mean().backward()  # without train() and eval(), which drop what is kept
     sgd.step()
     after = [answers_of(network, batch) for batch in batches]

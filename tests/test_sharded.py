@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tests import sharded_processes
 from tests.forks import run_two
 from tests.sharded_processes import EVALUATED, EVERY, STEPS
-from tests.tiny_runs import forget_accelerate, read_log, write_byte_t5
+from tests.tiny_runs import forget_accelerate, read_log, write_byte_causal, write_byte_t5
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = "adapter_model.safetensors"
@@ -192,6 +192,25 @@ def test_what_trains_inside_the_frozen_model_trains_as_in_one_process(engine, t5
         assert any(name.startswith("inside.") for name in each["kept"])
         check_same(each["kept"], inside_whole["kept"])
         assert each["answers"] == inside_whole["answers"]
+
+
+@pytest.fixture(scope="module")
+def decoder_alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decoder")
+    model = write_byte_causal(folder / "llama", "llama")
+    return model, alone(model, folder / "run")
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", pytest.param("zero3", marks=pytest.mark.slow)])
+def test_a_decoder_alone_reads_images_in_two_processes_as_in_one(engine, decoder_alone, tmp_path):
+    """It trains alike, and images that rows share are kept where each process has the whole model."""
+    if engine.startswith("zero") and NO_DEEPSPEED:
+        pytest.skip("wanted deepspeed and a C++ compiler, with which it makes its CPU part")
+    model, wanted = decoder_alone
+    for each in launch(engine, model, tmp_path / "run"):
+        check_same(each["kept"], wanted["kept"])
+        assert each["answers"] == wanted["answers"] and len(set(each["answers"]["True"].values())) > 2
+        assert each["here"] < each["frozen"] or engine == "ddp"
 
 
 @pytest.mark.slow

@@ -1,12 +1,13 @@
 """Where a prompt starts: the four ways of the config, on a real embedding table."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 import torch
 
-from dept_vl.backbones import load_backbone
-from dept_vl.config import AdapterConfig, BackboneConfig, BadConfig, Experiment, OptimConfig, TaskConfig
+from dept_vl.backbones import TOKEN_ORDERS, load_backbone
+from dept_vl.config import AdapterConfig, BackboneConfig, BadConfig, Experiment, OptimConfig, TaskConfig, VisionConfig
 from dept_vl.data.carried import LostText
 from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.registry import DeptVLWarning
@@ -98,7 +99,19 @@ def test_a_metric_that_cannot_be_had_here_is_refused_before_anything_loads_and_t
 
 
 @pytest.mark.parametrize("name", ["vqa", "caption"])
-def test_images_with_a_decoder_only_model_are_refused_before_anything_loads(name):
-    task, backbone = TaskConfig(name=name), BackboneConfig(kind="causal")
-    with pytest.raises(BadConfig, match=f"backbone.kind: wanted seq2seq for {name}, given causal"):
-        check(Experiment(task=task, backbone=backbone, adapter=AdapterConfig("pt", {"num_virtual_tokens": 4})))
+def test_a_text_in_front_of_the_image_is_refused_for_a_decoder_alone_before_anything_loads(name):
+    task, adapter = TaskConfig(name=name), AdapterConfig("pt", {"num_virtual_tokens": 4})
+    config = Experiment(task=task, backbone=BackboneConfig(kind="causal"), adapter=adapter)
+    check(config)
+    wanted = "vision.token_order: wanted prompt,visual,text or visual,prompt,text for a causal backbone, given prompt,"
+    with pytest.raises(BadConfig, match=wanted):
+        check(dataclasses.replace(config, vision=VisionConfig(token_order="prompt,text,visual")))
+    with pytest.raises(BadConfig, match="task.template: wanted no blank at its end, .*given '.*A: '"):
+        template = "{question} A: " if name == "vqa" else "A: "
+        check(dataclasses.replace(config, task=dataclasses.replace(task, template=template)))
+
+
+def test_the_orders_of_the_config_are_those_that_backbones_read():
+    given = {field.name: field.type for field in dataclasses.fields(VisionConfig)}["token_order"]
+    known = {",".join(order) for orders in TOKEN_ORDERS.values() for order in orders}
+    assert set(get_args(given)) == {"auto", *known}

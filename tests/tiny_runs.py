@@ -32,10 +32,10 @@ QUESTIONS = 2  # per image
 ADAPTERS = all_toy_arguments()
 
 
-def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers: int = 1, gated: bool = False) -> Path:
-    """A T5 of one layer (or more) with a byte-level tokenizer of 300 pieces; no two inputs give it the same logits."""
+def write_byte_tokenizer(folder: Path) -> None:
+    """A byte-level tokenizer of 300 pieces: pads are 0, </s>, which it puts behind every text, is 1."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -53,6 +53,13 @@ def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
     ).save_pretrained(folder)
+
+
+def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers: int = 1, gated: bool = False) -> Path:
+    """A T5 of one layer (or more) with the byte-level tokenizer; no two inputs give it the same logits."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    write_byte_tokenizer(folder)
     model = T5ForConditionalGeneration(
         T5Config(
             vocab_size=300,
@@ -78,6 +85,35 @@ def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers
         reading.o.weight.mul_(8)  # what the decoder reads outweighs what it wrote
     model.save_pretrained(folder)
     return folder
+
+
+def write_byte_causal(folder: Path, kind: str = "gpt2", *, seed: int = 0, d_model: int = D_MODEL) -> Path:
+    """A GPT-2 or LLaMA of two layers with the byte-level tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {
+        "gpt2": {"n_embd": d_model, "n_layer": 2, "n_head": 2, "n_positions": 160, "bos_token_id": None},
+        "llama": {
+            "hidden_size": d_model, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "max_position_embeddings": 160, "bos_token_id": None,
+        },
+    }  # fmt: skip
+    write_byte_tokenizer(folder)
+    config = AutoConfig.for_model(kind, vocab_size=300, eos_token_id=1, pad_token_id=0, **sizes[kind])
+    model = AutoModelForCausalLM.from_config(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                table = any(each in name for each in ("wte", "wpe", "embed_tokens"))
+                weight.normal_(std=1.0 if table else 1.5 * weight.shape[1] ** -0.5, generator=generator)
+    model.save_pretrained(folder)
+    return folder
+
+
+def kind_of(folder: Path) -> str:
+    """seq2seq or causal, by its config."""
+    return "seq2seq" if json.loads((folder / "config.json").read_text())["model_type"] == "t5" else "causal"
 
 
 def json_lines(path: Path) -> list[dict]:
@@ -152,13 +188,14 @@ def toy_examples(number: int) -> list[Example]:
 def encode(folder: Path, examples: Sequence[Example], **lengths: int) -> tuple[Tokenizer, EncodedExamples]:
     tokenizer = load_tokenizer(str(folder))
     sizes = {"max_source_length": 32, "max_target_length": 8, **lengths}
-    return tokenizer, EncodedExamples(examples, tokenizer, **sizes)
+    facts = {"kind": kind_of(folder), "own_cue": True}
+    return tokenizer, EncodedExamples(examples, tokenizer, **facts, **sizes)
 
 
 def build_network(
     folder: Path, name: str = "dept", *, seed: int = 0, projection: bool = True, dropout: bool = False, **sizes: Any
 ) -> Network:
-    backbone = load_backbone(str(folder), attn_implementation="eager")
+    backbone = load_backbone(str(folder), kind=kind_of(folder), attn_implementation="eager")
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(8, backbone.d_model, generator=generator)
     adapter = build_adapter(name, rows, ADAPTERS[name] | sizes, generator)

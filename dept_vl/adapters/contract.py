@@ -49,12 +49,13 @@ class WrongInputs(ValueError):
 @dataclass(frozen=True, eq=False)
 class Text:
     """What an adapter may read. ids: of the tokens. tasks: the place of each row's task in the mixture that trains, or
-    None where one task does."""
+    None where one task does. covered: not 0 at the tokens that a shift counts and reaches, None for the real ones."""
 
     embeds: TextEmbeds
     mask: TextMask
     ids: TokenIds | None = None
     tasks: Tasks | None = None
+    covered: TextMask | None = None
 
     def own_tasks(self, method: str) -> Tasks:
         """`tasks`, for a method of several. Raises: WrongInputs where the rows name none."""
@@ -139,7 +140,8 @@ def prepend(prompt: Prompt, text: TextEmbeds, mask: TextMask, dtype: torch.dtype
 
 def apply_pair(pair: Pair, text: Text) -> tuple[OutEmbeds, OutMask]:
     """The shifted text behind its prompt, in the text's dtype."""
-    shifted = text.embeds if pair.shift is None else add_shift(text.embeds, text.mask, pair.shift)
+    covered = text.mask if text.covered is None else text.covered
+    shifted = text.embeds if pair.shift is None else add_shift(text.embeds, covered, pair.shift)
     return prepend(pair.prompt, shifted, text.mask, text.embeds.dtype)
 
 
@@ -159,10 +161,15 @@ class Folded:
         return self.prompt.shape[1]
 
     def __call__(
-        self, embeds: TextEmbeds, mask: TextMask, ids: Tensor | None = None, tasks: Tensor | None = None
+        self,
+        embeds: TextEmbeds,
+        mask: TextMask,
+        ids: Tensor | None = None,
+        tasks: Tensor | None = None,
+        covered: TextMask | None = None,
     ) -> tuple[OutEmbeds, OutMask]:
         check_inputs(embeds, mask, self.token_dim)
-        return apply_pair(Pair(self.prompt, self.shift), Text(embeds, mask))
+        return apply_pair(Pair(self.prompt, self.shift), Text(embeds, mask, covered=covered))
 
 
 class Adapter(Part):
@@ -192,11 +199,16 @@ class Adapter(Part):
         """The prompt and the shift for `text`, which is None where the adapter does not read it. No autocast acts."""
 
     def forward(
-        self, embeds: TextEmbeds, mask: TextMask, ids: TokenIds | None = None, tasks: Tasks | None = None
+        self,
+        embeds: TextEmbeds,
+        mask: TextMask,
+        ids: TokenIds | None = None,
+        tasks: Tasks | None = None,
+        covered: TextMask | None = None,
     ) -> tuple[OutEmbeds, OutMask]:
         """Writes to no argument. Differentiable in evaluation mode too. Raises: WrongInputs."""
         check_inputs(embeds, mask, self.token_dim)
-        text = Text(embeds, mask, ids, tasks)
+        text = Text(embeds, mask, ids, tasks, covered)
         with full_precision(embeds.device):
             pair = self.pair(text if self.reads_text else None)
         return apply_pair(pair, text)

@@ -20,7 +20,12 @@ class Teachers:
     weight: float
 
     def __call__(
-        self, embeds: Tensor, mask: Tensor, ids: Tensor | None = None, tasks: Tensor | None = None
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        ids: Tensor | None = None,
+        tasks: Tensor | None = None,
+        covered: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As an adapter is called. Raises: WrongInputs, also where rows do not name their tasks."""
         check_inputs(embeds, mask, self.prompts.shape[2])

@@ -15,6 +15,7 @@ from jaxtyping import Integer
 from torch import Tensor
 
 from dept_vl.backbones.frozen import Backbone, Embeds, Mask, NextLogits
+from dept_vl.backbones.image_cache import SharedImages
 
 MAX_LOGITS = 1 << 26
 """Values that one forward pass may return: 0.25 GiB as fp32, and as much again while it stacks them."""
@@ -83,7 +84,13 @@ class CandidateTree:
 
 @torch.no_grad()
 def choose(
-    backbone: Backbone, embeds: Embeds, mask: Mask, tree: CandidateTree, *, prompt_length: int = 0
+    backbone: Backbone,
+    embeds: Embeds,
+    mask: Mask,
+    tree: CandidateTree,
+    *,
+    prompt_length: int = 0,
+    images: SharedImages | None = None,
 ) -> Integer[Tensor, " batch"]:
     """The index of the candidate that greedy decoding restricted to the tree gives each row.
 
@@ -92,9 +99,11 @@ def choose(
     if not len(tree.prefixes):  # a single candidate
         return torch.zeros(len(embeds), dtype=torch.int64, device=embeds.device)
     rows = rows_at_once(backbone, tree)
-    parts = zip(embeds.split(rows), mask.split(rows), strict=True)
     ask = functools.partial(backbone.next_token_logits, prefixes=tree.prefixes, prompt_length=prompt_length)
-    return torch.cat([tree.read(ask(part, own)) for part, own in parts])
+    parts = [slice(start, start + rows) for start in range(0, len(embeds), rows)]
+    shared = [None if images is None else images._replace(keys=images.keys[part]) for part in parts]
+    pairs = zip(parts, shared, strict=True)
+    return torch.cat([tree.read(ask(embeds[part], mask[part], images=own)) for part, own in pairs])
 
 
 def rows_at_once(backbone: Backbone, tree: CandidateTree) -> int:

@@ -1,8 +1,8 @@
 """A frozen decoder-only model: GPT-2 and LLaMA, by name or folder.
 
-    [prompt; pads; text]  ->  answer
+    [prompt; visual; pads; text]  ->  answer        (visual tokens only where images are read)
 
-Pads stand between the prompt and the text, or in front where the prompt is not known to be shared, so that every
+Pads stand between what rows share and their own text, or in front where nothing is known to be shared, so that every
 row's last column is real and the next token follows it. A token's position is its place among the row's real tokens,
 in training as in generation, so the result depends neither on the padding nor on its side: with GPT-2's learned
 positions as with LLaMA's rotary ones. Tokens of the answer come from the plain table: no prompt, no shift.
@@ -18,6 +18,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones.columns import pads_behind_prompt
 from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes, States, recorded
+from dept_vl.backbones.image_cache import ImageCache, SharedImages
 from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache, cache_name
 
 
@@ -30,7 +31,8 @@ class NothingToContinue(ValueError):
 
 
 class CausalBackbone(Backbone):
-    """`prompt_cache` keeps the keys and values of the prompt that `prompt_length` marks, in evaluation mode."""
+    """In evaluation mode `prompt_cache` keeps the keys and values of the prompt that `prompt_length` marks, and
+    `image_cache` those of the `images` behind it."""
 
     kind, task_type = "causal", "CAUSAL_LM"
 
@@ -45,18 +47,19 @@ class CausalBackbone(Backbone):
         windows = [getattr(model.config, name, None) for name in ("sliding_window", "window_size")]
         # within its window a model that forgets older tokens is like any other, and its cache lets tokens be taken back
         self.max_positions = min(filter(None, [model.config.max_position_embeddings, *windows]))
-        self.prompt_cache = PromptCache()
+        self.prompt_cache, self.image_cache = PromptCache(), ImageCache()
         self._cache_name = cache_name(model)
 
     def changed(self) -> None:
         self.prompt_cache.drop()
+        self.image_cache.drop()
 
     def train(self, mode: bool = True) -> "CausalBackbone":
         self.changed()
         return super().train(mode)
 
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
-        self.prompt_cache.drop()  # `to`, `half`, `cuda`: the weights are other ones now
+        self.changed()  # `to`, `half`, `cuda`: the weights are other ones now
         return super()._apply(fn, recurse)
 
     def logits(self, embeds: Embeds, mask: Mask, labels: Labels) -> Logits:
@@ -80,25 +83,35 @@ class CausalBackbone(Backbone):
 
     @torch.no_grad()
     def generate(
-        self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int = 1, prompt_length: int = 0
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        *,
+        max_new_tokens: int,
+        num_beams: int = 1,
+        prompt_length: int = 0,
+        images: SharedImages | None = None,
     ) -> Labels:
         self._check(mask, max_new_tokens)
-        shared = self._shared(mask, prompt_length)
-        embeds, mask = pads_behind_prompt(embeds, mask, shared)
-        past = self.prompt_cache.expanded(self.model, embeds[:, :shared], repeats=num_beams) if shared else None
+        embeds, mask, past = self._begin(embeds, mask, prompt_length, images, repeats=num_beams)
         sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
         return self._greedy(inputs_embeds=embeds, attention_mask=mask, **{self._cache_name: past}, **sizes)
 
     @torch.no_grad()
     def next_token_logits(
-        self, embeds: Embeds, mask: Mask, prefixes: Prefixes, *, prompt_length: int = 0
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        prefixes: Prefixes,
+        *,
+        prompt_length: int = 0,
+        images: SharedImages | None = None,
     ) -> NextLogits:
         paths, length = prefixes.shape
         self._check(mask, length + 1)
-        shared = self._shared(mask, prompt_length)
-        embeds, mask = pads_behind_prompt(embeds, mask, shared)
-        past = self.prompt_cache.expanded(self.model, embeds[:, :shared]) if shared else None
-        read = self._read(embeds[:, shared:], mask, keep=1, use_cache=length > 0, past=past)
+        embeds, mask, past = self._begin(embeds, mask, prompt_length, images)
+        known = 0 if past is None else past.get_seq_length()
+        read = self._read(embeds[:, known:], mask, keep=1, use_cache=length > 0, past=past)
         first = read.logits.unsqueeze(1).expand(-1, paths, -1, -1)  # [batch, path, 1, vocabulary]
         if not length:
             return first
@@ -130,18 +143,29 @@ class CausalBackbone(Backbone):
             logits_to_keep=keep,
         )
 
-    def _shared(self, mask: Mask, prompt_length: int) -> int:
-        """How many columns the prompt's cache may stand for: 0 in training mode, where dropout acts, and where a row
-        has nothing behind its prompt, so that its last real token is the prompt's own.
+    def _begin(
+        self, embeds: Embeds, mask: Mask, prompt_length: int, images: SharedImages | None, *, repeats: int = 1
+    ) -> tuple[Embeds, Mask, DynamicCache | None]:
+        """The rows with their pads behind what they share, and a cache that holds that, if one may stand for it.
+
+        None may in training mode, where dropout acts, and where a row has nothing of its own: its last real token is
+        one that is shared.
 
         Raises: MixedPrompts.
         """
-        if not mask[:, :prompt_length].all():
-            raise MixedPrompts(
-                f"prompt_length={prompt_length}: wanted a prompt without pads, given masked columns in it"
-            )
-        alone = bool((mask.sum(1) <= prompt_length).any())
-        return 0 if self.model.training or alone else prompt_length
+        shared = prompt_length + (0 if images is None else images.length)
+        if not mask[:, :shared].all():
+            raise MixedPrompts(f"prompt_length={shared}: wanted a prompt without pads, given masked columns in it")
+        if not shared or self.model.training or (mask.sum(1) <= shared).any():
+            return *pads_behind_prompt(embeds, mask), None
+        embeds, mask = pads_behind_prompt(embeds, mask, shared)
+        if images is None:
+            return embeds, mask, self.prompt_cache.expanded(self.model, embeds[:, :shared], repeats=repeats)
+        keep = not self.synced  # else the processes would not read equally often
+        past = self.image_cache.expanded(
+            self.model, embeds[:, :shared], images, self.prompt_cache, repeats=repeats, keep=keep
+        )
+        return embeds, mask, past
 
     def _check(self, mask: Mask, new: int) -> None:
         """The last new token is never read, so it takes no position. Raises: NothingToContinue, TooManyPositions."""

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from dept_vl.backbones.image_cache import SharedImages
+
 _SAMPLE = 1 << 18  # values of each tensor that enter the hash: 0.5 MiB as bf16
 
 Embeds = Float[Tensor, "batch out d_model"]  # a prompt, then text and visual tokens
@@ -38,7 +40,8 @@ class Backbone(nn.Module, ABC):
     method that trains inside it, if any (dept_vl.tuning).
 
     `prompt_length`: how many first columns of `embeds` are the same prompt in every row, so that a causal model may
-    compute it once; 0 makes no such claim. The subclasses say where pads may stand.
+    compute it once; 0 makes no such claim. `images`: which columns behind those are the same in rows about one image.
+    The subclasses say where pads may stand.
     """
 
     kind: ClassVar[Literal["seq2seq", "causal"]]
@@ -52,10 +55,18 @@ class Backbone(nn.Module, ABC):
         self.model = model.requires_grad_(False).eval()
         self.name, self.revision = name, revision
         self.attached: str | None = None
+        self.text_form: Literal["seq2seq", "causal", "chat"] = self.kind  # how a text is put to it
         self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
 
     def changed(self) -> None:
         """What is inside the model is other weights now: forget what was computed with the earlier ones."""
+
+    def chat(self, end: int) -> None:
+        """From now on a text is the user's turn of the chat template, and an answer ends with the token `end`."""
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        self.model.generation_config.eos_token_id = ends if end in ends else [*ends, end]
+        self.text_form = "chat"
 
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever
@@ -105,7 +116,14 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def generate(
-        self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int, prompt_length: int = 0
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        *,
+        max_new_tokens: int,
+        num_beams: int,
+        prompt_length: int = 0,
+        images: SharedImages | None = None,
     ) -> Labels:
         """Token ids of the answers, special tokens included."""
 
@@ -114,7 +132,13 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def next_token_logits(
-        self, embeds: Embeds, mask: Mask, prefixes: Prefixes, *, prompt_length: int = 0
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        prefixes: Prefixes,
+        *,
+        prompt_length: int = 0,
+        images: SharedImages | None = None,
     ) -> NextLogits:
         """What follows the first 0, 1, .. `prefix` tokens of each path as the beginning of the answer. No gradient.
 

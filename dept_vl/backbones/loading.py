@@ -15,6 +15,7 @@ from transformers import (
 
 from dept_vl.backbones.causal import CausalBackbone
 from dept_vl.backbones.frozen import Backbone
+from dept_vl.backbones.gguf import UnreadableGguf, gguf_folder
 from dept_vl.backbones.readable import UnsupportedType, check_readable
 from dept_vl.backbones.seq2seq import T5_TYPES, Seq2SeqBackbone
 from dept_vl.backbones.weights import check_keys, check_values, quiet_report
@@ -55,7 +56,7 @@ def load_backbone(
     of another type loads where it passes `check_readable`.
 
     Args:
-        model_name_or_path: "tiny-t5" (embedded), a folder, or a hub name.
+        model_name_or_path: "tiny-t5" (embedded), a folder, a hub name, or a name ending in .gguf (see `gguf_folder`).
         dtype: float32 or bfloat16, in which the weights are held.
         attn_implementation: None leaves the choice to transformers.
 
@@ -72,7 +73,10 @@ def load_backbone(
         raise WrongKind(f"kind: wanted one of {', '.join(_KINDS)}, given {kind!r}.{did_you_mean(kind, _KINDS)}")
     _check_dtype(dtype, kind)
     wanted, read, backbone = _KINDS[kind]
-    path = embedded(model_name_or_path) or model_name_or_path
+    try:
+        path = embedded(model_name_or_path) or gguf_folder(model_name_or_path, revision) or model_name_or_path
+    except UnreadableGguf as error:
+        raise MissingBackbone(str(error)) from error
     # For a model without safetensors transformers would send its name and the user's token to a conversion service.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     # trust_remote_code=None would ask on the terminal whether to run a stranger's code.
@@ -98,8 +102,8 @@ def load_backbone(
         raise MissingBackbone(_explain(model_name_or_path, error)) from error
     check_keys(model_name_or_path, model, report, written)
     check_values(model_name_or_path, model)
-    folder = Path(model_name_or_path)
-    return _wrap(backbone, model, folder.name if folder.is_dir() else str(model_name_or_path), revision)
+    place = Path(model_name_or_path)
+    return _wrap(backbone, model, place.name if place.exists() else str(model_name_or_path), revision)
 
 
 def _wrap(backbone: type[Backbone], model: PreTrainedModel, name: str, revision: str | None) -> Backbone:

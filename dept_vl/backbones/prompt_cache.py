@@ -18,6 +18,12 @@ def cache_name(model: PreTrainedModel) -> str:
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
+def compute_type(embeds: Tensor) -> torch.dtype:
+    """In which a model reads these embeddings: autocast's type, or their own."""
+    device = embeds.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else embeds.dtype
+
+
 class PromptCache:
     """Kept while the prompt's values, and the type it is computed in, stay the same.
 
@@ -41,8 +47,7 @@ class PromptCache:
 
         Raises: MixedPrompts where the rows differ.
         """
-        device = prompts.device.type
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else prompts.dtype
+        precision = compute_type(prompts)
         if not self._holds(prompts) or self._precision != precision:
             prompt = prompts[:1].detach().clone()  # [1, prompt, d_model]
             if not torch.equal(prompt.expand_as(prompts), prompts):

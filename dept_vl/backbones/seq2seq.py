@@ -7,6 +7,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones.flops import T5Shape
 from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes, States, recorded
+from dept_vl.backbones.image_cache import SharedImages
 
 T5_TYPES = ("t5", "mt5", "umt5")  # built alike
 
@@ -41,16 +42,29 @@ class Seq2SeqBackbone(Backbone):
 
     @torch.no_grad()
     def generate(
-        self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int = 1, prompt_length: int = 0
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        *,
+        max_new_tokens: int,
+        num_beams: int = 1,
+        prompt_length: int = 0,
+        images: SharedImages | None = None,
     ) -> Labels:
-        """`prompt_length` is ignored: an encoder's prompt attends to the text, so it cannot be cached."""
+        """`prompt_length` and `images` are ignored: an encoder's prompt attends to the text, so it cannot be cached."""
         return self._greedy(
             inputs_embeds=embeds, attention_mask=mask, max_new_tokens=max_new_tokens, num_beams=num_beams
         )
 
     @torch.no_grad()
     def next_token_logits(
-        self, embeds: Embeds, mask: Mask, prefixes: Prefixes, *, prompt_length: int = 0
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        prefixes: Prefixes,
+        *,
+        prompt_length: int = 0,
+        images: SharedImages | None = None,
     ) -> NextLogits:
         encoded = self.model.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
         start = self.model.generation_config.decoder_start_token_id

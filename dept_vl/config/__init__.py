@@ -18,9 +18,9 @@ from dept_vl.config.schema import (
     InsideConfig,
     OptimConfig,
     ProgressiveConfig,
-    VisionConfig,
 )
-from dept_vl.config.task import SamplingConfig, TaskConfig
+from dept_vl.config.task import SamplingConfig, Score, TaskConfig
+from dept_vl.config.vision import ProjectionConfig, VisionConfig
 
 __all__ = [
     "AdapterConfig",
@@ -31,7 +31,9 @@ __all__ = [
     "OptimConfig",
     "PlainParser",
     "ProgressiveConfig",
+    "ProjectionConfig",
     "SamplingConfig",
+    "Score",
     "TaskConfig",
     "VisionConfig",
     "arguments_for",

@@ -8,6 +8,7 @@ import operator
 from typing import Any, Literal, TypedDict
 
 from dept_vl.config.task import TaskConfig
+from dept_vl.config.vision import VisionConfig
 
 
 class BadConfig(ValueError):
@@ -40,7 +41,7 @@ class AdapterConfig:
             or adapter folder whose weights are the start instead; sizes may differ, the overlap is copied. "sources"
             are the folders of the frozen prompts that a method mixes (attempt), or of a mixture's tasks in order, from
             which it learns (mpt).
-        covers: whether the shift covers the text alone or, as an ablation, the visual tokens behind it too.
+        covers: whether the shift covers the text alone or, as an ablation, the visual tokens beside it too.
     """
 
     name: str = "dept"
@@ -73,9 +74,14 @@ class BackboneConfig:
     """The frozen language model.
 
     Args:
-        model_name_or_path: "tiny-t5" (embedded), a folder, or a hub name such as google-t5/t5-base.
+        model_name_or_path: "tiny-t5" (embedded), a folder, a hub name such as google-t5/t5-base, a .gguf file, or
+            package:NAME/FILE for one in an installed package.
         kind: seq2seq (T5) or causal (GPT-2, LLaMA).
         pad_token: the padding token of a tokenizer that has none, such as <|endoftext|> for GPT-2; null for its own.
+        gguf_file: a .gguf file in the folder or repository of model_name_or_path, dequantised once into the cache
+            (DEPT_VL_CACHE, ~/.cache/dept_vl); null for none. A model_name_or_path that ends in .gguf says the same.
+        chat_template: whether a text is the user's turn of the tokenizer's chat template (causal models). The shift
+            covers the text, not the template, max_source_length counts both, and an answer ends with the turn.
         revision: the hub revision, null for the newest.
         dtype: float32 or bfloat16, in which the frozen weights are held.
         attn_implementation: eager or sdpa; null leaves the choice to transformers.
@@ -87,46 +93,18 @@ class BackboneConfig:
     model_name_or_path: str = "tiny-t5"
     kind: Literal["seq2seq", "causal"] = "seq2seq"
     pad_token: str | None = None
+    gguf_file: str | None = None
+    chat_template: bool = False
     revision: str | None = None
     dtype: str = "float32"
     attn_implementation: str | None = None
     dropout: bool = False
     gradient_checkpointing: bool = False
 
-
-@dataclasses.dataclass(frozen=True)
-class VisionConfig:
-    """The frozen CLIP and its stored features.
-
-    Args:
-        model_name: "tiny-clip" (embedded), an open_clip name, hf-hub:..., or local-dir:...
-        pretrained: the open_clip tag that belongs to a plain name, such as openai.
-        layer: index of the tower's intermediate output that is read as a grid.
-        pooling: none, max (to pool_size x pool_size) or stack (2 x 2 cells into one token).
-        pool_size: side of the pooled grid, for max.
-        resize: squash (to a square, aspect ratio not kept) or model (the model's own preprocessing).
-        projection_scale: scale of the visual tokens; null is the word embeddings' root mean square, 1 is CLIP-T5's.
-        dtype: type of the stored features, float16 or bfloat16.
-        feature_dir: where the feature stores lie.
-        batch_size: images per pass through CLIP.
-        num_workers: processes that read images while features are extracted.
-        resident: hold a split's features in memory on the device; false reads them from disk.
-        on_unreadable: error (stop, naming the files) or report (leave them out, counted and named).
-    """
-
-    model_name: str = "tiny-clip"
-    pretrained: str | None = None
-    layer: int = 4
-    pooling: Literal["none", "max", "stack"] = "none"
-    pool_size: int | None = None
-    resize: Literal["squash", "model"] = "squash"
-    projection_scale: float | None = None
-    dtype: Literal["float16", "bfloat16"] = "float16"
-    feature_dir: str = "data/features"
-    batch_size: int = 128
-    num_workers: int = 0
-    resident: bool = True
-    on_unreadable: Literal["error", "report"] = "error"
+    @property
+    def source(self) -> str:
+        """The name under which the model and its tokenizer are loaded."""
+        return "/".join(filter(None, (self.model_name_or_path, self.gguf_file)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +188,7 @@ class Experiment:
         adapter: the text-side adapter.
         inside: what trains inside the frozen language model.
         backbone: the frozen language model.
-        vision: the frozen CLIP.
+        vision: the frozen image tower.
         task: the task and its data.
         optim: the optimizer.
         progressive: partial models for the first steps.
@@ -260,6 +238,12 @@ class Experiment:
         least, most = self.task.sampling.tasks_per_batch or (1, 1)
         if not 1 <= least <= most:
             raise BadConfig(f"task.sampling.tasks_per_batch: wanted two rising numbers from 1, given {least}, {most}")
+        if not (self.backbone.gguf_file or ".gguf").endswith(".gguf"):
+            raise BadConfig(f"backbone.gguf_file: wanted a name ending in .gguf, given {self.backbone.gguf_file!r}")
+        if self.backbone.chat_template and self.backbone.kind != "causal":
+            raise BadConfig(f"backbone.chat_template: wanted false for a {self.backbone.kind} backbone, given true")
+        if self.backbone.chat_template and self.adapter.covers != "text":
+            raise BadConfig(f"adapter.covers: wanted text in a chat template, given {self.adapter.covers}")
         _check_optimizer(self.optim, self.max_steps)
         _check_progressive(self.progressive, self.backbone.kind)
 

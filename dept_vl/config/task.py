@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+Score = Literal["auto", "vqa_accuracy", "exact_match", "best_match", "token_f1", "anls", "relaxed_accuracy"]
+
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
@@ -29,13 +31,23 @@ class TaskConfig:
     """The task, its data and its text.
 
     Args:
-        name: vqa, caption, or a text task such as cola; --help of train_text.py lists them.
+        name: vqa, caption, or a text task such as cola; --help of train_text.py lists them. own_text is your own file.
         mixture: tasks that train one adapter together, such as [cola, rte], in place of `name`; each keeps its own
             template, labels, lengths and score, and their mean picks the checkpoint.
         sampling: how often each task of the mixture is drawn.
         root: folder of the data set, in the layout of data/README.md; "shapes" generates the embedded set, "hub"
-            fetches a text set from the hub.
+            fetches a text set from the hub. For VQA and captions also your own file or folder, hub:NAME, or a published
+            set by its recipe, as vizwiz:FOLDER; docs/own_data.md has the formats.
+        columns: what the columns of your own file are, as {image: photo, question: asked, answers: reply}; also
+            captions, split, id and turns. Usual names are recognised, and an empty name leaves a column unread.
+        image_root: folder where the image paths of your own file start; null is the file's folder and its images/.
+        split_shares: shares of the images that train, val and test get where your own data says no splits.
+        on_bad_row: error refuses the first row of your own data that cannot be used, skip leaves such rows out and
+            lists them in skipped_rows.jsonl.
         template: the source text with the row's fields in braces, {question} for VQA. null is the task's own.
+        labels: the classes of own_text, as the file writes them, to choose among; null for free answers.
+        score: of vqa: auto (by the answers: vqa_accuracy for four or more to every question, exact_match for one,
+            best_match else), or one of these, token_f1, anls or relaxed_accuracy by name.
         protocol: splits and scoring: official-2021, official-2017 or always for VQA; as_published, official_dev or
             as_published_dpt for text tasks. null is the task's first.
         label_form: whether a text task's classes are written as digits or words. null is the task's own.
@@ -59,7 +71,13 @@ class TaskConfig:
     mixture: tuple[str, ...] | None = None
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
     root: str = "shapes"
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    image_root: str | None = None
+    split_shares: tuple[float, ...] = (0.8, 0.1, 0.1)
+    on_bad_row: Literal["error", "skip"] = "error"
     template: str | None = None
+    labels: tuple[str, ...] | None = None
+    score: Score = "auto"
     protocol: str | None = None
     label_form: Literal["digits", "words"] | None = None
     decoding: Literal["score", "generate"] = "score"

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import msgspec
 
 from dept_vl.data.vqa2 import enough_answers
+from dept_vl.metrics.vqa import FEWEST_ANSWERS
 from dept_vl.untrusted.bad_file import BadFile
 from dept_vl.untrusted.json_files import read_json
 
@@ -32,8 +33,8 @@ class AokvqaQuestion(msgspec.Struct):
     direct_answers: list[str]
 
 
-def read_aokvqa(path: Path) -> list[dict[str, Any]]:
-    """Rows of question_id (a string), image_id, question, answers; both types are None."""
+def read_aokvqa(path: Path, fewest: int = FEWEST_ANSWERS) -> list[dict[str, Any]]:
+    """Rows of question_id (a string), image_id, question, answers, `fewest` or more; both types are None."""
     rows: dict[str, dict[str, Any]] = {}
     for number, entry in enumerate(read_json(path, Annotated[list[AokvqaQuestion], msgspec.Meta(min_length=1)])):
         if entry.question_id in rows:
@@ -42,7 +43,7 @@ def read_aokvqa(path: Path) -> list[dict[str, Any]]:
             "question_id": entry.question_id,
             "image_id": entry.image_id,
             "question": entry.question,
-            "answers": enough_answers(path, f"questions[{number}]", entry.direct_answers),
+            "answers": enough_answers(path, f"questions[{number}]", entry.direct_answers, fewest),
             "question_type": None,
             "answer_type": None,
         }

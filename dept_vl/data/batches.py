@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -88,10 +88,11 @@ class EncodedExamples(Encoded):
         max_target_length: int,
         trained: bool = True,
         task: int | None = None,
+        own_cue: bool = False,
     ) -> None:
         """`kind` is the backbone's, seq2seq or causal: what stands around a text, and whether a target may be cut.
         Those of examples that are not `trained` on always may: they enter no loss. `task`: the place of their task in
-        the mixture that trains, which every batch then names.
+        the mixture that trains, which every batch then names. `own_cue`: see `tokenise`.
 
         Raises: MissingPadToken, SlowTokenizer, WrongTokenizer, NoRoom, TooLongTarget.
         """
@@ -102,15 +103,15 @@ class EncodedExamples(Encoded):
             (place.setdefault((example.source, example.context), len(place)) for example in self.examples), np.int64
         )
         texts, contexts = [text for text, _ in place], [context for _, context in place]
-        self.sources = tokenise(tokenizer, texts, max_source_length, kind=kind, contexts=contexts)
+        self.sources = tokenise(tokenizer, texts, max_source_length, kind=kind, contexts=contexts, own_cue=own_cue)
         answers = sorted({target for example in self.examples for target in example.targets})
         self.targets = tokenise_targets(
             tokenizer, answers, max_target_length, kind=kind, may_cut=kind == "seq2seq" or not trained
         )
-        frames = tokenise(tokenizer, [""], _WHOLE, kind=kind)[0], encode_targets(tokenizer, [""], kind)[0]
+        frame = tokenise(tokenizer, [""], _WHOLE, kind=kind, own_cue=own_cue)[0]
         self.losses = {
-            "sources": measure_table(tokenizer, texts, self.sources, frames[0]),
-            "targets": measure_table(tokenizer, answers, self.targets, frames[1]),
+            "sources": measure_table(tokenizer, texts, self.sources, frame),
+            "targets": measure_table(tokenizer, answers, self.targets, encode_targets(tokenizer, [""], kind)[0]),
         }
         place = {text: row for row, text in enumerate(answers)}
         self._target_rows = TokenTable([place[target] for target in example.targets] for example in self.examples)
@@ -151,7 +152,16 @@ class EncodedExamples(Encoded):
         features = gather([self.examples[row].image for row in rows]) if gather is not None else None
         tasks = None if self.task is None else torch.full((len(rows),), self.task)
         names = tuple(self.examples[row].id for row in rows)
-        return Batch(ids, mask, labels, features, names, right_padded=True, tasks=tasks)
+        covered = self._covered(rows, ids.shape[1])
+        return Batch(ids, mask, labels, features, names, right_padded=True, tasks=tasks, covered=covered)
+
+    def _covered(self, rows: Rows, seq: int) -> Integer[Tensor, "batch {seq}"] | None:
+        """1 at the tokens of each row's own text, where a chat template stands around it."""
+        if self.sources.spans is None:
+            return None
+        first, end = torch.from_numpy(self.sources.spans[self.source_rows[rows]]).unsqueeze(2).unbind(1)  # [batch, 1]
+        places = torch.arange(seq)
+        return ((places >= first) & (places < end)).long()
 
     def _draw(self, row: int | np.integer, draw: float) -> int:
         edges = np.cumsum(self.examples[row].weights)
@@ -240,18 +250,31 @@ def single_examples(
 
 
 def evaluation_batches(
-    encoded: EncodedExamples, gather: Gather | None, *, batch_size: int, rank: int = 0, world: int = 1
+    encoded: EncodedExamples,
+    gather: Gather | None,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world: int = 1,
+    by_image: bool = False,
 ) -> Iterator[Batch]:
     """Every example exactly once over all processes, longest first, without labels.
 
     All processes get as many batches with as many rows: where the examples do not divide, a row that fills up has
-    `FILLER` for its id.
+    `FILLER` for its id. by_image: rows about one image follow one another on one process and name it, where any two do;
+    the images come by their longest row.
     """
     order = np.argsort(-encoded.source_lengths, kind="stable")
+    images = [each.image for each in encoded.examples] if by_image else []
+    if by_image := len(set(images)) < len(images):
+        first: dict[str | None, int] = {}
+        order = order[np.argsort([first.setdefault(images[row], len(first)) for row in order], kind="stable")]
     order = np.concatenate([order, np.repeat(order[-1:], -len(order) % world)])
-    places = np.arange(len(order))[rank::world]
+    places = np.arange(len(order))
+    places = places.reshape(world, -1)[rank] if by_image else places[rank::world]
     for start in range(0, len(places), batch_size):
         own = places[start : start + batch_size]
         batch = encoded.collate(order[own], gather)
         real = [id if place < len(encoded) else FILLER for id, place in zip(batch.ids, own, strict=True)]
-        yield dataclasses.replace(batch, ids=tuple(real))
+        seen = tuple(images[row] for row in order[own]) if by_image else None
+        yield dataclasses.replace(batch, ids=tuple(real), images=seen)

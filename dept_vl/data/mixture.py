@@ -160,6 +160,7 @@ def _together(parts: Sequence[Batch], order: Integer[Tensor, " batch"], pad: int
         features=None if features[0] is None else torch.cat(features)[order.to(features[0].device)],
         ids=tuple(ids[place] for place in order.tolist()),
         tasks=torch.cat([each.tasks for each in parts])[order],
+        covered=None if parts[0].covered is None else _padded([each.covered for each in parts], 0)[order],
     )
 
 

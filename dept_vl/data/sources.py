@@ -7,7 +7,7 @@ data/README.md draws the layout.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,17 @@ class Loaded:
 
     counts: read (rows in the files), in_split (rows of the split, the number a whole evaluation covers),
     dropped_no_answer and, for A-OKVQA, dropped_no_image, then examples and images, as loaded; images_of_another_year
-    where some were found under another year's name.
+    where some were found under another year's name; skipped_bad_rows of own data that has any. notes: sentences
+    about how own data was understood. skipped: file, place, column and reason of each of its rows that was left out.
+    columns: of own text, which column holds which field.
     """
 
     examples: list[Example]
     counts: dict[str, int]
     image_paths: dict[str, Path]
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Mapping[str, str | None], ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_vqa(root: Path | str, split: str, task: Task, limit: int | None = None) -> Loaded:
@@ -64,14 +69,14 @@ def load_vqa(root: Path | str, split: str, task: Task, limit: int | None = None)
 
 def load_vqa_splits(root: Path | str, splits: Splits, task: Task) -> dict[str, Loaded]:
     """As `load_vqa`, for several splits: each file is read once."""
-    root = _checked_splits(root, splits)
+    root = check_splits(root, splits)
     names = {split for split, _ in splits.values()}
     karpathy_file = find_file(root, KARPATHY)
     if divided := sorted(names - {"all"}):
         karpathy_file = require_file(root, KARPATHY, f"the images of split {divided[0]!r}")
     karpathy = read_karpathy(karpathy_file) if karpathy_file else {}
     question_files, annotation_files = _vqa_files(root)
-    rows = join(question_files, annotation_files)
+    rows = join(question_files, annotation_files, task.fewest_answers)
     _name_images(rows, karpathy, question_files)
     chosen = {"all": rows} | (split_questions(rows, karpathy, karpathy_file) if divided else {})
     filepaths = {image.filepath for image in karpathy.values()}
@@ -95,7 +100,7 @@ def load_caption(root: Path | str, split: str, task: Task, limit: int | None = N
 
 def load_caption_splits(root: Path | str, splits: Splits, task: Task) -> dict[str, Loaded]:
     """As `load_caption`, for several splits: each file is read once."""
-    root = _checked_splits(root, splits)
+    root = check_splits(root, splits)
     divided = sorted({split for split, _ in splits.values()} - {"all"})
     karpathy_file = find_file(root, KARPATHY)
     caption_files = [p for p in matching_files(root, "captions*.json") if "_results.json" not in p.name]
@@ -131,14 +136,15 @@ def load_aokvqa(root: Path | str, split: str, task: Task, limit: int | None = No
     """
     root = _checked(root, split, ("train", "val"), limit)
     path = require_file(root, f"aokvqa_v1p0_{split}.json", f"A-OKVQA's {split} questions")
-    rows = read_aokvqa(path)
+    rows = read_aokvqa(path, task.fewest_answers)
     names = names_by_coco_id(list_images(image_folders(root)))
     present = [{**row, "image": names[row["image_id"]]} for row in rows if row["image_id"] in names]
     counts = {"read": len(rows), "dropped_no_image": len(rows) - len(present)}
     return _load(root, split, present, task, limit, counts)
 
 
-def _checked_splits(root: Path | str, splits: Splits) -> Path:
+def check_splits(root: Path | str, splits: Splits) -> Path:
+    """The root as a path. Raises: ValueError for a split or a limit that there is not."""
     for split, limit in splits.values():
         _checked(root, split, (*SPLITS, "all"), limit)
     return Path(root)
@@ -164,7 +170,10 @@ def _vqa_files(root: Path) -> tuple[list[Path], list[Path]]:
             require_file(root, QUESTIONS.format(subtype), f"the questions of {pair[1].name}")
     if not questions:
         wanted = " or ".join(QUESTIONS.format(subtype) for subtype in SUBTYPES)
-        raise MissingFile(f"{root}: wanted {wanted}, with annotations, given neither; see data/README.md")
+        raise MissingFile(
+            f"{root}: wanted {wanted}, with annotations, given neither; see data/README.md, and docs/own_data.md "
+            "for a table of your own"
+        )
     return questions, annotations
 
 
@@ -199,7 +208,22 @@ def _load(
     counts: dict[str, int],
     filepaths: Iterable[str] = (),
 ) -> Loaded:
-    """Empties `rows`: a million of them take more memory than their examples."""
+    examples, counts = read_examples(root, split, rows, task, limit, counts)
+    image_paths = locate_images(root, (example.image for example in examples), filepaths)
+    counts["images"] = len(image_paths)
+    if renamed := sum(path.name != name for name, path in image_paths.items()):
+        counts["images_of_another_year"] = renamed
+    return Loaded(examples, counts, image_paths)
+
+
+def read_examples(
+    root: Path | str, split: str, rows: list[Row | None], task: Task, limit: int | None, counts: Mapping[str, int]
+) -> tuple[list[Example], dict[str, int]]:
+    """The examples of up to `limit` rows, and `counts` with theirs. Empties `rows`: a million of them take more memory
+    than their examples.
+
+    Raises: EmptySplit, and what `task.read` raises.
+    """
     examples: list[Example] = []
     dropped = 0
     for place, row in enumerate(rows):
@@ -214,8 +238,4 @@ def _load(
     counts = {**counts, "in_split": len(rows), "dropped_no_answer": dropped, "examples": len(examples)}
     if not examples:
         raise EmptySplit(f"{root}: wanted at least one example in split {split!r}, given none (counts: {counts})")
-    image_paths = locate_images(root, (example.image for example in examples), filepaths)
-    counts["images"] = len(image_paths)
-    if renamed := sum(path.name != name for name, path in image_paths.items()):
-        counts["images_of_another_year"] = renamed
-    return Loaded(examples, counts, image_paths)
+    return examples, counts

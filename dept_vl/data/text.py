@@ -2,6 +2,8 @@
 
     seq2seq   source: text </s>              target: answer </s>
     causal    source: <s> text Label :       target: answer </s>     (<s> only where the tokenizer sets one itself)
+              source: <s> text               of tasks whose text ends in a cue of its own ("... Answer:", "Caption:")
+    chat      source: the text as the user's turn of the model's template     target: answer, end of the turn
 
 A source that is too long loses its context first, from the context's end. What the tokenizer sets around a text and
 the causal cue are never cut; a causal model's target is never cut either.
@@ -11,12 +13,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import numpy as np
 from tokenizers import Encoding
 
+from dept_vl.data.chat import turn_of
 from dept_vl.data.token_table import TokenTable
 from dept_vl.data.tokenizer import Tokenizer, WrongTokenizer, require_fast
 
-Kind = Literal["seq2seq", "causal"]
+Kind = Literal["seq2seq", "causal", "chat"]
 Span = tuple[int, int]  # characters [start, end) of a text
 
 CUE = " Label :"
@@ -41,29 +45,37 @@ def tokenise(
     *,
     kind: Kind = "seq2seq",
     contexts: Sequence[Span | None] | None = None,
+    own_cue: bool = False,
 ) -> TokenTable:
     """Token ids of every source. One with more than `max_length` tokens loses as many as are over: from the end of its
-    context, then from the end of what is left of the text. The table counts those.
+    context, then from the end of what is left of the text. The table counts those; in a chat template its `spans` say
+    where each row has its text.
 
-    contexts: the characters of each text that go first; None, for one or all, cuts the text's end.
+    contexts: the characters of each text that go first; None, for one or all, cuts the text's end. own_cue: whether
+    each text ends in its own cue for the answer, so that a causal model reads no other behind it.
 
-    Raises: SlowTokenizer, NoRoom.
+    Raises: SlowTokenizer, NoRoom, BadChatTemplate.
     """
-    cue = CUE if kind == "causal" else ""
-    behind = _specials_behind(tokenizer) if cue else 0
+    turn = turn_of(tokenizer) if kind == "chat" else None
+    before, cue = ("", CUE if kind == "causal" and not own_cue else "") if turn is None else (turn.before, turn.after)
+    behind = _specials_behind(tokenizer) if kind == "causal" else 0
     contexts = [None] * len(texts) if contexts is None else contexts
-    counts = Counter()
+    counts, spans = Counter(), []
 
     def rows() -> Iterator[list[int]]:
-        encodings = _encode(tokenizer, texts, special=True, cue=cue)
+        encodings = _encode(tokenizer, texts, special=turn is None, before=before, cue=cue)
         for text, context, encoding in zip(texts, contexts, encodings, strict=True):
             ids = encoding.ids[:-behind] if behind else encoding.ids
             over = len(ids) - max_length
+            if over > 0 or turn is not None:
+                inside, outside = _free_places(encoding, text, context, before)
+                first = min([*inside, *outside], default=0)
+                spans.append((first, first + max(len(inside) + len(outside) - max(over, 0), 0)))
             if over > 0:
-                inside, outside = _free_places(encoding, text, context)
                 if over > len(inside) + len(outside):
                     whole = len(ids) - len(inside) - len(outside)
-                    held = f"special tokens and the cue {CUE!r}" if cue else "special tokens"
+                    held = f"special tokens and the cue {CUE!r}" if kind == "causal" else "special tokens"
+                    held = held if turn is None else "tokens of the chat template"
                     raise NoRoom(f"max_source_length: wanted at least {whole}, room for the {held}, given {max_length}")
                 gone = {*inside[::-1][:over], *outside[::-1][: max(over - len(inside), 0)]}
                 ids = [id for place, id in enumerate(ids) if place not in gone]
@@ -72,25 +84,34 @@ def tokenise(
                     counts["context_cut" if over <= len(inside) else "beyond_context_cut"] += 1
             yield ids
 
-    return TokenTable(rows(), counts)
+    table = TokenTable(rows(), counts)
+    if turn is not None:
+        table.spans = np.array(spans, dtype=np.int64).reshape(-1, 2)
+    return table
 
 
 def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: Kind) -> list[list[int]]:
     """Token ids of every target string, the end token last, none cut: as labels and candidates hold them.
 
     For a causal model these are the string's tokens behind the cue and a space, without special tokens. So LLaMA's
-    sentencepiece tokens begin with one space, not with a second one that it sets before every text.
+    sentencepiece tokens begin with one space, not with a second one that it sets before every text. In a chat template
+    they follow what asks the model to speak, and its own end of a turn is last.
 
-    Raises: SlowTokenizer, WrongTokenizer.
+    Raises: SlowTokenizer, WrongTokenizer, BadChatTemplate.
     """
     if kind == "seq2seq":
         return [encoding.ids for encoding in _encode(tokenizer, strings, special=True)]
-    end = tokenizer.eos_token_id
+    if kind == "chat":
+        turn = turn_of(tokenizer)
+        before, space, end = turn.after, turn.lead, turn.end
+    else:
+        before, space, end = CUE, " ", tokenizer.eos_token_id
     if end is None:
         raise WrongTokenizer(f"{tokenizer.name_or_path}: wanted an end-of-sequence token, the tokenizer has none")
-    cue = next(_encode(tokenizer, [CUE], special=False)).ids
-    behind = [encoding.ids for encoding in _encode(tokenizer, [f"{CUE} {text}" for text in strings], special=False)]
-    alone = _encode(tokenizer, [f" {text}" for text in strings], special=False)  # where the cue's colon takes the space
+    cue = next(_encode(tokenizer, [before], special=False)).ids
+    strings = [f"{space}{text}" for text in strings]
+    behind = [encoding.ids for encoding in _encode(tokenizer, strings, special=False, before=before)]
+    alone = _encode(tokenizer, strings, special=False)  # where the cue's colon takes the space
     return [
         [*(row[len(cue) :] if row[: len(cue)] == cue else other.ids), end]
         for row, other in zip(behind, alone, strict=True)
@@ -116,7 +137,9 @@ def tokenise_targets(
     return TokenTable((row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows), counts)
 
 
-def _encode(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool, cue: str = "") -> Iterator[Encoding]:
+def _encode(
+    tokenizer: Tokenizer, texts: Sequence[str], *, special: bool, before: str = "", cue: str = ""
+) -> Iterator[Encoding]:
     """What `tokenizer(texts, truncation=False).encodings` would hold, without the lists that it makes beside them."""
     require_fast(tokenizer)
     backend = tokenizer.backend_tokenizer
@@ -124,7 +147,7 @@ def _encode(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool, cue: s
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
     for start in range(0, len(texts), _PART):
-        part = [text + cue for text in texts[start : start + _PART]]
+        part = [before + text + cue for text in texts[start : start + _PART]]
         yield from backend.encode_batch(part, add_special_tokens=special)
 
 
@@ -134,13 +157,17 @@ def _specials_behind(tokenizer: Tokenizer) -> int:
     return mask[::-1].index(0)
 
 
-def _free_places(encoding: Encoding, text: str, context: Span | None) -> tuple[list[int], list[int]]:
-    """Places of the tokens of `text` that lie in its context, and of its others. Special tokens and cue are neither."""
+def _free_places(encoding: Encoding, text: str, context: Span | None, before: str = "") -> tuple[list[int], list[int]]:
+    """Places of the tokens of `text` that lie in its context, and of its others. Special tokens and what stands before
+    and behind the text are neither."""
     first, last = context or (0, 0)
     inside, outside = [], []
     for place, (special, (start, end)) in enumerate(zip(encoding.special_tokens_mask, encoding.offsets, strict=True)):
+        start, end = start - len(before), end - len(before)
         if special or start >= len(text) or end > len(text):
             continue
-        word = end - len(text[start:end].lstrip())  # a space before a word goes with the word
+        if start < 0 and (end <= 0 or before[start:].strip()):
+            continue
+        word = end - len(text[max(start, 0) : end].lstrip())  # a space before a word goes with the word
         (inside if first <= word < last and end <= last else outside).append(place)
     return inside, outside

@@ -2,7 +2,7 @@
 
 Tab-separated files have no quoting, as GLUE's have none: a quotation mark is a character of the text. A .txt file is
 JSON lines where it starts with a brace (SciTail's are), tab-separated otherwise (MRPC's). Values stay as the file has
-them, in delimited files all strings.
+them, in delimited files all strings. A file that is not UTF-8 is refused with what it looks like.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dept_vl.data.encodings import other_encoding
 from dept_vl.registry import did_you_mean
 from dept_vl.untrusted.bad_file import BadFile
 from dept_vl.untrusted.gzip_bytes import fair_size, read_bytes
@@ -40,55 +41,99 @@ class FileRows:
         return f"line {self.lines[place]:,}" if self.lines else f"row {place + 1:,}"
 
 
-def read_rows(path: Path, columns: tuple[str, ...] = ()) -> FileRows:
+@dataclass(frozen=True)
+class _Form:
+    """How to read; see `read_rows`."""
+
+    columns: tuple[str, ...] = ()
+    refused: list[tuple[int, BadFile]] | None = None
+    quoted: bool = False
+
+
+def read_rows(
+    path: Path,
+    columns: tuple[str, ...] = (),
+    *,
+    refused: list[tuple[int, BadFile]] | None = None,
+    quoted: bool = False,
+) -> FileRows:
     """The rows of one file, in order.
 
     columns: the names of a delimited file's columns, () where its first line has them. A first line that repeats them
-    is a header too.
+    is a header too. refused: gets each line that is no row, with its number, in place of an error; lines with too few
+    cells go there too. quoted: the cells of a .tsv may be in quotation marks, as pandas writes them.
     Raises: BadFile naming the file, and the line where there is one.
     """
     ending = Path(path.name.removesuffix(".gz")).suffix
     if ending not in _READERS:
         wanted = f"a name that ends in one of {', '.join(_READERS)} (or that and .gz)"
         raise BadFile(path, wanted, f"{ending or 'no ending'!r}.{did_you_mean(ending, _READERS)}")
-    found = _READERS[ending](path, columns)
-    if not found.rows and not found.short:
-        raise BadFile(path, "at least one row", "an empty file")
+    found = _READERS[ending](path, _Form(columns, refused, quoted))
+    if not found.rows and not found.short and not refused:
+        header = " but for its header" if ending in (".tsv", ".csv", ".txt") and read_bytes(path).strip() else ""
+        raise BadFile(path, "at least one row", f"an empty file{header}")
     return found
 
 
 def _text(path: Path) -> str:
     """The text without its byte order mark and without the line ends at its end."""
     data = read_bytes(path)
+    _refuse_encoding(path, data)
+    return data.decode("utf-8").rstrip("\r\n")
+
+
+def _refuse_encoding(path: Path, data: bytes) -> None:
+    """Raises: BadFile for bytes that are not UTF-8, with the line and what they look like."""
     try:
-        return data.decode("utf-8").rstrip("\r\n")
+        if b"\0" not in data[:400]:
+            data.decode("utf-8")
+            return
+        line, reason = 1, "they hold zero bytes"
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadFile(path, f"UTF-8 text in line {line:,}", f"bytes that are not ({error.reason})") from error
+        line, reason = data.count(b"\n", 0, error.start) + 1, error.reason
+    looks = other_encoding(data)
+    raise BadFile(
+        path, f"UTF-8 text in line {line:,}", f"bytes that are not ({reason}){f'; {looks}' if looks else ''}"
+    )
 
 
-def _tab_separated(path: Path, columns: tuple[str, ...]) -> FileRows:
+def _tab_separated(path: Path, form: _Form) -> FileRows:
+    if form.quoted:
+        return _quoted(path, form, "\t")
     text = _text(path)
     lines = enumerate(text.split("\n") if text else (), 1)
-    return _table(path, columns, ((number, line.removesuffix("\r").split("\t")) for number, line in lines))
+    return _table(path, form, ((number, line.removesuffix("\r").split("\t")) for number, line in lines))
 
 
-def _comma_separated(path: Path, columns: tuple[str, ...]) -> FileRows:
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+def _comma_separated(path: Path, form: _Form) -> FileRows:
+    return _quoted(path, form, ",")
+
+
+def _quoted(path: Path, form: _Form, mark: str) -> FileRows:
+    text = _text(path)
+    header = text.partition("\n")[0]
+    if not form.columns and mark not in header and (other := next((each for each in _MARKS if each in header), "")):
+        wanted = f"cells separated by {_MARKS[mark]}s in line 1"
+        raise BadFile(path, wanted, f"{_MARKS[other]}s in {header!r:.200}: save it anew, or under another ending")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
 
     def lines() -> Iterator[tuple[int, list[str]]]:
         try:
             for cells in reader:
                 yield reader.line_num, cells
         except csv.Error as error:
-            raise BadFile(path, f"comma-separated cells in line {reader.line_num:,}", f"{error}") from error
+            raise BadFile(path, f"{_MARKS[mark]}-separated cells in line {reader.line_num:,}", f"{error}") from error
 
-    return _table(path, columns, lines())
+    before = csv.field_size_limit(max(len(text), 1))  # a cell may hold a picture in base64
+    try:
+        return _table(path, form, lines())
+    finally:
+        csv.field_size_limit(before)
 
 
-def _table(path: Path, columns: tuple[str, ...], lines: Iterator[tuple[int, list[str]]]) -> FileRows:
+def _table(path: Path, form: _Form, lines: Iterator[tuple[int, list[str]]]) -> FileRows:
     place, first = next(lines, (1, []))
-    names = columns or tuple(first)
+    names = form.columns or tuple(first)
     if len(set(names)) < len(names):
         raise BadFile(path, "columns of different names in line 1", f"{', '.join(names):.200}")
     rows: list[dict[str, Any]] = []
@@ -102,50 +147,74 @@ def _table(path: Path, columns: tuple[str, ...], lines: Iterator[tuple[int, list
             continue
         wanted = f"{len(names)} cells in line {number:,} ({', '.join(names):.200})"
         wrong = BadFile(path, wanted, f"{len(cells)}: {' | '.join(cells)!r:.80}")
+        if form.refused is not None:
+            form.refused.append((number, wrong))
+            continue
         if len(cells) > len(names):
             raise wrong
         short, first_short = short + 1, first_short or wrong
     return FileRows(rows, ends, short, first_short)
 
 
-def _tabs_or_json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
-    return (_json_lines if _text(path).startswith("{") else _tab_separated)(path, columns)
+def _tabs_or_json_lines(path: Path, form: _Form) -> FileRows:
+    return (_json_lines if _text(path).startswith("{") else _tab_separated)(path, form)
 
 
-def _json_lines(path: Path, columns: tuple[str, ...]) -> FileRows:
+def _json_lines(path: Path, form: _Form) -> FileRows:
     data = read_bytes(path).rstrip(b"\r\n")
-    lines = enumerate(data.split(b"\n") if data else (), 1)
-    rows = [decode_json(path, line, dict[str, Any], f" in line {number:,}") for number, line in lines]
-    return FileRows(rows, range(1, len(rows) + 1))
+    rows: list[dict[str, Any]] = []
+    ends = array.array("L")
+    for number, line in enumerate(data.split(b"\n") if data else (), 1):
+        try:
+            rows.append(decode_json(path, line, dict[str, Any], f" in line {number:,}"))
+            ends.append(number)
+        except BadFile as error:
+            if not form.refused:
+                _refuse_encoding(path, data)
+            if b"NaN" in line:
+                error = BadFile(path, error.wanted, f"{error.given}: NaN is not JSON, write null")
+            if form.refused is None:
+                raise error from error.__cause__
+            form.refused.append((number, error))
+    return FileRows(rows, ends)
 
 
-def _json_document(path: Path, columns: tuple[str, ...]) -> FileRows:
+def _json_document(path: Path, form: _Form) -> FileRows:
     """An array of rows; or the one object that SQuAD's file is, for `Source.unfold`."""
     data = read_bytes(path).strip()
-    value = decode_json(path, data, list[dict[str, Any]] | dict[str, Any]) if data else []
+    try:
+        value = decode_json(path, data, list[dict[str, Any]] | dict[str, Any]) if data else []
+    except BadFile as error:
+        _refuse_encoding(path, data)
+        if data.startswith(b"{") and data.partition(b"\n")[0].rstrip().endswith(b"}") and b"\n{" in data:
+            raise BadFile(path, error.wanted, "JSON lines: give it the ending .jsonl") from error
+        raise
     return FileRows(value if isinstance(value, list) else [value])
 
 
-def _parquet(path: Path, columns: tuple[str, ...]) -> FileRows:
+def _parquet(path: Path, form: _Form) -> FileRows:
+    return FileRows(list(parquet_rows(path)))
+
+
+def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a parquet file one by one. Raises: BadFile, also behind rows that were good."""
     import pyarrow.parquet  # here, since no other file needs it and it is slow to import
 
     try:
         data = read_bytes(path)
         file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
         held, most = _claimed_size(file.metadata), fair_size(len(data))
-        rows: list[dict[str, Any]] = []
         for batch in file.iter_batches(_BATCH) if held <= most else ():
             held += max(batch.nbytes, _CELL * batch.num_rows * (1 + batch.num_columns))
             if held > most:
                 break
-            rows.extend(batch.to_pylist())
+            yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadFile(path, "a whole parquet file", f"{reason:.200}") from error
     if held > most:
         given = f"one that unpacks to more than {most:,} bytes, {len(data):,} packed"
         raise BadFile(path, "a parquet file of a fair size", given)
-    return FileRows(rows)
 
 
 def _claimed_size(metadata: Any) -> int:
@@ -155,10 +224,11 @@ def _claimed_size(metadata: Any) -> int:
     return max(sum(column.total_uncompressed_size for column in columns), sum(column.num_values for column in columns))
 
 
+_MARKS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _BATCH = 64  # rows of a parquet file that are unpacked at a time
 _CELL = 8  # bytes that a value counts at least, as a row of Python takes more than its bits
 
-_READERS: dict[str, Callable[[Path, tuple[str, ...]], FileRows]] = {
+_READERS: dict[str, Callable[[Path, _Form], FileRows]] = {
     ".tsv": _tab_separated,
     ".csv": _comma_separated,
     ".txt": _tabs_or_json_lines,

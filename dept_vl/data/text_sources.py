@@ -160,7 +160,7 @@ def _find(root: Path, task: TextTask, published: str) -> tuple[list[Path], tuple
     for folder in _parquet_folders(bases, source):
         for pattern in (f"{published}-*.parquet", f"{published}.parquet", f"{published}/*.parquet"):
             if shards := sorted(folder.glob(pattern)):
-                return _all_shards(shards), ()
+                return all_shards(shards), ()
     searched = (" with ".join(name.removesuffix(".gz") for name in alternative.names) for alternative in alternatives)
     names = [*dict.fromkeys(searched), f"{published}-*.parquet"]
     folder = root / source.folders[0] if source.folders else root
@@ -181,7 +181,7 @@ def _parquet_folders(bases: list[Path], source: Source) -> list[Path]:
     return [base / each for base in bases for each in dict.fromkeys(below)]
 
 
-def _all_shards(shards: list[Path]) -> list[Path]:
+def all_shards(shards: list[Path]) -> list[Path]:
     """Checked against the `-of-00003` in their names."""
     for shard in shards:
         if (match := re.search(r"-of-(\d+)", shard.name)) and int(match[1]) != len(shards):

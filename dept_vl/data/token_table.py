@@ -14,7 +14,8 @@ class TokenTable:
 
     counts, filled while `rows` are read: "cut", how many of them were longer than allowed; "context_cut", those that
     lost tokens of their context only; "beyond_context_cut", those that lost their whole context and more. A text
-    without a context counts in "cut" alone.
+    without a context counts in "cut" alone. spans [row, 2]: where a row's own text begins and ends among its tokens, if
+    a chat template stands around it.
     """
 
     def __init__(self, rows: Iterable[Rows], counts: Counter[str] | None = None) -> None:
@@ -26,6 +27,7 @@ class TokenTable:
         self._ends = np.cumsum(self.lengths, dtype=np.int64)
         self._flat = np.array(flat, dtype=np.int32)
         self.counts = Counter() if counts is None else counts
+        self.spans: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)

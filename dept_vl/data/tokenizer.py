@@ -7,6 +7,7 @@ from typing import Any
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from dept_vl.backbones.gguf import UnreadableGguf, gguf_folder
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
@@ -37,7 +38,10 @@ def load_tokenizer(name_or_path: str, revision: str | None = None, pad_token: st
 
     Raises: MissingTokenizer, SlowTokenizer, MissingPadToken; BadFile: a file is a git-lfs pointer.
     """
-    place = embedded(name_or_path) or name_or_path
+    try:
+        place = embedded(name_or_path) or gguf_folder(name_or_path, revision) or name_or_path
+    except UnreadableGguf as error:
+        raise MissingTokenizer(str(error)) from error
     refuse_pointers(Path(place), "*.json", "*.txt", "*.model")
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)

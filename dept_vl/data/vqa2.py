@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from dept_vl.metrics.vqa import TooFewAnswers, check_answers
+from dept_vl.metrics.vqa import FEWEST_ANSWERS, TooFewAnswers, check_answers
 from dept_vl.untrusted.bad_file import BadFile, listed
 from dept_vl.untrusted.json_files import read_entries, read_json
 from dept_vl.untrusted.paths import check_file_name
@@ -69,8 +69,9 @@ def read_questions(path: Path) -> list[Row]:
     return rows
 
 
-def read_annotations(path: Path) -> list[Row]:
-    """Rows of question_id, image_id, question_type, answer_type and answers (raw strings, ten in VQA v2)."""
+def read_annotations(path: Path, fewest: int = FEWEST_ANSWERS) -> list[Row]:
+    """Rows of question_id, image_id, question_type, answer_type and answers (raw strings, ten in VQA v2), `fewest` or
+    more of them."""
     return [
         {
             "question_id": entry.question_id,
@@ -78,31 +79,31 @@ def read_annotations(path: Path) -> list[Row]:
             "question_type": sys.intern(entry.question_type),
             "answer_type": sys.intern(entry.answer_type),
             "answers": enough_answers(
-                path, f"annotations[{number}]", [sys.intern(each.answer) for each in entry.answers]
+                path, f"annotations[{number}]", [sys.intern(each.answer) for each in entry.answers], fewest
             ),
         }
         for number, entry in enumerate(read_entries(path, "annotations", VqaAnnotation))
     ]
 
 
-def enough_answers(file: Path, place: str, answers: Sequence[str]) -> tuple[str, ...]:
-    """The answers of one question. Raises: BadFile for fewer than VQA accuracy can score."""
+def enough_answers(file: Path, place: str, answers: Sequence[str], fewest: int = FEWEST_ANSWERS) -> tuple[str, ...]:
+    """The answers of one question. Raises: BadFile for fewer than the score needs, four for VQA accuracy."""
     try:
-        check_answers(answers)
+        check_answers(answers, fewest)
     except TooFewAnswers as error:
-        raise BadFile(file, "questions that VQA accuracy can score", f"{place}: {error}") from error
+        raise BadFile(file, "questions that can be scored", f"{place}: {error}") from error
     return tuple(answers)
 
 
-def join(question_files: Sequence[Path], annotation_files: Sequence[Path]) -> list[Row]:
-    """Each question with its annotation, in the order of the questions files.
+def join(question_files: Sequence[Path], annotation_files: Sequence[Path], fewest: int = FEWEST_ANSWERS) -> list[Row]:
+    """Each question with its annotation, in the order of the questions files. fewest: answers that each must have.
 
     Raises: BadFile for an id that occurs twice, in one file or across files, for a question without
     annotation or the other way round, and where the two disagree about the image.
     """
     annotations: dict[int, Row] = {}
     for path in annotation_files:
-        _add(path, read_annotations(path), annotations)
+        _add(path, read_annotations(path, fewest), annotations)
     questions: dict[int, Row] = {}
     for path in question_files:
         rows = read_questions(path)

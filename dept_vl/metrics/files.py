@@ -19,9 +19,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from dept_vl.metrics.answers import AUTO, TooManyAnswers, check_for, choose_score, score_answers
 from dept_vl.metrics.captions import score_captions
 from dept_vl.metrics.ids import ItemId, in_order
-from dept_vl.metrics.vqa import TooFewAnswers, check_answers, score_vqa
+from dept_vl.metrics.vqa import TooFewAnswers
 from dept_vl.untrusted.bad_file import BadFile, listed
 from dept_vl.untrusted.json_files import read_entries, read_json
 
@@ -71,8 +72,11 @@ def score_vqa_files(
     questions: Path,
     annotations: Path,
     protocol: Literal["official-2021", "official-2017", "always"] = "official-2021",
+    score: Literal[
+        "auto", "vqa_accuracy", "exact_match", "best_match", "token_f1", "anls", "relaxed_accuracy"
+    ] = "auto",
 ) -> dict[str, Any]:
-    """VQA accuracy, the leave-one-out mean of min(1, n/3), in all and by answer and question type.
+    """VQA accuracy, or another score that suits the answers, in all and by answer and question type.
 
     Args:
         results: [{"question_id": 71002, "answer": "yes"}, ...], one answer for every question.
@@ -80,9 +84,12 @@ def score_vqa_files(
         annotations: The official annotations file, such as v2_mscoco_val2014_annotations.json.
         protocol: What is normalised before comparing. official-2021: both sides, unless the answers to the
             question are all equal. official-2017: the prediction, and of the answers only their punctuation
-            (as VL-T5 and LAVIS score). always: both sides, always.
+            (as VL-T5 and LAVIS score). always: both sides, always. Of VQA accuracy only.
+        score: auto goes by the answers: vqa_accuracy (the leave-one-out mean of min(1, n/3)) where every question has
+            four or more, exact_match where every one has one, else best_match. Or one of these, token_f1, anls or
+            relaxed_accuracy by name.
 
-    Raises: BadFile, also for fewer than four answers to a question; MissingPrediction, UnknownName.
+    Raises: BadFile, also for a question whose answers the score cannot take; MissingPrediction, UnknownName.
     """
     given = read_json(results, list[PredictedAnswer])
     _check_once(results, "question_id", [each.question_id for each in given])
@@ -93,9 +100,12 @@ def score_vqa_files(
     _check_once(annotations, "question_id", answered)
     _check_all_in(questions, "an annotation for every question", asked, answered)
     _check_all_in(annotations, "a question for every annotation", answered, asked)
-    return score_vqa(
+    if score == AUTO and rows:
+        score = choose_score({max(len(row.answers), 1) for row in rows})
+    return score_answers(
+        score,
         {each.question_id: each.answer for each in given},
-        {row.question_id: _answers(annotations, row) for row in rows},
+        {row.question_id: _answers(annotations, row, score) for row in rows},
         {row.question_id: row.question_type for row in rows},
         {row.question_id: row.answer_type for row in rows},
         protocol,
@@ -132,14 +142,12 @@ def read_references(file: Path) -> dict[ItemId, list[str]]:
     return references
 
 
-def _answers(file: Path, row: AnsweredQuestion) -> list[str]:
+def _answers(file: Path, row: AnsweredQuestion, score: str) -> list[str]:
     answers = [each.answer for each in row.answers]
     try:
-        check_answers(answers)
-    except TooFewAnswers as error:
-        raise BadFile(
-            file, "questions that VQA accuracy can score", f"question {row.question_id!r}: {error}"
-        ) from error
+        check_for(score, answers)
+    except (TooFewAnswers, TooManyAnswers) as error:
+        raise BadFile(file, f"questions that {score} can score", f"question {row.question_id!r}: {error}") from error
     return answers
 
 

@@ -129,10 +129,10 @@ def score_vqa(
     check_ids(predictions, answers, "question")
     accuracy = {key: vqa_accuracy(predictions[key], answers[key], protocol) for key in in_order(answers)}
     return {
-        "vqa_accuracy": _mean(list(accuracy.values())),
+        "vqa_accuracy": mean(list(accuracy.values())),
         "protocol": protocol,
-        "by_answer_type": _by_type(accuracy, answer_types),
-        "by_question_type": _by_type(accuracy, question_types),
+        "by_answer_type": by_type(accuracy, answer_types),
+        "by_question_type": by_type(accuracy, question_types),
     }
 
 
@@ -143,16 +143,18 @@ def leave_one_out(matches: int, annotators: int) -> float:
     return thirds / (3 * annotators)
 
 
-def _by_type(accuracy: Mapping[ItemId, float], types: Mapping[ItemId, str | None]) -> dict[str, float]:
+def by_type(accuracy: Mapping[ItemId, float], types: Mapping[ItemId, str | None]) -> dict[str, float]:
+    """The means of the questions of each type, by name; questions without a type are in none."""
     groups: defaultdict[str, list[float]] = defaultdict(list)
     for key, value in accuracy.items():
         kind = types.get(key)
         if kind is not None:
             groups[kind].append(value)
-    return {kind: _mean(groups[kind]) for kind in sorted(groups)}
+    return {kind: mean(groups[kind]) for kind in sorted(groups)}
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Rounded once, so that no order of the values changes it."""
     return math.fsum(values) / len(values)
 
 
@@ -161,14 +163,19 @@ def check_protocol(protocol: str) -> None:
         raise UnknownName(f"VQA protocol: {wanted_one_of(PROTOCOLS, protocol)}")
 
 
-def check_answers(answers: Sequence[str]) -> None:
-    """Raises: TooFewAnswers, ValueError for one string in place of a list."""
+def check_answers(answers: Sequence[str], fewest: int = FEWEST_ANSWERS) -> None:
+    """fewest: references that the score needs. Raises: TooFewAnswers, ValueError for one string in place of a list."""
     if isinstance(answers, str):
         raise ValueError(f"wanted a list of the annotators' answers, given {answers!r}")
-    if len(answers) < FEWEST_ANSWERS:
-        raise TooFewAnswers(
-            f"wanted at least {FEWEST_ANSWERS} reference answers to a question, given {len(answers)} "
-            f"({answers!r:.80}): each answer is compared with the others, and three of these must agree with it for "
-            "the full score, so fewer would score a perfect prediction below 1; give more (VQA v2 has ten), or each "
-            f"answer {FEWEST_ANSWERS} times, which scores a prediction that equals any of them as 1"
-        )
+    if len(answers) >= fewest:
+        return
+    number = f"{fewest} reference answer{'s' * (fewest > 1)}"
+    given = f"wanted at least {number} to a question, given {len(answers)} ({answers!r:.80})"
+    if fewest < FEWEST_ANSWERS:
+        raise TooFewAnswers(given)
+    raise TooFewAnswers(
+        f"{given}: each answer is compared with the others, and three of these must agree with it for "
+        "the full score, so fewer would score a perfect prediction below 1; give more (VQA v2 has ten), or each "
+        f"answer {FEWEST_ANSWERS} times, which scores a prediction that equals any of them as 1, or ask for the score "
+        "auto, which takes one for fewer"
+    )

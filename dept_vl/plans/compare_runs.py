@@ -10,11 +10,14 @@ from dept_vl.data.text_files import read_rows
 from dept_vl.plans.paired import Paired, compare_paired
 from dept_vl.registry import did_you_mean
 from dept_vl.run import build_task
-from dept_vl.tasks import CaptionTask, Example, Mixture, Task
+from dept_vl.tasks import CaptionTask, Example, Mixture, Task, VqaTask
 from dept_vl.untrusted.bad_file import listed
 from dept_vl.untrusted.json_files import read_json
 
-_MEANS = ("accuracy", "vqa_accuracy", "exact_match", "rouge1", "rouge2", "rougeL", "rougeLsum")
+_MEANS = (
+    "accuracy", "vqa_accuracy", "exact_match", "best_match", "token_f1", "anls", "relaxed_accuracy",
+    "rouge1", "rouge2", "rougeL", "rougeLsum",
+)  # fmt: skip
 _SAME = 1e-9
 
 
@@ -77,12 +80,15 @@ def read_run(folder: Path) -> FinishedRun:
         raise NotComparable(f"{folder}: wanted a run of one task, given a mixture: its tasks' folders are {below}")
     if isinstance(task, CaptionTask):  # one metric is compared; METEOR would start java for each resample
         task = dataclasses.replace(task, metrics=(task.headline,))
+    examples = tuple(map(_example, rows))
+    if isinstance(task, VqaTask):
+        task = task.suited(examples)
     return FinishedRun(
         folder,
         task,
         results["protocol"],
         results["metrics"]["test"],
-        tuple(_example(row) for row in rows),
+        examples,
         {row["id"]: row["prediction"] for row in rows},
     )
 

@@ -3,7 +3,7 @@
 from dept_vl.run.assembly import build, start, start_trackers
 from dept_vl.run.components import check, load_splits, notes
 from dept_vl.run.fitting import fit, training_batches
-from dept_vl.run.images import features, load_clip
+from dept_vl.run.images import features, load_tower
 from dept_vl.run.parts import Parts
 from dept_vl.run.processes import together
 from dept_vl.run.tasks import build_task, members, resolve
@@ -15,8 +15,8 @@ __all__ = [
     "check",
     "features",
     "fit",
-    "load_clip",
     "load_splits",
+    "load_tower",
     "members",
     "notes",
     "resolve",

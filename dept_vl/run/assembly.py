@@ -25,20 +25,22 @@ from dept_vl.run.components import (
     build_inside,
     load_language,
     load_splits,
+    order_of,
     start_adapter,
     start_from,
 )
+from dept_vl.run.data_lines import Report, report_notes
 from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.launcher import check_launcher, check_processes, rests, threads
 from dept_vl.run.losses import tell_losses
 from dept_vl.run.parts import Parts, mix, timed
 from dept_vl.run.sources import read_teachers
-from dept_vl.run.tasks import build_task, members, resolve
+from dept_vl.run.tasks import build_task, check_selecting, members, resolve, suit
 from dept_vl.saved import SavedAdapter, check_identity
-from dept_vl.tasks import Task
+from dept_vl.tasks import Mixture, Task
 from dept_vl.train import flat
 from dept_vl.train.evaluate import Answerer, Decoding
-from dept_vl.vision import VisualProjection
+from dept_vl.vision import build_projection
 
 
 def start(config: Experiment) -> Accelerator:
@@ -109,11 +111,12 @@ def build(
     splits: Mapping[str, tuple[str, int | None]],
     *,
     saved: SavedAdapter | None = None,
+    report: Report | None = None,
 ) -> Parts:
     """Loads data and frozen models, makes or finds the features, starts adapter and projection or takes saved ones.
 
     `splits` maps a role (train, eval, test) to a split of the data and the greatest number of examples. The config is a
-    resolved one.
+    resolved one. report: gets a sentence each about how own data was understood, on the main process.
 
     Raises: what cannot be loaded, by name; MismatchedBackbone for a saved adapter beside other frozen models.
     """
@@ -126,6 +129,14 @@ def build(
             for task, own in zip(tasks, configs, strict=True)
             for role, each in load_splits(own, task, accelerator, splits).items()
         }
+    if report is not None and accelerator.is_main_process:
+        report_notes(loaded.values(), report)
+    suited = [
+        suit(own, task, {role: loaded[task.name, role] for role in splits})
+        for task, own in zip(tasks, configs, strict=True)
+    ]
+    configs, tasks = map(list, zip(*suited, strict=True))
+    check_selecting(config, Mixture(tuple(tasks)) if len(tasks) > 1 else tasks[0])
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)
     with timed(seconds, "features"):
@@ -134,8 +145,8 @@ def build(
     rows = [{role: loaded[task.name, role] for role in splits} for task in tasks]
     with timed(seconds, "tokenise"):
         encoded = [
-            _encode(own, each, tokenizer, backbone.kind, place if len(tasks) > 1 else None)
-            for place, (own, each) in enumerate(zip(configs, rows, strict=True))
+            _encode(own, task, each, tokenizer, backbone.text_form, place if len(tasks) > 1 else None)
+            for place, (task, own, each) in enumerate(zip(tasks, configs, rows, strict=True))
         ]
     identities = {"backbone": backbone.identity()} | ({"vision": images.identity} if images else {})
     if saved is not None:
@@ -146,9 +157,13 @@ def build(
     else:
         trained = _new_parts(config, tokenizer, backbone, images, encoded, accelerator.device)
         not_copied = start_from(config.adapter.start.get("from"), trained, identities)
-    network = Network(backbone, trained, backbone_dropout=config.backbone.dropout, covers=config.adapter.covers).to(
-        accelerator.device
-    )
+    network = Network(
+        backbone,
+        trained,
+        backbone_dropout=config.backbone.dropout,
+        covers=config.adapter.covers,
+        order=order_of(config),
+    ).to(accelerator.device)
     if saved is None:
         network.teachers, hashes = read_teachers(config.adapter, identities["backbone"], backbone.d_model)
         network.adapter.sources = hashes or network.adapter.sources
@@ -171,12 +186,13 @@ def build(
 
 
 def _encode(
-    config: Experiment, loaded: Mapping[str, Loaded], tokenizer: Tokenizer, kind: Kind, place: int | None
+    config: Experiment, task: Task, loaded: Mapping[str, Loaded], tokenizer: Tokenizer, kind: Kind, place: int | None
 ) -> dict[str, EncodedExamples]:
     """`place`: of the task in the mixture that trains."""
-    sizes = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
+    facts = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
+    facts |= {"task": place, "own_cue": task.visual}
     return {
-        role: EncodedExamples(each.examples, tokenizer, kind=kind, trained=role == "train", task=place, **sizes)
+        role: EncodedExamples(each.examples, tokenizer, kind=kind, trained=role == "train", **facts)
         for role, each in loaded.items()
     }
 
@@ -194,9 +210,8 @@ def _new_parts(
     if images is not None:
         scale = config.vision.projection_scale
         scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
-        parts["projection"] = VisualProjection(
-            images.width, backbone.d_model, images.num_patches, generator, scale=scale
-        )
+        given, sizes = config.vision.projection, (images.width, backbone.d_model, images.num_patches)
+        parts["projection"] = build_projection(given.name, given.args, *sizes, generator, scale=scale)
     inside = build_inside(config, generator)
     if inside is not None:
         if inside.examples:
@@ -226,7 +241,7 @@ def _check_positions(network: Network, encoded: Mapping[str, EncodedExamples], a
         tokens = {
             "prompt": network.adapter.num_virtual_tokens,
             "source": int(each.source_lengths.max()),
-            "patches": network.projection.num_patches if network.projection is not None else 0,
+            "visual": network.projection.num_tokens if network.projection is not None else 0,
             "target": int(each.targets.lengths.max()) if role == "train" else answer,
         }
         if most is not None and sum(tokens.values()) - 1 > most:  # the last target token is never read

@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from accelerate import Accelerator
 
 from dept_vl.adapters import ADAPTERS, Adapter, build_adapter, from_config
 from dept_vl.adapters.initialise import from_labels, from_tokens, random_rows, sample_vocabulary
-from dept_vl.backbones import Backbone, load_backbone
+from dept_vl.backbones import Backbone, TokenOrder, WrongOrder, load_backbone, token_order
 from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
 from dept_vl.data.carried import measure, tell
+from dept_vl.data.chat import turn_of
 from dept_vl.data.few_shot import FewShot
+from dept_vl.data.own import check_shares
+from dept_vl.data.own_text import load_own_text
 from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
 from dept_vl.data.tokenizer import Tokenizer, load_fitting
@@ -23,14 +27,19 @@ from dept_vl.metrics.captions import METRICS_OF_JAVA, fails, unavailable
 from dept_vl.metrics.java import find_javas
 from dept_vl.model import Part
 from dept_vl.registry import did_you_mean
+from dept_vl.run.images import tower_settings
+from dept_vl.run.own_data import load_own
 from dept_vl.run.sources import check_sources, check_teachers, read_sources
-from dept_vl.run.tasks import build_task, resolve
+from dept_vl.run.tasks import build_task, check_selecting, resolve
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config
-from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
+from dept_vl.tasks import OWN_TEXT, TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
 from dept_vl.tuning import TUNINGS, Tuning, build_tuning
+from dept_vl.vision.build import check_tower_settings
+from dept_vl.vision.projections import check_projection
+from dept_vl.vision.projections import name_of as name_of_projection
 from dept_vl.vision.store import refuse_read_only
 
 GENERATED = "shapes"  # a root that is made, not read
@@ -44,14 +53,13 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
     Raises: ValueError naming the wanted and the given.
     """
     task, config = build_task(config), resolve(config)
-    if task.visual and config.backbone.kind == "causal":
-        raise BadConfig(
-            f"backbone.kind: wanted seq2seq for {task.name}, given causal: in a decoder-only model the text with the "
-            "answer's cue would stand before the image, where it has to stand behind it"
-        )
+    order_of(config)
     resume_point(config)
     if task.visual:
+        check_tower_settings(tower_settings(config))
+        check_projection(config.vision.projection.name, config.vision.projection.args)
         refuse_read_only(Path(config.vision.feature_dir))
+        check_shares(config.task.split_shares)
     number = len(task.members) if isinstance(task, Mixture) else None
     for key, args in (("adapter", config.adapter.args), ("inside", config.inside.args)):
         if (given := args.get("num_tasks", number)) != number:
@@ -76,10 +84,8 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
     check_teachers(config, visual=task.visual)
     if start.get("from") is not None:
         read_config(Path(start["from"]))
+    check_selecting(config, task)
     metric = config.metric_for_best_model
-    if metric is not None and metric not in task.selecting:
-        hint = did_you_mean(metric, task.selecting)
-        raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
     java = None if metric is None else metric.rpartition("/")[2]  # of a mixture: caption/METEOR
     if java in METRICS_OF_JAVA and (reason := _fails(java, tuple(find_javas()))):
         raise BadConfig(
@@ -118,6 +124,15 @@ def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
             raise BadConfig(f"optim.lr: unknown group {name!r}, wanted {', '.join(groups)}.{hint}")
 
 
+def order_of(config: Experiment) -> TokenOrder:
+    """In which the frozen model reads prompt, text and visual tokens. Raises: BadConfig for one that it cannot read."""
+    given = config.vision.token_order
+    try:
+        return token_order(config.backbone.kind, None if given == "auto" else given.split(","))
+    except WrongOrder as error:
+        raise BadConfig(f"vision.token_order: {error}") from error
+
+
 def resume_point(config: Experiment) -> Path | None:
     """The checkpoint to go on from, if any. Raises: BadCheckpoint where there is none, or a damaged one is named."""
     given = config.resume_from_checkpoint
@@ -134,16 +149,32 @@ def resume_point(config: Experiment) -> Path | None:
 def load_splits(
     config: Experiment, task: Task, accelerator: Accelerator, splits: Mapping[str, tuple[str, int | None]]
 ) -> dict[str, Loaded]:
+    """As `read_splits`; what is generated or fetched, is so by one process, before the others look."""
+    return read_splits(config, task, splits, accelerator.main_process_first)
+
+
+def read_splits(
+    config: Experiment,
+    task: Task,
+    splits: Mapping[str, tuple[str, int | None]],
+    first: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> dict[str, Loaded]:
+    """The examples of each role's split, from the task's root. first: lets one process go before the others."""
     given = config.task
     root: Path | str = given.root if given.root == HUB else Path(given.root)
-    with accelerator.main_process_first():  # what is generated or fetched, is so once
+    with first():
         if given.root == GENERATED:
             root = _write_shapes(task)
         if isinstance(task, TextTask):
             few = None
             if given.k_shot is not None or given.k_shot_total is not None:
                 few = FewShot(given.k_shot, given.k_shot_total, given.draw, given.few_shot_val)
+            if task.name == OWN_TEXT.name:
+                own = {"columns": given.columns, "on_bad_row": given.on_bad_row}
+                return load_own_text(root, splits, task, few_shot=few, **own)
             return {role: load_text(root, split, task, limit, few) for role, (split, limit) in splits.items()}
+        if (own := load_own(config, root, splits, task)) is not None:
+            return own
     load = load_vqa_splits if isinstance(task, VqaTask) else load_caption_splits
     return load(root, splits, task)
 
@@ -151,8 +182,10 @@ def load_splits(
 def _write_shapes(task: Task) -> Path:
     if not isinstance(task, TextTask):
         return write_shapes(SHAPES_ROOT)
-    if task.source.hub is None:
+    if task.name.startswith("shapes-"):
         return write_text_shapes(SHAPES_TEXT_ROOT)
+    if task.source.hub is None:
+        raise BadConfig(f"task.root: wanted {task.source.home}, for {task.name}, given 'shapes'")
     raise BadConfig(
         f"task.root: 'shapes' holds the generated tasks only, not {task.name}: wanted a folder with its official files "
         f"(from {task.source.home}), or 'hub' to fetch {task.source.hub}"
@@ -196,19 +229,21 @@ def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
     """The frozen language model and its tokenizer, checked to belong together."""
     given = config.backbone
     backbone = load_backbone(
-        given.model_name_or_path,
+        given.source,
         kind=given.kind,
         revision=given.revision,
         dtype=given.dtype,
         attn_implementation=given.attn_implementation,
     )
     tokenizer = load_fitting(
-        given.model_name_or_path,
+        given.source,
         backbone.token_facts(),
         kind=given.kind,
         revision=given.revision,
         pad_token=given.pad_token,
     )
+    if given.chat_template:
+        backbone.chat(turn_of(tokenizer).end)
     if given.gradient_checkpointing:
         backbone.checkpoint_activations()
     return tokenizer, backbone
@@ -235,6 +270,8 @@ def start_from(
     if projection is None:
         return (*notes, "the visual projection stays behind: this task reads no images")
     check_identity(saved.config, identities["backbone"], identities["vision"], d_model=adapter.token_dim)
+    if projection.config() != saved.projection.config() or type(projection) is not type(saved.projection):
+        return (*notes, f"the visual projection starts anew: the source's is {name_of_projection(saved.projection)}")
     projection.load_state_dict(saved.projection.state_dict())
     return notes
 

@@ -17,12 +17,16 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from dept_vl.config import Experiment
+from dept_vl.data.own_columns import ID, SPLIT
 from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
+from dept_vl.run.data_lines import Report, data_lines
 from dept_vl.run.mixed import assemble_all, keep_predictions
+from dept_vl.run.own_data import write_skipped
 from dept_vl.run.parts import timed
 from dept_vl.run.report import write_report
 from dept_vl.saved.adapter_folder import save_adapter
 from dept_vl.saved.card import ModelFacts
+from dept_vl.tasks import TextTask, VqaTask
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from dept_vl.untrusted.whole_files import write_files_whole
 
@@ -34,11 +38,11 @@ class OccupiedFolder(ValueError):
     """An output folder that holds something else than a run."""
 
 
-def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
+def run_each(config: Experiment, report: Report | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Run each task of `config.task.name` (separated by commas); yield its folder and results on the main process.
 
     Several tasks have a folder each below `output_dir`, and a results.json there with all of them. All are checked
-    before the first one trains.
+    before the first one trains. report: see `run`.
     """
     names = [config.task.name] if config.task.mixture else config.task.name.split(",")
     runs = [
@@ -55,7 +59,7 @@ def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
     done = []
     with alone_in(Path(config.output_dir), start(config)) if len(runs) > 1 else contextlib.nullcontext():
         for each in runs:
-            results = run(each, last=each is runs[-1])
+            results = run(each, last=each is runs[-1], report=report)
             if results:
                 done.append(results)
                 yield each.output_dir, results
@@ -64,11 +68,14 @@ def run_each(config: Experiment) -> Iterator[tuple[str, dict[str, Any]]]:
             write_files_whole(Path(config.output_dir), {RESULTS: text.encode("utf-8")})
 
 
-def run(config: Experiment, *, last: bool = True, take_finished: bool = False) -> dict[str, Any] | None:
+def run(
+    config: Experiment, *, last: bool = True, take_finished: bool = False, report: Report | None = None
+) -> dict[str, Any] | None:
     """Train and score `config`; return what results.json holds on the main process, which alone writes.
 
     An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
-    processes together for another run. `take_finished`: return what a finished run in the folder came to.
+    processes together for another run. `take_finished`: return what a finished run in the folder came to. `report`
+    gets a sentence each about how own data was understood, and about what is cut or stands twice.
 
     Raises: LostProcess where another process of the run ends or cannot be reached, FolderInUse where another run works
     in the folder, OccupiedFolder, OSError for one that cannot be written, and what a component raises.
@@ -83,10 +90,12 @@ def run(config: Experiment, *, last: bool = True, take_finished: bool = False) -
         with alone_in(folder, accelerator):
             if take_finished and (folder / RESULTS).exists():
                 return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-            return _run(config, accelerator, folder, last)
+            return _run(config, accelerator, folder, last, report)
 
 
-def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool) -> dict[str, Any] | None:
+def _run(
+    config: Experiment, accelerator: Accelerator, folder: Path, last: bool, report: Report | None
+) -> dict[str, Any] | None:
     began, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()  # the second ignores changes of the first
     task = config.task
     splits = {
@@ -94,10 +103,13 @@ def _run(config: Experiment, accelerator: Accelerator, folder: Path, last: bool)
         "eval": (task.eval_split, task.max_eval_samples),
         "test": (task.test_split, task.max_test_samples),
     }
-    parts = build(config, accelerator, splits)
+    parts = build(config, accelerator, splits, report=report)
     if accelerator.is_main_process:  # only now: a run whose data or models cannot be read leaves an earlier run alone
         prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
-        write_config(config, folder)
+        write_skipped((split for each in parts.members or (parts,) for split in each.splits.values()), folder)
+        write_config(parts.config, folder)
+        for line in data_lines(parts) if report else ():
+            report(line)
     accelerator.wait_for_everyone()
     start_trackers(config, accelerator)
     with timed(parts.seconds, "train"):
@@ -203,24 +215,30 @@ def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> No
         vision_identity=parts.identities.get("vision"),
         covers=parts.network.covers,
         task_type=parts.network.backbone.task_type,
-        task=None if parts.members else _task_facts(parts, results["protocol"]),
+        order=parts.network.order,
+        task=None if parts.members else _task_facts(parts),
         card=_card(parts, results),
     )
     results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
     write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
 
 
-def _task_facts(parts: Parts, protocol: str) -> dict[str, Any]:
+def _task_facts(parts: Parts) -> dict[str, Any]:
     task = parts.config.task
+    more = {"score": task.score} if isinstance(parts.task, VqaTask) else {}
+    columns = {name: column for name, column in task.columns.items() if name not in (ID, SPLIT)}
+    more |= {"columns": columns} if columns and isinstance(parts.task, TextTask) else {}
     return {
         "name": task.name,
         "template": parts.task.template,
-        "protocol": protocol,
+        "protocol": parts.task.protocol,
         "max_source_length": task.max_source_length,
         "max_target_length": task.max_target_length,
         "num_beams": task.num_beams,
         "labels": parts.task.label_meanings,
         "pad_token": parts.config.backbone.pad_token,
+        "chat_template": parts.config.backbone.chat_template,
+        **more,
     }
 
 

@@ -1,4 +1,4 @@
-"""The image side of a run: CLIP read once, its features kept, their examples found again."""
+"""The image side of a run: the tower read once, its features kept, their examples found again."""
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -14,13 +14,12 @@ from torch import Tensor
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.data.batches import Gather
 from dept_vl.data.sources import Loaded
-from dept_vl.vision import FrozenClip, extract
-from dept_vl.vision.features import FeatureStore
+from dept_vl.vision import TOWER_SETTINGS, FeatureStore, Tower, build_tower, extract
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredImages:
-    """What a run keeps of CLIP: the features of its images, and what they are."""
+    """What a run keeps of the tower: the features of its images, and what they are."""
 
     loaded: dict[Hashable, Loaded]  # without the examples whose image could not be read
     gather: Gather
@@ -36,29 +35,31 @@ def store_images(config: Experiment, loaded: Mapping[Hashable, Loaded], accelera
             "vision.resident: features on the GPU cannot be read by worker processes; wanted vision.resident false or "
             f"dataloader_num_workers 0, given {config.dataloader_num_workers}"
         )
-    clip = load_clip(config)
-    store = features(config, clip, loaded.values(), accelerator)
+    tower = load_tower(config)
+    store = features(config, tower, loaded.values(), accelerator)
     seen = {role: with_features(each, store) for role, each in loaded.items()}
     gather = Resident(store, accelerator.device) if config.vision.resident else store.gather
-    weights = sum(weight.numel() for weight in clip.parameters())
-    return StoredImages(seen, gather, clip.identity(), clip.width, clip.num_patches, weights)
+    weights = sum(weight.numel() for weight in tower.parameters())
+    return StoredImages(seen, gather, tower.identity(), tower.width, tower.num_patches, weights)
 
 
-def load_clip(config: Experiment) -> FrozenClip:
-    given, names = config.vision, ("layer", "pooling", "pool_size", "resize")
-    return FrozenClip.load(given.model_name, given.pretrained, **{name: getattr(given, name) for name in names})
+def tower_settings(config: Experiment) -> dict[str, Any]:
+    return {name: getattr(config.vision, name) for name in TOWER_SETTINGS}
 
 
-def features(config: Experiment, clip: FrozenClip, loaded: Iterable[Loaded], accelerator: Accelerator) -> FeatureStore:
+def load_tower(config: Experiment) -> Tower:
+    return build_tower(tower_settings(config), batch_size=config.vision.batch_size)
+
+
+def features(config: Experiment, tower: Tower, loaded: Iterable[Loaded], accelerator: Accelerator) -> FeatureStore:
     """The features of all images of these splits, each process extracting its share unless they are there."""
     vision = config.vision
     images = {key: path for each in loaded for key, path in each.image_paths.items()}
     return extract(
-        clip.to(accelerator.device),
+        tower.to(accelerator.device),
         images,
         Path(vision.feature_dir),
         dtype=vision.dtype,
-        batch_size=vision.batch_size,
         num_workers=vision.num_workers,
         progress=config.progress and accelerator.is_main_process,
         on_unreadable=vision.on_unreadable,

@@ -93,7 +93,7 @@ class Parts:
 
     def _not_whole(self, split: str) -> list[str]:
         """A published split with rows missing is another split, for its permutation differs."""
-        if not isinstance(self.task, TextTask):
+        if not isinstance(self.task, TextTask) or not self.task.source.whole:
             return []
         role = {"train": self.config.task.train_split, "eval": self.config.task.eval_split}.get(split)
         published = published_split(self.task.splits, role or self.config.task.test_split)

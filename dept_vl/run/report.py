@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
 
-from dept_vl.metrics.vqa import vqa_accuracy
+from dept_vl.metrics.answers import answer_score
 from dept_vl.run.results import regime_of
 from dept_vl.saved.card import vision_hub_name
 from dept_vl.untrusted.images import UnreadableImage, open_image
@@ -81,15 +81,17 @@ def render(
     from dept_vl.run.charts import draw_run  # here, since matplotlib takes a second and nothing needs it before
 
     vision, members = results["meta_info"]["model_info"].get("vision"), results.get("members", {})
-    tasks = {name: (each["protocol"], each["labels"]) for name, each in members.items()}
-    tasks = tasks or {results["task"]: (results["protocol"], results["labels"])}
+    towers = [each for each in (vision, (vision or {}).get("vision_second")) if each]
+    headline = results["selection"]["reported"]
+    tasks = {name: (each["reported"], each["protocol"], each["labels"]) for name, each in members.items()}
+    tasks = tasks or {results["task"]: (headline, results["protocol"], results["labels"])}
     own = [row.get("task", results["task"]) for row in rows]
     accuracies = [judge(row, task, *tasks[task]) for row, task in zip(rows, own, strict=True)]
-    return _template().render(
+    return page_template("report_template.html.j2").render(
         results=results,
         test=results["metrics"]["test"],
-        headline=results["selection"]["reported"],
-        clip_name=vision_hub_name(vision) if vision else None,
+        headline=headline,
+        clip_name=" and ".join(map(vision_hub_name, towers)) or None,
         charts=draw_run(results, log),
         samples=[show(rows[i], accuracies[i], image_paths) for i in choose(rows, accuracies)],
         tally=Counter(map(mark, accuracies)),
@@ -100,25 +102,28 @@ def render(
     )
 
 
-def judge(row: Row, task: str, protocol: str, labels: Mapping[str, str]) -> float | None:
-    """How right an answer is, from 0 to 1; None where it is neither right nor wrong, as a caption."""
+def judge(row: Row, task: str, metric: str, protocol: str, labels: Mapping[str, str]) -> float | None:
+    """How right an answer is, from 0 to 1; None where it is neither right nor wrong, as a caption. metric: the task's
+    score. protocol: VQA accuracy's."""
     if task == "vqa":
-        return vqa_accuracy(row["prediction"], row["references"], protocol)
+        return answer_score(metric, row["prediction"], row["references"], protocol)
     if labels and not _numbers(labels):
         return float(row["prediction"] in row["references"])
     return None
 
 
 @cache
-def _template() -> Template:
+def page_template(name: str) -> Template:
+    """A page of this folder, in the style that all of them have."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "hundred": lambda share: f"{100 * share:.2f}",
         "count": lambda number: f"{number:,}",
         "duration": duration,
     }
-    page = files("dept_vl.run").joinpath("report_template.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(page)
+    folder = files("dept_vl.run")
+    environment.globals["style"] = folder.joinpath("page_style.css.j2").read_text(encoding="utf-8")
+    return environment.from_string(folder.joinpath(name).read_text(encoding="utf-8"))
 
 
 def _numbers(labels: Mapping[str, str]) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 from dept_vl.config import Experiment
 from dept_vl.data.carried import WARN_ABOVE
 from dept_vl.data.mixture import MixedExamples
+from dept_vl.metrics.answers import AUTO, VQA_ACCURACY
 from dept_vl.run import Parts, measure
+from dept_vl.run.data_lines import data_facts
 from dept_vl.run.losses import losses_as_json
-from dept_vl.tasks import TASKS
 from dept_vl.tasks.example import Example
 from dept_vl.train import Trained
 from dept_vl.train.evaluate import histogram
@@ -48,6 +49,7 @@ def assemble(
         "baselines": baselines | recorded,
         "recorded": sorted(recorded),
         "counts": {role: loaded.counts | parts.encoded[role].counts for role, loaded in parts.splits.items()},
+        "data": data_facts(parts.splits),
         "not_carried": losses_as_json(parts.encoded),
         "weights": weights,
         "selection": {
@@ -138,7 +140,7 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def recorded_baselines(config: Experiment, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Scores of recorded runs with the same data, frozen models, budget and protocol; see docs/results.md."""
     task = config.task
-    if "vision" not in identities:
+    if "vision" not in identities or task.score not in (AUTO, VQA_ACCURACY):
         return {}
     facts = {
         "task": task.name,
@@ -166,13 +168,12 @@ def summary(results: Mapping[str, Any]) -> str:
     for name, each in results.get("members", {}).items():
         beside = ", ".join(f"{baseline} {100 * value:.2f}" for baseline, value in each["baselines"].items())
         lines.append(f"    {name:<22} {100 * each['score']:6.2f}  {each['reported']} ({beside})")
-    known = () if "members" in results else TASKS[results["task"]].selecting
-    others = [name for name in known if name in test and name != headline]
+    others = [name for name, value in test.items() if isinstance(value, float) and name != headline]
     lines += [f"    {name:<22} {100 * test[name]:6.2f}" for name in others]
     lines += [f"    {kind:<14} {100 * value:6.2f}" for kind, value in test.get("by_question_type", {}).items()]
     for role, counts in results["counts"].items():
         for name, count in counts.items():
-            if count and (name.startswith("dropped_") or name.endswith(("_cut", "_unknown", "_altered"))):
+            if count and (name.startswith(("dropped_", "skipped_")) or name.endswith(("_cut", "_unknown", "_altered"))):
                 lines.append(f"  {role}: {name} {count:,}")
         for what, loss in results.get("not_carried", {}).get(role, {}).items():
             shown = ", ".join(f"{given!r} comes back as {back!r}" for given, back in loss["examples"])

@@ -4,16 +4,19 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, TaskConfig, VisionConfig, load_experiment
+from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, Score, TaskConfig, VisionConfig, load_experiment
+from dept_vl.metrics.answers import AUTO, CHOSEN_BY_DATA, SCORES
 from dept_vl.run.assembly import build, start
 from dept_vl.run.processes import together
 from dept_vl.run.results import prediction_rows, write_predictions
 from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import SavedAdapter, read_any, tower_of
 from dept_vl.serve.rows import WrongTask
-from dept_vl.tasks import TASKS, TextTask
+from dept_vl.tasks import OWN_TEXT, TASKS, TextTask
 from dept_vl.train.evaluate import histogram
 from dept_vl.untrusted.whole_files import check_writable
+
+NAMED = tuple(name for name in SCORES if name not in CHOSEN_BY_DATA)  # scores that were asked for
 
 
 def score_adapter(
@@ -29,14 +32,18 @@ def score_adapter(
     batch_size: int = 256,
     bf16: bool | None = None,
     predictions: str | None = None,
+    score: Score | None = None,
+    columns: dict[str, str] | None = None,
+    on_bad_row: Literal["error", "skip"] = "error",
 ) -> dict[str, Any]:
     """Scores a saved adapter on a task.
 
     Args:
         adapter: a run or adapter folder: ours, PEFT's PromptTuning, or DePT as its authors released it.
         task: the task's id, such as cola.
-        root: folder of the data set, in the layout of data/README.md; "shapes" for the generated sets, "hub" to fetch.
-        split: train, val or test of the protocol.
+        root: folder of the data set, in the layout of data/README.md, or your own file; "shapes" for the generated
+            sets, "hub" to fetch.
+        split: train, val or test of the protocol; all for every row of your own file.
         protocol: the task's splits and scoring; null is what the adapter records for this task, or the task's first.
         label_form: digits or words; null is what the adapter records for this task, or the task's own.
         decoding: score chooses among the labels in one forward pass, generate decodes freely.
@@ -45,6 +52,10 @@ def score_adapter(
         batch_size: rows at once.
         bf16: compute in bfloat16 under autocast; null is as the run in this folder did, false where there is none.
         predictions: a JSONL file to write, a line per example.
+        score: of vqa: auto goes by the answers; null is the one that the adapter records where it was asked for by name
+            (token_f1, anls, relaxed_accuracy), else auto.
+        columns: of your own file, which column holds what; null is what the adapter records, or the usual names.
+        on_bad_row: of your own file: error or skip.
     """
     if predictions is not None:
         check_writable(Path(predictions))
@@ -58,6 +69,9 @@ def score_adapter(
         saved = SavedAdapter(parts, {**saved.config, "vision": None}, saved.card)
     bf16 = _precision(Path(adapter)) if bf16 is None else bf16
     config = _experiment(saved, task, root, split, protocol, label_form, decoding, backbone)
+    given = {"score": score, "columns": columns, "on_bad_row": on_bad_row}
+    given = {name: value for name, value in given.items() if value is not None}
+    config = dataclasses.replace(config, task=dataclasses.replace(config.task, **given))
     config = resolve(dataclasses.replace(config, per_device_eval_batch_size=batch_size, bf16=bf16, progress=False))
     with together(config):
         parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
@@ -110,6 +124,9 @@ def _experiment(
         num_beams=own.get("num_beams", 1),
         decoding=decoding,
         label_form=label_form or _label_form(own, name),
+        score=own["score"] if own.get("score") in NAMED else AUTO,
+        columns=own.get("columns") or {},
+        labels=tuple(own["labels"].values()) or None if own and name == OWN_TEXT.name else None,
     )
     config = saved.config
     language = BackboneConfig(
@@ -117,16 +134,19 @@ def _experiment(
         revision=None if backbone else config["revision"],
         kind="causal" if config["task_type"] == "CAUSAL_LM" else "seq2seq",
         pad_token=own.get("pad_token"),
+        chat_template=own.get("chat_template", False),
     )
     experiment = Experiment(task=given, backbone=language, adapter=AdapterConfig(covers=config["covers"]))
     build_task(experiment)  # a protocol that the task has not, before any weight loads
     if config["vision"] is None:
         return experiment
-    return dataclasses.replace(experiment, vision=VisionConfig(**tower_of(config["vision"])))
+    vision = VisionConfig(**tower_of(config["vision"]), token_order=",".join(config["token_order"]))
+    return dataclasses.replace(experiment, vision=vision)
 
 
 def _label_form(facts: dict[str, Any], name: str) -> Literal["digits", "words"] | None:
     task, labels = TASKS[name], facts.get("labels")
     if not labels or not isinstance(task, TextTask):
         return None
-    return "words" if tuple(labels) == task.label_names else "digits"
+    names = tuple(labels.values()) if name == OWN_TEXT.name else task.label_names
+    return "words" if tuple(labels) == names else "digits"

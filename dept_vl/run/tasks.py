@@ -7,7 +7,11 @@ from typing import Any
 
 from dept_vl.adapters import ADAPTERS, arguments_of
 from dept_vl.config import BadConfig, Experiment, TaskConfig
-from dept_vl.tasks import TASKS, CaptionTask, Mixture, Task, TextTask
+from dept_vl.data.sources import Loaded
+from dept_vl.metrics.answers import AUTO
+from dept_vl.registry import did_you_mean
+from dept_vl.tasks import OWN_TEXT, TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
+from dept_vl.tasks.own_text import with_labels
 from dept_vl.tuning import TUNINGS
 
 
@@ -29,7 +33,9 @@ def members(config: Experiment) -> tuple[Experiment, ...]:
             config,
             output_dir=str(Path(config.output_dir) / name),
             metric_for_best_model=None,
-            task=dataclasses.replace(given, name=name, mixture=None),
+            task=dataclasses.replace(
+                given, name=name, mixture=None, score=given.score if name == VqaTask.name else AUTO
+            ),
         )
         for name in names
     )
@@ -48,7 +54,21 @@ def build_task(config: Experiment) -> Task | Mixture:
         if isinstance(task, CaptionTask):
             raise BadConfig(f"task.protocol: captions have only {task.protocol}, given {given.protocol!r}")
         task = task.under(given.protocol)
+    if isinstance(task, VqaTask):
+        task = dataclasses.replace(task, metric=given.score)
+    elif given.score != AUTO:
+        raise BadConfig(f"task.score: only vqa has a choice of scores, given {given.score!r} for {given.name}")
+    if given.labels is not None:
+        if task.name != OWN_TEXT.name:
+            raise BadConfig(
+                f"task.labels: only {OWN_TEXT.name} takes them, given {list(given.labels)} for {given.name}"
+            )
+        task = with_labels(task, given.labels)
+    if isinstance(task, TextTask) and task.name != OWN_TEXT.name and given.columns:
+        raise BadConfig(f"task.columns: only your own data has them, given {given.columns} for {given.name}")
     changes = {"template": given.template, "label_form": given.label_form}
+    if not isinstance(task, TextTask) and config.backbone.kind == "causal":
+        changes["template"] = _causal_template(task, given.template)
     changes = {name: value for name, value in changes.items() if value is not None}
     if not isinstance(task, TextTask):
         for name in ("label_form", "k_shot", "k_shot_total"):
@@ -57,6 +77,40 @@ def build_task(config: Experiment) -> Task | Mixture:
                     f"task.{name}: only text tasks have it, given {getattr(given, name)!r} for {given.name}"
                 )
     return dataclasses.replace(task, **changes)
+
+
+def suit(config: Experiment, task: Task, loaded: Mapping[str, Loaded]) -> tuple[Experiment, Task]:
+    """The task with the score that its data allow, and the config that names it and the columns that were found.
+
+    loaded: by role; what is scored is all but train.
+
+    Raises: TooFewAnswers, TooManyAnswers.
+    """
+    found = next(iter(loaded.values())).columns
+    if found:
+        columns = {**found, **config.task.columns}
+        config = dataclasses.replace(config, task=dataclasses.replace(config.task, columns=columns))
+    if not isinstance(task, VqaTask):
+        return config, task
+    scored = [role for role in loaded if role != "train"] or list(loaded)
+    task = task.suited([example for role in scored for example in loaded[role].examples])
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, score=task.metric)), task
+
+
+def check_selecting(config: Experiment, task: Task | Mixture) -> None:
+    """Raises: BadConfig for a metric_for_best_model that the task does not have."""
+    metric = config.metric_for_best_model
+    if metric is not None and metric not in task.selecting:
+        hint = did_you_mean(metric, task.selecting)
+        raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
+def _causal_template(task: VqaTask | CaptionTask, given: str | None) -> str:
+    """Raises: BadConfig for one that ends in a blank, which a tokenizer joins to the answer's first word."""
+    template = task.causal_template if given is None else given
+    if template != template.rstrip():
+        raise BadConfig(
+            f"task.template: wanted no blank at its end, behind which a decoder-only model answers, given {template!r}"
+        )
+    return template
 
 
 def resolve(config: Experiment) -> Experiment:

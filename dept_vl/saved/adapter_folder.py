@@ -2,7 +2,7 @@
 
     adapter_config.json         the parts and their sizes, the frozen models by name and hash, the task:
         "parts": {"adapter": {"name": "dept", "token_dim": 768, "args": {...}, "state": {"trained_length": 64}},
-                  "projection": {"in_dim": 2048, "token_dim": 768, "num_patches": 36}}
+                  "projection": {"name": "linear", "in_dim": 2048, "token_dim": 768, "num_patches": 36, "args": {}}}
     adapter_model.safetensors   trained weights only, each under its part's name: adapter.*, projection.*, inside.*
     README.md                   the model card
     peft/                       what trains inside the frozen model in PEFT's own format, where PEFT has that method
@@ -13,7 +13,7 @@ folder from PEFT's, whose name and layout it shares.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,21 +23,24 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dept_vl.adapters import Adapter, from_config, name_of
-from dept_vl.model import TOKEN_ORDER
+from dept_vl.backbones import token_order
 from dept_vl.part import Part
 from dept_vl.saved.card import ModelFacts, model_card
 from dept_vl.saved.files import CARD, CONFIG, PEFT, WEIGHTS
-from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS
+from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS, VISION_OPTIONAL
 from dept_vl.tuning import Tuning
 from dept_vl.tuning import name_of as name_of_tuning
 from dept_vl.untrusted.tensor_files import check_finite
 from dept_vl.untrusted.whole_files import write_files_whole
-from dept_vl.vision import VisualProjection
+from dept_vl.vision.projections import Projection
+from dept_vl.vision.projections import name_of as name_of_projection
 
 LIBRARY = "dept_vl"
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
 TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZES)
-TASK_TYPES = ("SEQ_2_SEQ_LM", "CAUSAL_LM")  # PEFT's names for an encoder-decoder and a decoder-only model
+MORE_TASK_FIELDS = ("score", "columns", "chat_template")  # that some tasks have
+KINDS = {"SEQ_2_SEQ_LM": "seq2seq", "CAUSAL_LM": "causal"}  # of backbones, by PEFT's names
+TASK_TYPES = tuple(KINDS)
 COVERS = ("text", "text_and_visual")
 WEIGHTS_HASH = "weights_sha256"
 PROJECTION_SIZES = ("in_dim", "token_dim", "num_patches")
@@ -64,7 +67,7 @@ class SavedAdapter:
         return self.parts["adapter"]
 
     @property
-    def projection(self) -> VisualProjection | None:
+    def projection(self) -> Projection | None:
         return self.parts.get("projection")
 
     @property
@@ -97,6 +100,7 @@ def save_adapter(
     vision_identity: Mapping[str, Any] | None = None,
     covers: Literal["text", "text_and_visual"] = "text",
     task_type: str = TASK_TYPES[0],
+    order: Sequence[str] | None = None,
     task: Mapping[str, Any] | None = None,
     card: ModelFacts,
 ) -> SavedAdapter:
@@ -104,19 +108,22 @@ def save_adapter(
 
     Args:
         parts: `Network.parts`.
-        backbone_identity, vision_identity: `Backbone.identity()` and `FrozenClip.identity()`; the second comes
+        backbone_identity, vision_identity: `Backbone.identity()` and `Tower.identity()`; the second comes
             with a projection and not without one.
         covers: what the shift covers.
         task_type: one of TASK_TYPES, the backbone's kind.
+        order: `Network.order`, in which prompt, text and visual tokens are read; None: the kind's usual one.
         task: how to ask it: name, template, protocol, max_source_length, max_target_length, num_beams; labels: what
-            each answer string means, {} for free answers; pad_token: for a tokenizer that has none. None for an
-            adapter whose task is not known.
+            each answer string means, {} for free answers; pad_token: for a tokenizer that has none. Some tasks
+            have more: score: the name of VQA's; columns: which column of a file holds a field; chat_template:
+            whether a text is the user's turn of it. None for an adapter whose task is not known.
 
     Raises:
         UnsavableAdapter: weights that are no finite numbers, a task or an identity with fields missing.
+        WrongOrder: an order that such a backbone cannot read.
         OSError: the disk is full.
     """
-    facts = {"covers": covers, "task_type": task_type, "task": task}
+    facts = {"covers": covers, "task_type": task_type, "order": order, "task": task}
     config = describe_folder(parts, backbone_identity=backbone_identity, vision_identity=vision_identity, **facts)
     saved = SavedAdapter(dict(parts), config, model_card(config, card))
     write_adapter(folder, saved)
@@ -156,16 +163,17 @@ def describe_folder(
     covers: str = "text",
     task: Mapping[str, Any] | None = None,
     task_type: str = TASK_TYPES[0],
+    order: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """adapter_config.json as a dict. Raises: UnsavableAdapter."""
+    """adapter_config.json as a dict. Raises: UnsavableAdapter, WrongOrder."""
     if ("projection" in parts) != (vision_identity is not None):
-        given = "the projection" if "projection" in parts else "CLIP's identity"
-        raise UnsavableAdapter(f"wanted a projection and CLIP's identity together, given {given} alone")
+        given = "the projection" if "projection" in parts else "the tower's identity"
+        raise UnsavableAdapter(f"wanted a projection and the tower's identity together, given {given} alone")
     _check_fields("backbone_identity", backbone_identity, BACKBONE_FIELDS)
     if vision_identity is not None:
-        _check_fields("vision_identity", vision_identity, VISION_FIELDS)
+        _check_fields("vision_identity", vision_identity, VISION_FIELDS, optional=tuple(VISION_OPTIONAL))
     if task is not None:
-        _check_fields("task", task, TASK_FIELDS)
+        _check_fields("task", {name: task[name] for name in task if name not in MORE_TASK_FIELDS}, TASK_FIELDS)
     config = {
         **backbone_identity,
         "library_name": LIBRARY,
@@ -173,7 +181,7 @@ def describe_folder(
         "task_type": task_type,
         "parts": {name: _describe_part(name, part) for name, part in parts.items()},
         "vision": vision_identity,
-        "token_order": TOKEN_ORDER,
+        "token_order": token_order(KINDS[task_type], order),
         "covers": covers,
         "task": task,
     }
@@ -186,13 +194,14 @@ def _describe_part(name: str, part: Part) -> dict[str, Any]:
         return {**known, "args": part.config(), "state": part.state()}
     if isinstance(part, Tuning):
         return {"name": name_of_tuning(part), "token_dim": part.token_dim, "args": part.config()}
-    if isinstance(part, VisualProjection):
-        return {size: getattr(part, size) for size in PROJECTION_SIZES}
+    if isinstance(part, Projection):
+        sizes = {size: getattr(part, size) for size in PROJECTION_SIZES}
+        return {"name": name_of_projection(part), **sizes, "args": part.config()}
     raise TypeError(f"{name}: wanted an adapter, a projection or a tuning, given {type(part).__name__}")
 
 
-def _check_fields(what: str, given: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    if set(given) != set(wanted):
-        missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
+def _check_fields(what: str, given: Mapping[str, Any], wanted: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - {*wanted, *optional})
+    if missing or unknown:
         given = ", ".join([f"no {missing}"] * bool(missing) + [f"unknown {unknown}"] * bool(unknown))
         raise UnsavableAdapter(f"{what}: wanted the fields {', '.join(wanted)}, given {given}")

@@ -1,5 +1,6 @@
 """The model card: what a stranger needs to know of an adapter, and the YAML header that the hub reads."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from string import Formatter
@@ -40,6 +41,8 @@ def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
     bases = [config["base_model_name_or_path"]]
     if config["vision"] is not None:
         bases.append(vision_hub_name(config["vision"]))
+        if second := config["vision"].get("vision_second"):
+            bases.append(vision_hub_name(second))
     header: dict[str, Any] = {
         "base_model": bases,
         "library_name": "dept_vl",
@@ -64,12 +67,17 @@ def _methods(config: Mapping[str, Any]) -> list[str]:
 
 
 def vision_hub_name(config: Mapping[str, Any]) -> str:
-    """The CLIP's name in the form of a model id, without the folders of the machine that trained."""
+    """The tower's name in the form of a model id, without the folders of the machine that trained."""
     name, tag = config["vision_model_name"], config.get("vision_pretrained")
+    kind = config.get("vision_kind", "open_clip")
     if name.startswith("hf-hub:"):
         return name.removeprefix("hf-hub:")
     if name.startswith("local-dir:"):
         return name.rstrip("/").rsplit("/", 1)[-1].removeprefix("local-dir:")
+    if kind == "timm":
+        return f"timm/{name}"
+    if kind == "transformers":  # ORG/NAME, or a folder
+        return name if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) else name.rstrip("/").rsplit("/", 1)[-1]
     return f"{name.replace('/', '-')}/{tag}" if tag and "/" not in tag else name.replace("/", "-")
 
 
@@ -85,7 +93,7 @@ def _summary(config: Mapping[str, Any], bases: list[str]) -> str:
     sizes = [f"{name} {value}" for name, value in adapter["args"].items() if value is not None]
     inside = config["parts"].get("inside")
     with_inside = f" with {inside['name']} inside it" if inside else ""
-    beside = "both frozen models are" if len(bases) > 1 else "the frozen model is"
+    beside = {1: "the frozen model is", 2: "both frozen models are"}.get(len(bases), "all frozen models are")
     return (
         f"An adapter ({adapter['name']}{': ' if sizes else ''}{', '.join(sizes)}) for the frozen "
         f"{' and '.join(bases)}{with_inside}. It holds trained weights only; "

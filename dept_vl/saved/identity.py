@@ -16,6 +16,13 @@ VISION_CONTENT = {
 }
 """What the features depend on, and the word for it. The dtype in which CLIP runs changes only their rounding."""
 VISION_FIELDS = ("vision_model_name", "vision_pretrained", *VISION_CONTENT, "vision_dtype")
+VISION_OPTIONAL = {
+    "vision_kind": "open_clip",
+    "vision_joined": None,
+    "vision_second": None,
+    "vision_weights_file": None,
+}
+"""Fields that not every tower has, with what their absence means."""
 
 
 class MismatchedBackbone(ValueError):
@@ -48,31 +55,49 @@ def check_identity(
     if vision is None:
         return
     if vision_identity is None:
-        raise MismatchedBackbone(f"the adapter reads images: wanted the CLIP {_vision_name(vision)}, given no CLIP")
+        raise MismatchedBackbone(f"the adapter reads images: wanted the tower {_vision_name(vision)}, given no tower")
     given = json.loads(json.dumps(dict(vision_identity)))  # tuples as the lists that a file has
-    different = [
-        f"{word} {_short(vision.get(field))}, given {_short(given.get(field))}"
-        for field, word in VISION_CONTENT.items()
-        if vision.get(field) != given.get(field)
-    ]
+    different = _differences(vision, given)
     if different:
         raise MismatchedBackbone(
-            f"the adapter was made for another CLIP or other features of it: wanted {_vision_name(vision)}, "
+            f"the adapter was made for another tower or other features of it: wanted {_vision_name(vision)}, "
             f"given {_vision_name(given)}; wanted {'; wanted '.join(different)}"
         )
 
 
+def _differences(vision: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    words = {**VISION_CONTENT, "vision_kind": "library", "vision_joined": "joining of layers"}
+    own, other = (VISION_OPTIONAL | dict(each) for each in (vision, given))
+    different = [
+        f"{word} {_short(own.get(field))}, given {_short(other.get(field))}"
+        for field, word in words.items()
+        if own.get(field) != other.get(field)
+    ]
+    second, found = own["vision_second"], other["vision_second"]
+    if second and found:
+        return different + [f"second tower's {each}" for each in _differences(second, found)]
+    if second or found:
+        names = [_vision_name(each) if each else "none" for each in (second, found)]
+        different.append(f"second tower {names[0]}, given {names[1]}")
+    return different
+
+
 def tower_of(vision: Mapping[str, Any]) -> dict[str, Any]:
-    """The CLIP that an adapter records, in the words of the config's `vision`."""
+    """The tower that an adapter records, in the words of the config's `vision`."""
     squash = vision["preprocessing"]["resize_mode"] == "squash"
-    return {
+    vision = VISION_OPTIONAL | dict(vision)
+    found = {
+        "kind": vision["vision_kind"],
         "model_name": vision["vision_model_name"],
         "pretrained": vision["vision_pretrained"],
+        "weights": vision["vision_weights_file"],
         "layer": vision["vision_feature_layer"],
         "pooling": vision["vision_pooling"],
         "pool_size": vision["vision_pool_size"],
+        "joined": vision["vision_joined"] or "width",
         "resize": "squash" if squash else "model",
     }
+    return found | ({"second": tower_of(vision["vision_second"])} if vision["vision_second"] else {})
 
 
 def _backbone_name(identity: Mapping[str, Any]) -> str:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from dept_vl.adapters import Adapter, from_config
-from dept_vl.model import TOKEN_ORDER
+from dept_vl.backbones import TOKEN_ORDERS
 from dept_vl.part import Part
 from dept_vl.registry import DeptVLWarning
 from dept_vl.saved.adapter_folder import (
     COVERS,
+    KINDS,
     KNOWN_FIELDS,
     LIBRARY,
     PROJECTION_SIZES,
@@ -37,7 +38,7 @@ from dept_vl.saved.files import (
 from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS
 from dept_vl.tasks.example import template_fields
 from dept_vl.tuning import Tuning, build_tuning
-from dept_vl.vision import VisualProjection
+from dept_vl.vision import Projection, build_projection
 
 _MOST = {"max_source_length": 100_000, "max_target_length": 10_000, "num_beams": 100}  # or an answer would never come
 _DEEPEST = 30  # dots in the name of a weight: each is a module within the other
@@ -66,8 +67,10 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
     for name, wanted in (("library_name", (LIBRARY,)), ("task_type", TASK_TYPES), ("covers", COVERS)):
         if config.get(name) not in wanted:
             raise BadAdapterFolder(path, f"{name} of {', '.join(wanted)}", f"{config.get(name)!r:.80}")
-    if config.get("token_order") != list(TOKEN_ORDER):
-        raise BadAdapterFolder(path, f"token_order {list(TOKEN_ORDER)}", f"{config.get('token_order')!r:.80}")
+    kind = "seq2seq" if config.get("vision") is None else KINDS[config["task_type"]]  # without images any order will do
+    if tuple(order := read_field(path, config, "token_order", list)) not in TOKEN_ORDERS[kind]:
+        known = " or ".join(map(",".join, TOKEN_ORDERS[kind]))
+        raise BadAdapterFolder(path, f"token_order {known} for a {kind} backbone", f"{order!r:.80}")
     for name in BACKBONE_FIELDS:
         read_field(path, config, name, type(None) if config.get(name, "") is None else str)
     read_field(path, config, WEIGHTS_HASH, str)
@@ -97,9 +100,12 @@ def _check_task(path: Path, config: dict[str, Any]) -> None:
     for name in TASK_SIZES:
         if read_field(path, task, name, int, minimum=1) > _MOST[name]:
             raise BadAdapterFolder(path, f"task.{name} <= {_MOST[name]:,}", f"{task[name]:,}")
-    labels = task["labels"]
-    if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
-        raise BadAdapterFolder(path, "task.labels as strings by string", f"{labels!r:.80}")
+    if not isinstance(task.get("chat_template", False), bool):
+        raise BadAdapterFolder(path, "task.chat_template as true or false", f"{task['chat_template']!r:.80}")
+    for name in ("labels", "columns"):
+        named = task.get(name, {})
+        if not isinstance(named, dict) or not all(isinstance(each, str) for each in named.values()):
+            raise BadAdapterFolder(path, f"task.{name} as strings by string", f"{named!r:.80}")
 
 
 def _build_parts(path: Path, described: Mapping[str, Any]) -> dict[str, Part]:
@@ -134,13 +140,14 @@ def build_checked(
     return adapter
 
 
-def _build_projection(path: Path, given: dict[str, Any]) -> VisualProjection:
+def _build_projection(path: Path, given: dict[str, Any]) -> Projection:
     sizes = [read_field(path, given, name, int, minimum=1) for name in PROJECTION_SIZES]
+    name, arguments = given.get("name", "linear"), given.get("args", {})
     try:
         with torch.device("meta"):
-            return VisualProjection(*sizes)
-    except RuntimeError as error:  # more than torch can count
-        raise BadAdapterFolder(path, "sizes of a projection", f"{sizes}") from error
+            return build_projection(name, arguments, *sizes)
+    except Exception as error:  # a constructor raises what it likes for what a stranger's file says
+        raise BadAdapterFolder(path, "sizes of a projection", f"{sizes}, {name!r:.80} ({error!s:.200})") from error
 
 
 def _build_inside(path: Path, given: dict[str, Any]) -> Tuning:

@@ -21,23 +21,24 @@ from torch import Tensor
 from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
 from dept_vl.data.batches import EncodedExamples
 from dept_vl.data.carried import tell
+from dept_vl.data.chat import turn_of
 from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
 from dept_vl.model import BankEntry, Batch, Network
 from dept_vl.registry import DeptVLWarning
 from dept_vl.saved import SavedAdapter, check_identity, read_any, tower_of, write_adapter
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
-from dept_vl.serve.pictures import Pixels, check_picture, in_row, pixels_of
+from dept_vl.serve.pictures import Pixels, check_picture, look, pixels_of
 from dept_vl.serve.rows import Row, WrongRows, WrongTask, plan_rows, plan_texts
 from dept_vl.tasks.example import Example
 from dept_vl.train.evaluate import Answerer, Decoding
 from dept_vl.tuning import Tuning
-from dept_vl.vision import FrozenClip
+from dept_vl.vision import Tower, build_tower, with_source
 
 BATCH_SIZE = 32
 
 
 class AdaptedModel:
-    """A frozen language model, a frozen CLIP (None while no adapter reads images) and named adapters.
+    """A frozen language model, a frozen image tower (None while no adapter reads images) and named adapters.
 
     `answer` and `caption` use the active adapter, or the one that `adapter_names` gives each row; "__base__" is
     the language model with neither prompt nor shift, asked in the active adapter's prompt format. It has no
@@ -46,9 +47,9 @@ class AdaptedModel:
     Every row is checked before any model runs, so what a list may hold stands in the text (`Picture`, `Text`).
     """
 
-    def __init__(self, backbone: Backbone, tokenizer: Any, clip: FrozenClip | None = None) -> None:
+    def __init__(self, backbone: Backbone, tokenizer: Any, tower: Tower | None = None) -> None:
         self.network = Network(backbone, {}).eval()
-        self.tokenizer, self.clip = tokenizer, clip
+        self.tokenizer, self.tower = tokenizer, tower
         self.adapters = NamedAdapters()
         self._inside: Tuning | None = None
 
@@ -71,7 +72,7 @@ class AdaptedModel:
             dtype: in which the language model computes, float32 or bfloat16.
 
         Raises:
-            BadAdapterFolder, MismatchedBackbone, WrongTokenizer; MissingBackbone, MissingTokenizer or UnloadableClip
+            BadAdapterFolder, MismatchedBackbone, WrongTokenizer; MissingBackbone, MissingTokenizer or UnloadableTower
             where a frozen model is not found.
         """
         saved = read_any(folder)
@@ -85,6 +86,8 @@ class AdaptedModel:
             tokenizer = load_fitting(name, facts, kind=kind, revision=revision, pad_token=pad_token)
         except (MissingBackbone, MissingTokenizer) as error:
             raise type(error)(f"{error}; backbone= gives its folder where its name is not found") from error
+        if (saved.config["task"] or {}).get("chat_template"):
+            frozen.chat(turn_of(tokenizer).end)
         model = cls(frozen.to(device), tokenizer)
         model._add(saved, adapter_name, vision)
         return model
@@ -162,14 +165,14 @@ class AdaptedModel:
         """
         return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=False))
 
-    def preprocess(self, picture: Any) -> Float[Tensor, "3 height width"]:
-        """The pixels that CLIP reads of a `Picture`; `answer` and `caption` take them too.
+    def preprocess(self, picture: Any) -> Float[Tensor, "channels height width"]:
+        """The pixels that the tower reads of a `Picture`; `answer` and `caption` take them too.
 
         Raises: UnreadableImage for a file, UnsupportedPicture; WrongRows where no adapter reads images.
         """
-        if self.clip is None:
+        if self.tower is None:
             raise WrongRows("no adapter here reads images: wanted None in place of the image, given one")
-        return pixels_of(check_picture(picture), self.clip.preprocess).as_subclass(Pixels)
+        return pixels_of(check_picture(picture), self.tower.preprocess).as_subclass(Pixels)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the adapter "default" (without one, the active one) to `folder`, every other to a sub-folder.
@@ -205,18 +208,23 @@ class AdaptedModel:
                 f"{name}: wanted an adapter whose shift covers {self.network.covers}, as those that are loaded, given "
                 f"one that covers {covers}: load it into a model of its own"
             )
-        clip = self.clip
-        if saved.projection is not None and clip is None:
-            clip = _load_clip(saved.config["vision"], vision).to(self.device)
-        identity = None if clip is None else clip.identity()
+        task = saved.config["task"]
+        if task is not None and task.get("chat_template", False) != (self.backbone.text_form == "chat"):
+            wanted = "in the model's chat template" if self.backbone.text_form == "chat" else "without a chat template"
+            raise WrongTask(f"{name}: wanted an adapter that is asked {wanted}, as the first one is, given another")
+        tower = self.tower
+        if saved.projection is not None and tower is None:
+            tower = _load_tower(saved.config["vision"], vision).to(self.device)
+        identity = None if tower is None else tower.identity()
         check_identity(saved.config, self.backbone.identity(), identity, d_model=self.backbone.d_model)
         for part in saved.parts.values():
             part.to(self.device).eval()
         self._put_inside(saved.inside)  # now, to find whether its weights fit
         self._put_inside(None)
-        self.clip, self.network.covers = clip, covers
+        self.tower, self.network.covers = tower, covers
         self.adapters.add(name, saved)
-        self.network.bank[name] = BankEntry(saved.adapter.fold() or saved.adapter, saved.projection)
+        order = tuple(saved.config["token_order"])
+        self.network.bank[name] = BankEntry(saved.adapter.fold() or saved.adapter, saved.projection, order)
 
     @torch.no_grad()
     def _generate(self, rows: Sequence[Row]) -> list[str]:
@@ -236,9 +244,9 @@ class AdaptedModel:
         saved = self.adapters.loaded.get(row.adapter)
         return None if saved is None else saved.inside
 
-    def _together(self, row: Row) -> tuple[Decoding, int, Tuning | None]:
+    def _together(self, row: Row) -> tuple[Decoding, int, bool, Tuning | None]:
         """Rows for which this is the same may stand in one batch."""
-        return row.decoding, row.max_source_length, self._inside_of(row)
+        return row.decoding, row.max_source_length, row.own_cue, self._inside_of(row)
 
     def _put_inside(self, tuning: Tuning | None) -> None:
         """Let the frozen model compute with `tuning` in it, and with no other. Raises: BadTuning, UnfitWeights."""
@@ -258,10 +266,11 @@ class AdaptedModel:
         encoded = EncodedExamples(
             [Example(row.place, row.source, (), (), (), context=row.context) for row in rows],
             self.tokenizer,
-            kind=self.backbone.kind,
+            kind=self.backbone.text_form,
             max_source_length=rows[0].max_source_length,
             max_target_length=rows[0].decoding.max_new_tokens,
             trained=False,
+            own_cue=rows[0].own_cue,
         )
         length = rows[0].max_source_length
         if cut := encoded.counts["sources_cut"]:
@@ -273,28 +282,15 @@ class AdaptedModel:
             )
         tell("texts", encoded.losses["sources"], above=0.0)
         batch = encoded.collate(range(len(rows)), None).to(self.device)
-        return dataclasses.replace(batch, features=self._look(rows), adapters=tuple(row.adapter for row in rows))
-
-    def _look(self, rows: Sequence[Row]) -> Float[Tensor, "batch patch width"] | None:
-        """The features of each row's image, zeros for a row without one."""
-        seeing = [place for place, row in enumerate(rows) if row.picture is not None]
-        if not seeing:
-            return None
-        pixels = []
-        for place in seeing:
-            with in_row(rows[place].place):
-                pixels.append(pixels_of(rows[place].picture, self.clip.preprocess))
-        seen = self.clip(torch.stack(pixels))
-        features = seen.new_zeros(len(rows), *seen.shape[1:])
-        features[seeing] = seen
-        return features.to(self.device)
+        names = tuple(row.adapter for row in rows)
+        if self.tower is None or all(row.picture is None for row in rows):
+            return dataclasses.replace(batch, adapters=names)
+        features, images = look(self.tower, [(row.place, row.picture) for row in rows])
+        return dataclasses.replace(batch, features=features.to(self.device), images=images, adapters=names)
 
 
-def _load_clip(vision: dict[str, Any], override: Path | str | None) -> FrozenClip:
-    """The CLIP that an adapter records, or the one of the folder or name `override` in its place."""
-    tower = tower_of(vision)
-    name, tag = tower.pop("model_name"), tower.pop("pretrained")
-    if override is not None:
-        name = f"local-dir:{override}" if Path(override).is_dir() else str(override)
-        tag = None if name.startswith(("local-dir:", "hf-hub:")) else tag
-    return FrozenClip.load(name, tag, **tower, dtype=vision["vision_dtype"])
+def _load_tower(vision: dict[str, Any], override: Path | str | None) -> Tower:
+    """The tower that an adapter records, or the one of the folder, file or name `override` in its place."""
+    settings = tower_of(vision)
+    settings = settings if override is None else with_source(settings, override)
+    return build_tower(settings, dtype=vision["vision_dtype"])

@@ -1,9 +1,10 @@
-"""What a caller may give as an image, and the pixels that CLIP reads of it."""
+"""What a caller may give as an image, and the pixels that the tower reads of it."""
 
 import contextlib
+import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from dept_vl.untrusted.images import MAX_PIXELS, check_image, to_rgb
-from dept_vl.vision import UnreadableImage, open_image
+from dept_vl.vision import Tower, UnreadableImage, open_image
 
 
 @runtime_checkable
@@ -66,7 +67,7 @@ def check_picture(picture: Any) -> Picture:
     return picture
 
 
-def pixels_of(picture: Picture, preprocess: Callable[[Image.Image], Tensor]) -> Float[Tensor, "3 height width"]:
+def pixels_of(picture: Picture, preprocess: Callable[[Image.Image], Tensor]) -> Float[Tensor, "channels height width"]:
     """The pixels of what `check_picture` gave. A picture in memory is shown upright and on white, as a file is.
 
     Raises: UnreadableImage for a file; UnsupportedPicture for a picture in memory.
@@ -83,6 +84,32 @@ def pixels_of(picture: Picture, preprocess: Callable[[Image.Image], Tensor]) -> 
         return preprocess(opened)
     except ValueError as error:  # a strip too thin to resize
         raise UnreadableImage(picture, str(error)) from error
+
+
+def look(
+    tower: Tower, pictures: Sequence[tuple[int, Picture | None]]
+) -> tuple[Float[Tensor, "batch patch width"], tuple[bytes | None, ...]]:
+    """The features of each row's picture, zeros where there is none, and what tells pictures apart: the hash of their
+    pixels. The tower looks at equal ones once.
+
+    pictures: the row in which each stands, for errors, and what `check_picture` gave; one is there at least.
+
+    Raises: UnreadableImage, UnsupportedPicture.
+    """
+    pixels: dict[bytes, Tensor] = {}
+    images: list[bytes | None] = []
+    for row, picture in pictures:
+        if picture is None:
+            images.append(None)
+            continue
+        with in_row(row):
+            own = pixels_of(picture, tower.preprocess)
+        images.append(hashlib.sha256(own.cpu().contiguous().numpy().tobytes()).digest())
+        pixels.setdefault(images[-1], own)
+    seen = tower(torch.stack(list(pixels.values())))  # [image, patch, width]
+    seen = torch.cat([seen, torch.zeros_like(seen[:1])])
+    places = {image: place for place, image in enumerate([*pixels, None])}
+    return seen[[places[image] for image in images]], tuple(images)
 
 
 def upright_rgb(picture: Image.Image) -> Image.Image:

@@ -42,7 +42,8 @@ class WrongRow(WrongRows):
 class Row:
     """place: where its answer goes. source: the text in its adapter's prompt format, cut to max_source_length. context:
     its characters that are cut first, None for its end. meanings: what an answer stands for, where it is not its own
-    meaning. Rows of equal `max_source_length` and `decoding` share a batch, whatever their adapters."""
+    meaning. own_cue: whether the text ends in its own cue for a causal model, as those about images do. Rows of equal
+    `max_source_length`, `decoding` and `own_cue` share a batch, whatever their adapters."""
 
     place: int
     source: str
@@ -52,6 +53,7 @@ class Row:
     decoding: Decoding
     context: tuple[int, int] | None = None
     meanings: Mapping[str, str] = field(default_factory=dict)
+    own_cue: bool = False
 
 
 def plan_rows(
@@ -73,13 +75,13 @@ def plan_rows(
         if not isinstance(question, str):
             raise WrongRow(place, "questions", "a text", _described(question))
         facts = task_facts(name, _VERBS[task], adapters)
-        replace(TASKS[task], template=facts["template"])  # refuses one with other fields than the task fills
+        asked = replace(TASKS[task], template=facts["template"])  # refuses one with other fields than the task fills
         _check_presence(place, name, picture, adapters)
         with in_row(place):
             picture = None if picture is None else check_picture(picture)
         decoding = Decoding(facts["max_target_length"], facts["num_beams"])
-        source = facts["template"].format(question=question.strip())
-        rows.append(Row(place, source, picture, name, facts["max_source_length"], decoding))
+        source, context = asked.fill(question.strip())
+        rows.append(Row(place, source, picture, name, facts["max_source_length"], decoding, context, own_cue=True))
     return rows
 
 
@@ -130,7 +132,7 @@ def task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, An
     return facts
 
 
-def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[int, int]]:
+def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[int, int] | None]:
     """A row as the task made its training texts, under the adapter's protocol and template."""
     task = replace(TASKS[facts["name"]].under(facts["protocol"]), template=facts["template"])
     fields = sorted(template_fields(task.template))
@@ -140,6 +142,8 @@ def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[i
         text = {fields[0]: text}
     if not isinstance(text, Mapping):
         raise WrongRow(place, task.name, f"a mapping with {', '.join(fields)}, or a text", _described(text))
+    columns = facts.get("columns", {})  # a file of the user's own may call a field otherwise
+    text = {field: text[column] for field, column in columns.items() if column in text} | dict(text)
     try:
         values = task.values({name: value for name, value in text.items() if value is not None})
         for name in fields:

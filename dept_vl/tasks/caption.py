@@ -22,13 +22,15 @@ _CANDIDATES = 50  # training captions tried as the constant answer
 
 @dataclass(frozen=True)
 class CaptionTask:
-    """template: the source text, without fields. metrics: a choice from metrics.captions.METRICS.
+    """template: the source text, without fields; a causal model takes it for the cue. metrics: a choice from
+    metrics.captions.METRICS.
 
     Only CIDEr is quick; METEOR and SPICE load large Java models anew for each scoring.
     """
 
     template: str = "caption:"
     metrics: tuple[str, ...] = METRICS
+    causal_template: ClassVar[str] = "Caption:"  # of a decoder-only model, where none is given
     name: ClassVar[str] = "caption"
     protocol: ClassVar[str] = "coco-caption"
     headline: ClassVar[str] = "CIDEr"
@@ -60,6 +62,10 @@ class CaptionTask:
             image=row["image"],
             visits=len(targets),
         )
+
+    def fill(self, question: str) -> tuple[str, None]:
+        """The source text, which has no question in it, and None: a too long one loses its end."""
+        return self.template.format(), None
 
     def score(
         self, predictions: Mapping[Any, str], examples: Sequence[Example], *, split_size: int | None = None

@@ -38,8 +38,9 @@ class Answer:
 class TextTask:
     """One text task under one protocol.
 
-    template: the source text with fields in braces; `context` is the field that is cut first. label_names: classes in
-    the hub's order, () where the answer is no class. label_form: whether targets are the classes' numbers or names.
+    template: the source text with fields in braces; `context` is the field that is cut first, None for the text's end.
+    label_names: classes in the hub's order, () where the answer is no class. label_form: whether targets are the
+    classes' numbers or names.
     choices: the strings scored where the answer is neither a class nor free (STS-B's numbers).
     fields: the template's values of a row; None takes the row's own. answers: targets and references of a row; None
     reads its class. expand: the rows that the protocol makes of one; None keeps it. group: what scores count together.
@@ -51,7 +52,7 @@ class TextTask:
     source: Source
     splits: Splits
     template: str
-    context: str
+    context: str | None
     selecting: tuple[str, ...] = ("accuracy",)
     scores: Callable[[TextTask, Sequence[str], Sequence[Example]], dict[str, float]] | None = None
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"as_published": {}, "official_dev": {}})
@@ -72,7 +73,10 @@ class TextTask:
     def __post_init__(self) -> None:
         if self.protocol not in self.protocols:
             raise UnknownName(f"{self.name}: protocol: {wanted_one_of(self.protocols, self.protocol)}")
-        if self.context not in template_fields(self.template):
+        fields = template_fields(self.template)
+        if self.context is None and not fields:
+            raise ValueError(f"{self.name}: wanted a template with a field in braces, given {self.template!r}")
+        if self.context is not None and self.context not in fields:
             raise ValueError(f"{self.name}: wanted a template that uses {{{self.context}}}, given {self.template!r}")
 
     def under(self, protocol: str) -> TextTask:
@@ -115,7 +119,7 @@ class TextTask:
         """The template's values of a row. Raises: KeyError."""
         return row if self.fields is None else self.fields(row)
 
-    def fill(self, row: Row) -> tuple[str, tuple[int, int]]:
+    def fill(self, row: Row) -> tuple[str, tuple[int, int] | None]:
         """The source text of a row, and where in it the part stands that is cut first. Raises: KeyError."""
         return render(self.template, self.values(row), self.context)
 
@@ -204,8 +208,8 @@ def class_index(names: Sequence[str], given: Any) -> int:
     raise BadRow(f"label outside the set: wanted one of {wanted}, given {given!r:.80}")
 
 
-def render(template: str, values: Mapping[str, Any], context: str) -> tuple[str, tuple[int, int]]:
-    """The template filled in, and where in it the value of `context` stands. Raises: KeyError."""
+def render(template: str, values: Mapping[str, Any], context: str | None) -> tuple[str, tuple[int, int] | None]:
+    """The template filled in, and where in it the value of `context` stands, None for no context. Raises: KeyError."""
     text, span = "", (0, 0)
     for literal, name, _, _ in Formatter().parse(template):
         text += literal
@@ -215,4 +219,4 @@ def render(template: str, values: Mapping[str, Any], context: str) -> tuple[str,
             start = len(text)
             text += str(values[name]).strip()
             span = (start, len(text)) if name == context else span
-    return text, span
+    return text, None if context is None else span

@@ -39,7 +39,7 @@ class Answerer:
 
     def __init__(self, network: Network, tokenizer: Tokenizer, decoding: Decoding) -> None:
         self.network, self.tokenizer, self.decoding = network, tokenizer, decoding
-        targets = encode_targets(tokenizer, decoding.candidates, network.backbone.kind)
+        targets = encode_targets(tokenizer, decoding.candidates, network.backbone.text_form)
         try:
             self._tree = CandidateTree(targets) if targets and not decoding.free else None
         except BadCandidates as error:
@@ -83,7 +83,8 @@ def predict(
     """
     network.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
-    batches = evaluation_batches(encoded, gather, batch_size=batch_size, rank=rank, world=world)
+    by_image = network.shares_images
+    batches = evaluation_batches(encoded, gather, batch_size=batch_size, rank=rank, world=world, by_image=by_image)
     total, quiet = -(-len(encoded) // (batch_size * world)), not (progress and accelerator.is_main_process)
     answer = Answerer(network, tokenizer, decoding)
     answers: list[tuple[Hashable, str]] = []

@@ -33,7 +33,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError) as error:
         given = pointer_at(path) or _cut_short(path) or f"a damaged one ({error})"
         raise BadFile(path, "a whole safetensors file", given) from error
-    return _as_numbers(path, state)
+    return as_numbers(path, state)
 
 
 def read_torch_weights(path: Path) -> dict[str, Tensor]:
@@ -42,9 +42,14 @@ def read_torch_weights(path: Path) -> dict[str, Tensor]:
     Raises: BadFile, also for a pickle that would execute something or never end, and for tensors or packed
     bytes that take more memory than the file has bytes.
     """
-    size = path.stat().st_size
-    if given := _wrong_in_archive(path, size):
+    if given := wrong_in_archive(path, path.stat().st_size):
         raise BadFile(path, "a torch file of tensors alone", given)
+    return as_numbers(path, load_torch_dict(path))
+
+
+def load_torch_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a torch file whose structure has been looked at. Raises: BadFile."""
+    size = path.stat().st_size
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's zip and pickle readers raise what they like on damaged bytes
@@ -59,7 +64,7 @@ def read_torch_weights(path: Path) -> dict[str, Tensor]:
             raise BadFile(path, "plain tensors", given)
     if (held := sum(value.numel() * value.element_size() for value in state.values())) > size:
         raise BadFile(path, "tensors that the file holds", f"{held:,} bytes of them in {size:,}")
-    return _as_numbers(path, state)
+    return state
 
 
 def check_finite(state: dict[str, Tensor]) -> str | None:
@@ -71,7 +76,7 @@ def check_finite(state: dict[str, Tensor]) -> str | None:
     return None
 
 
-def _as_numbers(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def as_numbers(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """fp32, whatever float type the file has. Raises: BadFile."""
     whole = [f"{name} of {value.dtype}" for name, value in state.items() if not value.is_floating_point()]
     numbers = {} if whole else {name: value.float() for name, value in state.items()}
@@ -80,12 +85,16 @@ def _as_numbers(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return numbers
 
 
-def _wrong_in_archive(path: Path, size: int) -> str | None:
+def starts_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ZIP)) == _ZIP
+
+
+def wrong_in_archive(path: Path, size: int, most_pickle: int = _MOST_PICKLE) -> str | None:
     """Why torch must not open this file, or None: it allocates what a zip claims, and its reader of pickles, though it
     executes nothing, can be made to take hours."""
-    with path.open("rb") as file:
-        if file.read(len(_ZIP)) != _ZIP:
-            return pointer_at(path) or "one of other bytes"
+    if not starts_as_zip(path):
+        return pointer_at(path) or "one of other bytes"
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -94,16 +103,16 @@ def _wrong_in_archive(path: Path, size: int) -> str | None:
                 return f"one of {size:,} bytes that unpacks to {unpacked:,}"
             for entry in entries:
                 if entry.filename.endswith("data.pkl"):
-                    if entry.file_size > _MOST_PICKLE:
-                        return f"one with {entry.file_size:,} bytes of pickle, more than {_MOST_PICKLE:,}"
-                    if _is_no_state_dict(archive.read(entry)):
+                    if entry.file_size > most_pickle:
+                        return f"one with {entry.file_size:,} bytes of pickle, more than {most_pickle:,}"
+                    if is_no_state_dict(archive.read(entry)):
                         return "a pickle with a tuple in two places or a long name, as a state dict has none"
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
         return f"one that is cut short, damaged or holds other objects ({error!s:.200})"
     return None
 
 
-def _is_no_state_dict(pickled: bytes) -> bool:
+def is_no_state_dict(pickled: bytes) -> bool:
     """Whether a pickle holds what a state dict's never does: a tuple twice (pairs of pairs of pairs, whose hash never
     ends) or a long name. Raises: ValueError.
     """

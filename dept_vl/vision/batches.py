@@ -1,6 +1,6 @@
-"""Image files to features, batch by batch: decoded by worker processes, run through the frozen CLIP."""
+"""Image files to features, batch by batch: decoded by worker processes, run through the frozen tower."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dept_vl.untrusted.images import UnreadableImage, open_image
-from dept_vl.vision.clip import FrozenClip
-from dept_vl.vision.preprocess import Preprocess
+from dept_vl.vision.preprocess import Preprocessing
+from dept_vl.vision.tower import Tower
 
 Reasons = dict[str, str]  # key of an unreadable image to what is wrong with it
 
@@ -18,33 +18,28 @@ class UnstorableFeatures(ValueError):
     """Features that the stored dtype cannot hold."""
 
 
-def run_clip(
-    clip: FrozenClip,
+def run_tower(
+    tower: Tower,
     files: list[tuple[str, Path]],
-    spans: list[tuple[int, int]],
-    batch_size: int,
+    batches: Iterable[list[int]],
     num_workers: int,
     dtype: torch.dtype,
 ) -> Iterator[tuple[list[str], Tensor, Reasons]]:
-    """Keys and features of each batch's readable images, and the reasons of the others. No batch crosses
-    a span, so an image shares its batch with the same others whether or not the extraction was resumed."""
+    """Keys and features of each batch's readable images, and the reasons of the others. `batches` has places in `files`
+    and is asked for more only as the work goes on."""
     loader = DataLoader(
-        _Pictures([path for _, path in files], clip.preprocess),
-        batch_sampler=[
-            list(range(first, min(first + batch_size, stop)))
-            for start, stop in spans
-            for first in range(start, stop, batch_size)
-        ],
+        _Pictures([path for _, path in files], tower.preprocess),
+        batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=_collate,
-        pin_memory=clip.device.type == "cuda",
+        pin_memory=tower.device.type == "cuda",
         generator=torch.Generator(),  # otherwise it draws from the global stream: a found store would not
     )
     for indices, pixels, reasons in loader:
         keys = [files[index][0] for index in indices]
-        features = torch.empty(0, clip.num_patches, clip.width, dtype=dtype)
+        features = torch.empty(0, tower.num_patches, tower.width, dtype=dtype)
         if keys:
-            features = clip.grid(pixels).to("cpu", dtype)
+            features = tower.grid(pixels).to("cpu", dtype)
             sound = features.isfinite().flatten(1).all(dim=1)
             if not sound.all():
                 key = keys[int(sound.int().argmin())]
@@ -58,7 +53,7 @@ def run_clip(
 class _Pictures(Dataset):
     """Index to its pixels, or to the reason why there are none."""
 
-    def __init__(self, paths: list[Path], preprocess: Preprocess) -> None:
+    def __init__(self, paths: list[Path], preprocess: Preprocessing) -> None:
         self.paths, self.preprocess = paths, preprocess
 
     def __len__(self) -> int:

@@ -1,6 +1,4 @@
-"""A frozen CLIP image tower of open_clip, read at one of its layers as a grid of patches.
-
-    pixels [batch, 3, h, w] -> tower, layer k [batch, c, rows, columns] -> pooling -> [batch, patch, width]
+"""A frozen CLIP image tower of open_clip.
 
 Parity preset of the CLIP-T5 recipe (36 patches of width 2048, after the last ReLU):
 
@@ -9,21 +7,19 @@ Parity preset of the CLIP-T5 recipe (36 patches of width 2048, after the last Re
 
 import hashlib
 import json
-import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
 from dept_vl.vision.clip_files import UnloadableClip, check_files, check_tower, shorten
-from dept_vl.vision.pooling import check_pooling, pool_grid
+from dept_vl.vision.pooling import check_pooling
 from dept_vl.vision.preprocess import Preprocess
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from dept_vl.vision.tower import FrozenTower, without_moving_random
 
 _WANTED = (
     "wanted an open_clip name with its tag, such as 'RN101' and 'openai', 'hf-hub:ORG/REPO', or "
@@ -33,36 +29,10 @@ _WANTED = (
 _THREADS = "TOKENIZERS_PARALLELISM"
 
 
-class FrozenClip(nn.Module):
-    """The image tower alone: no gradients, always in evaluation mode, untouched by autocast.
+class FrozenClip(FrozenTower):
+    """The image tower of a CLIP of open_clip alone; see `Tower`."""
 
-    Attributes: num_patches, width (of one patch after pooling), preprocess (picklable by itself).
-    """
-
-    def __init__(
-        self,
-        tower: nn.Module,
-        preprocess: Preprocess,
-        *,
-        layer: int,
-        pooling: str,
-        pool_size: int | None = None,
-        dtype: str = "float32",
-        source: dict[str, Any] | None = None,
-    ) -> None:
-        """`tower` is a `visual` module of open_clip in fp32; `source` is merged into `identity()`."""
-        super().__init__()
-        check_pooling(pooling, pool_size)
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype: wanted one of {', '.join(DTYPES)}, given {dtype!r}")
-        self.tower = tower.requires_grad_(False)
-        self.preprocess = preprocess
-        self.pooling, self.pool_size = pooling, pool_size
-        self.train(False)
-        self._source = {**(source or {}), "vision_weights_sha256": _hash_tensors(tower)}
-        self._arguments = _intermediates_arguments(tower)
-        self.layer, self.num_patches, self.width = self._measure(layer)
-        self.tower.to(DTYPES[dtype])
+    kind = "open_clip"
 
     @classmethod
     def load(
@@ -70,10 +40,11 @@ class FrozenClip(nn.Module):
         name: str,
         pretrained: str | None = None,
         *,
-        layer: int,
+        layer: int | Sequence[int],
         pooling: str,
         resize: str,
         pool_size: int | None = None,
+        joined: str = "width",
         dtype: str = "float32",
         random_weights: bool = False,
     ) -> "FrozenClip":
@@ -82,11 +53,11 @@ class FrozenClip(nn.Module):
         Args:
             name: 'tiny-clip' (embedded), an open_clip model name, 'hf-hub:ORG/REPO' or 'local-dir:FOLDER'.
             pretrained: the tag or weights file for a plain name; the other two bring their own weights.
-            layer: index into the tower's intermediates, negative from the end. ResNets: 0 is the stem and
+            layer: index into the tower's intermediates, negative from the end, or several. ResNets: 0 is the stem and
                 1 to 4 the stages; transformers: 0 is the first block. Transformer patches go through the
                 tower's final layer norm (not its output projection); ResNet grids are as they come.
-            pooling, pool_size: see `pool_grid`.
-            resize: "squash" or "model", see `Preprocess`.
+            pooling, pool_size, joined: see `pool_grid` and `join_grids`.
+            resize: "squash" or "model", see `Preprocessing`.
             random_weights: build the tower untrained (always the same weights) instead of loading any.
 
         Raises:
@@ -104,69 +75,20 @@ class FrozenClip(nn.Module):
             "vision_config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         }
         preprocess = Preprocess(model.visual.preprocess_cfg, resize)
-        return cls(
-            model.visual, preprocess, layer=layer, pooling=pooling, pool_size=pool_size, dtype=dtype, source=source
+        reading = {"layer": layer, "pooling": pooling, "pool_size": pool_size, "joined": joined, "dtype": dtype}
+        return cls(model.visual, preprocess, source=source, **reading)
+
+    @property
+    def normalized(self) -> bool:
+        return _intermediates_arguments(self.tower)["normalize_intermediates"]
+
+    def maps(
+        self, pixels: Float[Tensor, "batch channels rows columns"], layers: list[int] | None
+    ) -> list[Float[Tensor, "batch _width _rows _columns"]]:
+        found = self.tower.forward_intermediates(
+            pixels, indices=layers, intermediates_only=True, output_fmt="NCHW", **_intermediates_arguments(self.tower)
         )
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.tower.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.tower.parameters()).dtype
-
-    def train(self, mode: bool = True) -> "FrozenClip":
-        """Stays in evaluation mode whatever is asked, so that batch statistics never move."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def grid(self, pixels: Float[Tensor, "batch 3 rows columns"]) -> Float[Tensor, "batch patch width"]:
-        """Preprocessed pixels, on any device, to patches in row-major order, in the tower's dtype.
-
-        Raises:
-            ValueError: pixels of another size than `preprocess` makes.
-        """
-        if tuple(pixels.shape[2:]) != self.preprocess.size:
-            wanted, given = self.preprocess.size, tuple(pixels.shape[2:])
-            raise ValueError(
-                f"pixels: wanted {wanted[0]} x {wanted[1]}, as clip.preprocess makes them, "
-                f"given {given[0]} x {given[1]}"
-            )
-        pixels = pixels.to(self.device, self.dtype, non_blocking=True)
-        pooled = pool_grid(self._intermediates(pixels, [self.layer])[0], self.pooling, self.pool_size)
-        return pooled.flatten(2).transpose(1, 2).contiguous()  # [batch, patch, width]
-
-    forward = grid
-
-    def identity(self) -> dict[str, Any]:
-        """What the features depend on, as a JSON object."""
-        return {
-            **self._source,
-            "vision_feature_layer": self.layer,
-            "vision_normalized": self._arguments["normalize_intermediates"],
-            "vision_pooling": self.pooling,
-            "vision_pool_size": self.pool_size,
-            "vision_dtype": str(self.dtype).removeprefix("torch."),
-            "preprocessing": self.preprocess.settings,
-        }
-
-    def _intermediates(self, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:
-        # Stored features and features made inside an autocast region of the trainer must be the same.
-        with torch.autocast(pixels.device.type, enabled=False):
-            found = self.tower.forward_intermediates(
-                pixels, indices=indices, intermediates_only=True, output_fmt="NCHW", **self._arguments
-            )
         return found["image_intermediates"]
-
-    @torch.no_grad()
-    def _measure(self, layer: int) -> tuple[int, int, int]:
-        """The layer counted from the front, the number of patches and their width, from one empty picture."""
-        grids = self._intermediates(torch.zeros(1, 3, *self.preprocess.size, device=self.device), None)
-        if not -len(grids) <= layer < len(grids):
-            raise ValueError(f"layer: wanted {-len(grids)} to {len(grids) - 1} for this tower, given {layer}")
-        pooled = pool_grid(grids[layer], self.pooling, self.pool_size)
-        return layer % len(grids), math.prod(pooled.shape[2:]), pooled.shape[1]
 
 
 def _check_source(name: str, pretrained: str | None, random_weights: bool) -> None:
@@ -200,9 +122,8 @@ def _create(name: str, pretrained: str | None, random_weights: bool) -> tuple[nn
     quick_gelu = bool(tag.get("quick_gelu", False))
     check_files(name, pretrained, "*.json")
     try:
-        with torch.random.fork_rng(devices=[]):  # building draws weights: the caller's stream must not move
-            torch.default_generator.manual_seed(0)
-            model = open_clip.create_model(
+        model = without_moving_random(
+            lambda: open_clip.create_model(
                 key,
                 pretrained=pretrained,
                 precision="fp32",
@@ -211,6 +132,7 @@ def _create(name: str, pretrained: str | None, random_weights: bool) -> tuple[nn
                 force_quick_gelu=quick_gelu,
                 pretrained_text=False,
             )
+        )
         config = open_clip.get_model_config(key)
     except Exception as error:  # files, network and state dicts fail in many ways, all for the caller to see
         check_files(name, pretrained, "*.safetensors", "*.bin", "*.pt*")
@@ -232,13 +154,3 @@ def _intermediates_arguments(tower: nn.Module) -> dict[str, bool]:
     # With an attentional pooler (CoCa) ln_post belongs behind it and has another width.
     pooled = isinstance(tower, VisionTransformer) and tower.attn_pool is not None
     return {"stop_early": not is_resnet, "normalize_intermediates": not (is_resnet or pooled)}
-
-
-def _hash_tensors(module: nn.Module) -> str:
-    """sha256 over name, dtype, shape and bytes of every tensor, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        tensor = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

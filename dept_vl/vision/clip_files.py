@@ -10,11 +10,12 @@ from torch import nn
 from dept_vl.untrusted.bad_file import BadFile, listed
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
 from dept_vl.untrusted.tensor_files import check_finite
+from dept_vl.vision.tower import UnloadableTower
 
 _POSITIONS = "visual.positional_embedding"
 
 
-class UnloadableClip(ValueError):
+class UnloadableClip(UnloadableTower):
     """A CLIP that cannot be loaded, with what was wanted and given."""
 
 

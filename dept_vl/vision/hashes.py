@@ -54,8 +54,8 @@ def hash_files(
         found = pool.map(read, [files[key] for key in unread])
         hashed = tqdm(found, total=len(unread), desc="hashing images", unit="img", disable=not (progress and unread))
         hashes |= zip(unread, hashed, strict=True)
-    if fresh and os.access(cache.parent, os.W_OK):
-        write_whole(cache, json.dumps({**known, **fresh}).encode())
+    if fresh and os.access(cache.parent, os.W_OK):  # read once more: another run may have added its own
+        write_whole(cache, json.dumps({**known, **_read(cache), **fresh}).encode())
     return hashes
 
 

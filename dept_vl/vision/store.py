@@ -1,11 +1,12 @@
-"""Run CLIP once per image and store its features in a folder named by their content.
+"""Run a tower once per image and store its features: one store for each tower, whatever images a run needs.
 
-    folder/hashes.json                      remembered hashes of image files
-    folder/<address>/0-1024.safetensors     the images 0 to 1023 of the sorted list, and so on
-    folder/<address>/manifest.json          written last: without it the extraction has not finished
+    folder/hashes.json                         remembered hashes of image files
+    folder/<address>/store.json                what the store is of
+    folder/<address>/<rows>.safetensors        features of some images, see `shards`
 
-The address is a hash of CLIP's weights, config, preprocessing, layer, pooling and dtype, of the stored
-dtype, and of the list of images with the hash of each file. Where files and models lie is not in it.
+The address is a hash of the tower's weights, config, preprocessing, layers, pooling and dtype, and of the stored dtype;
+where models and images lie is not in it. A row is found by the sha256 of its image's file, so a run extracts what no
+run before it has, under whatever name and in whatever list.
 """
 
 import errno
@@ -13,30 +14,25 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from dept_vl.registry import DeptVLWarning
-from dept_vl.untrusted.whole_files import remove_abandoned, write_whole
-from dept_vl.vision.batches import Reasons, run_clip
-from dept_vl.vision.clip import FrozenClip
-from dept_vl.vision.features import (
-    MANIFEST,
-    STORED_DTYPES,
-    DamagedStore,
-    FeatureStore,
-    ShardFile,
-    open_shard,
-    write_shard,
-)
+from dept_vl.untrusted.images import UnreadableImage, open_image
+from dept_vl.untrusted.whole_files import remove_abandoned
+from dept_vl.vision.batches import Reasons, run_tower
+from dept_vl.vision.features import FeatureStore
 from dept_vl.vision.hashes import hash_files
+from dept_vl.vision.shards import DESCRIPTION, STORED_DTYPES, ShardIndex, StoreFacts, write_facts, write_shard
+from dept_vl.vision.tower import Tower
 
-Span = tuple[int, int]  # first image of the sorted list, and the one after the last
-_NAMES = ("vision_model_name", "vision_pretrained")  # say where a model came from, not what it is
+_FORMAT = 2  # of the files; another one is another address
+_NAMES = ("vision_model_name", "vision_pretrained", "vision_weights_file")  # where a model came from, not what it is
 
 
 class UnreadableImages(ValueError):
@@ -53,13 +49,20 @@ class UnreadableImages(ValueError):
         return f"{len(reasons)} of {total} images are unreadable{hint}:{''.join(first + more)}"
 
 
+class Missing(NamedTuple):
+    """An image whose features no shard holds: the sha256 of its file, and one of the keys that name it."""
+
+    sha256: str
+    key: str
+
+
 def extract(
-    clip: FrozenClip,
+    tower: Tower,
     images: Mapping[str, Path],
     folder: Path,
     *,
     dtype: Literal["float16", "bfloat16"] = "float16",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     num_workers: int = 0,
     shard_size: int = 1024,
     progress: bool = False,
@@ -68,156 +71,175 @@ def extract(
     world: int = 1,
     gather: Callable[[Any], list[Any]] = lambda given: [given],
 ) -> FeatureStore:
-    """The features of these images (key to file): found again when they exist, otherwise made and stored.
+    """The features of these images (key to file), extracted where the tower's store does not hold them.
 
-    The shards of a killed extraction are kept and used. The processes of one run, on machines that share the folder,
-    make every `world`-th shard each; `rank` 0 looks for the store, writes its manifest and reports unreadable images.
-    Several runs may extract the same list at once: each does the whole work and no file is ever half-written.
+    The missing images are taken in the order of their hashes, `shard_size` at a time; a kill loses the shard at work.
+    The processes of one run, on machines that share the folder, make every `world`-th shard each; `rank` 0 looks for
+    what is missing and reports unreadable images. Several runs may extract into one store at once: each leaves out what
+    another has published meanwhile, and no file is ever half-written.
 
     Args:
-        folder: holds the stores; this one goes to a sub-folder named by its address.
+        folder: holds the stores; this tower's is a sub-folder named by its address.
+        batch_size: images of one pass through the tower; None is the tower's own.
         on_unreadable: "error" tries every image, then refuses the list; "report" stores the readable ones and warns;
-            `unreadable` has the others with reasons.
+            `unreadable` has the others with reasons. They are tried again each time.
         gather: what each process of the run gives it, by rank, for all of them; all call it equally often.
 
     Raises:
         UnreadableImages: with "error", or when no image is readable.
         UnstorableFeatures: features beyond the range of `dtype`, or not a number.
-        OSError: a full disk (no half-written file stays), or a read-only folder that holds no store.
+        OSError: a full disk (no half-written file stays), or a read-only folder that lacks features.
     """
     if not images:
         raise ValueError("extract: wanted at least one image, given none")
     refuse_read_only(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files, address, store = sorted(images.items()), None, None
+    facts = describe(tower, dtype)
+    place = folder / facts.address[:20]
+    hashes, missing, index = {}, None, None
     if rank == 0:
         hashes = hash_files(images, folder / "hashes.json", num_threads=num_workers, progress=progress)
-        address = _address(clip.identity(), dtype, [(key, hashes[key]) for key, _ in files])
-        store = _find(folder / address[:20])
-    address, found = gather((address, store is not None))[0]
-    place = folder / address[:20]
-    if not found:
-        place.mkdir(exist_ok=True)
-        remove_abandoned(place)
-        spans = [(start, min(start + shard_size, len(files))) for start in range(0, len(files), shard_size)]
-        sizes = (STORED_DTYPES[dtype], batch_size, num_workers, progress)
-        share = _make_shards(clip, files, spans[rank::world], place, address, *sizes)
-        shards = dict(sorted(made for each in gather(share) for made in each.items()))
+        index = ShardIndex(place, facts)
+        missing = _missing(hashes, index)
+    missing = gather(missing)[0]
+    unreadable: Reasons = {}
+    if missing:
+        index = index or ShardIndex(place, facts)
         if rank == 0:
-            reasons = {key: reason for shard in shards.values() for key, reason in shard.unreadable.items()}
-            _refuse(reasons, len(files), on_unreadable)
-            _write_manifest(place, address, dtype, clip, shards, reasons)
-            store = FeatureStore.open(place)
-    if store is not None:
-        _refuse(store.unreadable, len(files), on_unreadable)
+            _prepare(place, facts, index)
+        shards = [range(start, min(start + shard_size, len(missing))) for start in range(0, len(missing), shard_size)]
+        sizes = batch_size or tower.batch_size, num_workers, progress
+        share = _make_shards(tower, missing, images, shards[rank::world], index, *sizes)
+        for names, reasons in gather(share):
+            unreadable |= reasons
+            for name in names if rank == 0 else ():
+                index.add(name)
+    store = None
+    if rank == 0:
+        store = _view(hashes, images, index, unreadable)
+        if store.unreadable and (on_unreadable == "error" or not len(store)):
+            raise UnreadableImages(store.unreadable, len(images))
         _warn(store)
-    gather(None)  # no process goes on with what the first one refuses
-    return FeatureStore.open(place) if store is None else store
+    return gather(store)[0]  # no process goes on with what the first one refuses
+
+
+def describe(tower: Tower, dtype: Literal["float16", "bfloat16"]) -> StoreFacts:
+    """What a store of this tower's features says of itself."""
+    identity = json.loads(json.dumps(tower.identity()))
+    content = json.dumps(["dept_vl features", _FORMAT, _content(identity), dtype], sort_keys=True)
+    address = hashlib.sha256(content.encode()).hexdigest()
+    return StoreFacts(address, dtype, tower.num_patches, tower.width, identity)
 
 
 def refuse_read_only(folder: Path) -> None:
     """Raises: PermissionError for a folder that can neither be written nor holds a store to be read."""
     there = next(each for each in (folder, *folder.parents) if each.exists())
-    if not os.access(there, os.W_OK) and not any(folder.glob(f"*/{MANIFEST}")):
+    if not os.access(there, os.W_OK) and not any(folder.glob(f"*/{DESCRIPTION}")):
         what = f"wanted a folder that can be written, for the feature stores in {folder}"
         raise PermissionError(errno.EACCES, what, str(there))
 
 
-def _address(identity: dict[str, Any], dtype: str, hashes: Sequence[tuple[str, str | None]]) -> str:
+def _content(identity: Mapping[str, Any]) -> dict[str, Any]:
     content = {field: value for field, value in identity.items() if field not in _NAMES}
-    return hashlib.sha256(json.dumps([content, dtype, hashes], sort_keys=True).encode()).hexdigest()
+    return content | ({"vision_second": _content(content["vision_second"])} if "vision_second" in content else {})
 
 
-def _find(place: Path) -> FeatureStore | None:
-    if not (place / MANIFEST).exists():
-        return None
+def _missing(hashes: Mapping[str, str | None], index: ShardIndex) -> list[Missing]:
+    """Each image once, in the order of the hashes: the same images make the same shards, whatever their names."""
+    keys: dict[str, str] = {}
+    for key, sha256 in sorted(hashes.items()):
+        if sha256 is not None and sha256 not in index.places:
+            keys.setdefault(sha256, key)
+    return [Missing(sha256, keys[sha256]) for sha256 in sorted(keys)]
+
+
+def _prepare(place: Path, facts: StoreFacts, index: ShardIndex) -> None:
+    place.mkdir(exist_ok=True)
+    remove_abandoned(place)
+    write_facts(place, facts)
+    for error in index.damaged.values():
+        message = f"making what this run needs of a damaged part of a feature store anew: {error}"
+        warnings.warn(message, DeptVLWarning, stacklevel=4)
+
+
+def _make_shards(
+    tower: Tower,
+    missing: list[Missing],
+    images: Mapping[str, Path],
+    shards: list[range],
+    index: ShardIndex,
+    batch_size: int,
+    num_workers: int,
+    progress: bool,
+) -> tuple[list[str], Reasons]:
+    """The files written, and the reasons of the images that could not be read, by hash."""
+    begun: deque[list[int]] = deque()
+
+    def batches() -> Iterator[list[int]]:
+        for shard in shards:
+            index.refresh()  # another run may have been here
+            left = [number for number in shard if missing[number].sha256 not in index.places]
+            if left:
+                begun.append(left)
+            yield from (left[start : start + batch_size] for start in range(0, len(left), batch_size))
+
+    files, hashes = [(each.key, images[each.key]) for each in missing], {each.key: each.sha256 for each in missing}
+    names: list[str] = []
+    unreadable: Reasons = {}
+    rows: list[str] = []
+    parts: list[torch.Tensor] = []
+    seen = 0
+    dtype = STORED_DTYPES[index.facts.dtype]
+    with tqdm(total=sum(map(len, shards)), desc="image features", unit="img", disable=not progress) as bar:
+        for keys, features, reasons in run_tower(tower, files, batches(), num_workers, dtype):
+            rows += [hashes[key] for key in keys]
+            parts.append(features)
+            unreadable |= {hashes[key]: reason for key, reason in reasons.items()}
+            seen += len(keys) + len(reasons)
+            bar.update(len(keys) + len(reasons))
+            if seen == len(begun[0]):
+                names += _publish(index, rows, torch.cat(parts))
+                begun.popleft()
+                rows, parts, seen = [], [], 0
+    return names, unreadable
+
+
+def _publish(index: ShardIndex, rows: list[str], features: torch.Tensor) -> list[str]:
+    """Write the rows that no other run has published meanwhile; the file's name, or none where nothing was left."""
+    index.refresh()
+    left = [row for row, sha256 in enumerate(rows) if sha256 not in index.places]
+    if not left:
+        return []
+    features = features if len(left) == len(rows) else features[left]
+    name = write_shard(index.folder, features, [rows[row] for row in left], index.facts)
+    index.add(name)
+    return [name]
+
+
+def _view(
+    hashes: Mapping[str, str | None], images: Mapping[str, Path], index: ShardIndex, reasons: Reasons
+) -> FeatureStore:
+    """The store by the keys of a run's images. `reasons`: by hash."""
+    places = {key: index.places[sha256] for key, sha256 in hashes.items() if sha256 in index.places}
+    unreadable = {
+        key: _why(images[key]) if hashes[key] is None else reasons.get(hashes[key], f"{images[key]}: has no features")
+        for key in sorted(hashes)
+        if key not in places
+    }
+    return FeatureStore(index.folder, index.facts, places, unreadable)
+
+
+def _why(path: Path) -> str:
+    """The reason why a file's bytes could not be read."""
     try:
-        return FeatureStore.open(place)
-    except DamagedStore as error:
-        warnings.warn(f"making the damaged part of a feature store anew: {error}", DeptVLWarning, stacklevel=3)
-        return None
-
-
-def _refuse(reasons: Reasons, total: int, on_unreadable: str) -> None:
-    if reasons and (on_unreadable == "error" or len(reasons) == total):
-        raise UnreadableImages(reasons, total)
+        open_image(path)
+    except UnreadableImage as error:
+        return f"{error.path}: {error.reason}"
+    return f"{path}: could not be read a moment ago"
 
 
 def _warn(store: FeatureStore) -> None:
     if store.unreadable:
-        hint = f" and not in the feature store {store.folder} (delete it to try them again)"
+        hint = f" and not in the feature store {store.folder} (the next run tries them again)"
         total = len(store) + len(store.unreadable)
         warnings.warn(str(UnreadableImages(store.unreadable, total, hint)), DeptVLWarning, stacklevel=3)
-
-
-def _make_shards(
-    clip: FrozenClip,
-    files: list[tuple[str, Path]],
-    spans: list[Span],
-    place: Path,
-    address: str,
-    dtype: torch.dtype,
-    batch_size: int,
-    num_workers: int,
-    progress: bool,
-) -> dict[Span, ShardFile]:
-    """The header of each of these shards."""
-    shape = (clip.num_patches, clip.width)
-    finished = {span: _read_finished(place / _shard_name(span), address, shape) for span in spans}
-    missing = [span for span in spans if finished[span] is None]
-    total = sum(stop - start for start, stop in missing)
-    with tqdm(total=total, desc="CLIP features", unit="img", disable=not progress) as bar:
-        batches = run_clip(clip, files, missing, batch_size, num_workers, dtype)
-        for start, stop in missing:
-            features = torch.empty(stop - start, *shape, dtype=dtype)
-            keys: list[str] = []
-            unreadable: Reasons = {}
-            seen = start
-            while seen < stop:
-                batch_keys, batch_features, reasons = next(batches)
-                features[len(keys) : len(keys) + len(batch_keys)] = batch_features
-                keys += batch_keys
-                unreadable |= reasons
-                seen += len(batch_keys) + len(reasons)
-                bar.update(len(batch_keys) + len(reasons))
-            path = place / _shard_name((start, stop))
-            write_shard(path, features[: len(keys)], tuple(keys), unreadable, address)
-            finished[start, stop] = ShardFile(address, tuple(keys), unreadable, path.stat().st_size)
-    return {span: header for span, header in finished.items() if header is not None}
-
-
-def _shard_name(span: Span) -> str:
-    """A shard's share of the list is in its name, so that extractions with different shard sizes can never read each
-    other's rows under a wrong key."""
-    return f"{span[0]}-{span[1]}.safetensors"
-
-
-def _read_finished(path: Path, address: str, shape: tuple[int, int]) -> ShardFile | None:
-    if not path.exists():
-        return None
-    try:
-        _, header = open_shard(path, address, shape)
-    except DamagedStore as error:
-        warnings.warn(f"making a damaged shard anew: {error}", DeptVLWarning, stacklevel=4)
-        return None
-    # Unreadable images are tried again: what kept a file from being read may have passed.
-    return None if header.unreadable else header
-
-
-def _write_manifest(
-    place: Path, address: str, dtype: str, clip: FrozenClip, shards: dict[Span, ShardFile], unreadable: Reasons
-) -> None:
-    manifest = {
-        "format": 1,
-        "address": address,
-        "dtype": dtype,
-        "patch": clip.num_patches,
-        "width": clip.width,
-        "identity": clip.identity(),
-        "unreadable": unreadable,
-        "shards": [
-            {"file": _shard_name(span), "bytes": shard.num_bytes, "keys": list(shard.keys)}
-            for span, shard in shards.items()
-        ],
-    }
-    write_whole(place / MANIFEST, json.dumps(manifest).encode())

@@ -266,3 +266,25 @@ def test_impossible_batches_are_refused(make, byte_t5):
         make(0)
     with pytest.raises(ValueError, match="divides among 3 processes, given 4 rows"):
         make(world=3)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_evaluation_by_image_keeps_rows_about_one_image_together(byte_t5, world):
+    rows = toy_examples(10)
+    examples = [dataclasses.replace(each, image=rows[place % 4].image) for place, each in enumerate(rows)]
+    encoded = encode(byte_t5, examples)[1]
+    shares = [
+        list(evaluation_batches(encoded, None, batch_size=3, rank=rank, world=world, by_image=True))
+        for rank in range(world)
+    ]
+    pairs = [[pair for each in share for pair in zip(each.ids, each.images, strict=True)] for share in shares]
+    assert sorted(id for share in pairs for id, _ in share) == list(range(100, 110))
+    image_of = {each.id: each.image for each in examples}
+    for share in pairs:
+        assert all(image_of[id] == image for id, image in share)
+        changes = zip(share[1:], share, strict=False)
+        runs = [share[0][1], *(image for (_, image), (_, before) in changes if image != before)]
+        assert len(runs) == len(set(runs))
+    assert max(len(batch.mask[0]) for batch in shares[0]) == len(shares[0][0].mask[0])  # the longest row comes first
+    alone = list(evaluation_batches(encode(byte_t5, rows)[1], None, batch_size=3, by_image=True))
+    assert [batch.images for batch in alone] == [None] * 4  # no two rows are about one image

@@ -248,3 +248,17 @@ def test_a_slow_tokenizer_is_named():
 
     with pytest.raises(SlowTokenizer, match="given ByT5Tokenizer"):
         tokenise(ByT5Tokenizer(), ["red"], 9)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_a_text_with_a_cue_of_its_own_gets_no_other_and_no_end_behind_it(known, name):
+    tokenizer, text = known[name], "q: zebra? a:"
+    row = tokenise(tokenizer, [text], WHOLE, kind="causal", own_cue=True)[0].tolist()
+    plain = tokenise(tokenizer, [text], WHOLE, kind="causal")[0].tolist()
+    assert plain[: len(row)] == row and len(plain) > len(row) and tokenizer.eos_token_id not in row[1:]
+    assert tokenizer.decode(row, skip_special_tokens=True).strip() == text
+    cut = tokenise(tokenizer, [text], len(row) - 1, kind="causal", own_cue=True, contexts=[(3, 9)])
+    behind = tokenizer.decode(cut[0].tolist()[-2:]).replace(" ", "")
+    assert len(cut[0]) == len(row) - 1 and behind.endswith("a:") and cuts(cut) == (1, 1, 0)
+    of_t5 = [tokenise(known["t5"], [text], WHOLE, own_cue=each)[0].tolist() for each in (False, True)]
+    assert of_t5[0] == of_t5[1]

@@ -209,3 +209,41 @@ def test_a_gzip_bomb_is_refused(tmp_path):
     path.write_bytes(gzip.compress(bytes(20 * 2**20)))
     with pytest.raises(BadFile, match="wanted a whole gzip file, given one that unpacks to more than 8,388,608"):
         read_rows(path)
+
+
+ENCODED = {
+    "Latin-1": ("text,label\nKäse,1\n".encode("latin-1"), "line 2, .*Latin-1 or Windows-1252: save it as UTF-8"),
+    "two": ("text,label\nKäse,1\n".encode() + "Käse,0\n".encode("cp1252"), "UTF-8 in line 2 .*Latin-1 .* in line 3"),
+    "UTF-16": ("text,label\nKäse,1\n".encode("utf-16"), "UTF-16"),
+    "UTF-16 without its mark": ("text,label\nkettle,1\n".encode("utf-16-be"), "UTF-16"),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.json"])
+def test_another_encoding_is_named(tmp_path, name, encoding):
+    data, message = ENCODED[encoding]
+    with pytest.raises(BadFile, match=f"{name}: wanted UTF-8 text in .*{message}"):
+        read_rows(write(tmp_path, name, data))
+
+
+def test_refused_lines_are_handed_back_where_asked(tmp_path):
+    refused = []
+    lines = read_rows(write(tmp_path, "x.jsonl", b'{"a": 1}\n{"a": \n{"a": 2}\n'), refused=refused)
+    assert [lines.where(place) for place in range(2)] == ["line 1", "line 3"] and [each[0] for each in refused] == [2]
+    refused = []
+    table = read_rows(write(tmp_path, "x.csv", b"a,b\n1\n2,3\n4,5,6\n"), refused=refused)
+    assert table.rows == [{"a": "2", "b": "3"}] and [each[0] for each in refused] == [2, 4] and not table.short
+
+
+def test_cells_in_tabs_may_be_quoted_where_asked_and_may_be_long(tmp_path):
+    long = "x" * 200_000  # beyond what the csv module takes unasked
+    path = write(tmp_path, "x.tsv", f'text\tlabel\n"two\nlines"\t{long}\n')
+    assert read_rows(path, quoted=True).rows == [{"text": "two\nlines", "label": long}]
+    assert read_rows(write(tmp_path, "x.csv", f"text,label\na,{long}\n")).rows[0]["label"] == long
+
+
+@pytest.mark.parametrize(("header", "given"), [("text;label", "semicolons"), ("text\tlabel", "tabs")])
+def test_a_table_separated_otherwise_says_so(tmp_path, header, given):
+    with pytest.raises(BadFile, match=f"x.csv: wanted cells separated by commas in line 1, given {given}"):
+        read_rows(write(tmp_path, "x.csv", f"{header}\na,1\n"))

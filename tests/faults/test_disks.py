@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dept_vl.run.execute import run
 from dept_vl.saved import read_adapter
@@ -153,7 +154,7 @@ def test_a_read_only_folder_is_named_before_anything_is_loaded(config, disk, pla
         write_numbered_adapter(run_folder, 1)
 
 
-def test_a_read_only_store_is_read(disk, place, monkeypatch):
+def test_a_read_only_store_is_read(disk, place, tmp_path, monkeypatch):
     monkeypatch.setattr("dept_vl.vision.hashes._SETTLED_NS", 0)
     images = {path.name: path for path in sorted((place / "shapes").rglob("*.jpg"))}
     clip = FrozenClip.load(f"local-dir:{place / 'clip'}", layer=3, pooling="none", resize="squash")
@@ -161,8 +162,10 @@ def test_a_read_only_store_is_read(disk, place, monkeypatch):
     (disk.folder / "hashes.json").unlink()
     disk.make_read_only()
     assert extract(clip, images, disk.folder).folder == store.folder
+    assert extract(clip, dict(list(images.items())[1:]), disk.folder).folder == store.folder
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "new.png")
     with pytest.raises(OSError, match="Read-only"):
-        extract(clip, dict(list(images.items())[1:]), disk.folder)
+        extract(clip, {"new.png": tmp_path / "new.png"}, disk.folder)
 
 
 def test_a_run_folder_that_cannot_be_moved_is_locked_inside(config, disk, monkeypatch):

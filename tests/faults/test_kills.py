@@ -111,7 +111,7 @@ def test_an_extraction_that_is_killed_anywhere_ends_with_the_same_store(kills, p
     arguments = (place / "clip", images)
     seconds_of(store_features, *arguments, tmp_path / "whole")
     usual = seconds_of(store_features, *arguments, tmp_path / "timed")
-    (wanted,) = [FeatureStore.open(path.parent) for path in (tmp_path / "whole").glob("*/manifest.json")]
+    (wanted,) = [FeatureStore.open(path.parent) for path in (tmp_path / "whole").glob("*/store.json")]
     draw, killed = random.Random(1), 0
     for number in range(kills):
         folder = tmp_path / f"store_{number}"

@@ -14,7 +14,7 @@ import pytest
 from accelerate import Accelerator
 
 from dept_vl.embedded.shapes import write_shapes
-from dept_vl.run import build_task, features, load_clip, load_splits
+from dept_vl.run import build_task, features, load_splits, load_tower
 from dept_vl.run.execute import write_config
 from dept_vl.train.resumable import find_checkpoints
 from tests.faults.launches import Launched, wait_for_steps
@@ -117,9 +117,9 @@ def test_the_hosts_extract_what_one_process_would(whole, config, tmp_path, afres
     accelerator, task = Accelerator(cpu=True), config.task
     splits = {name: (name, None) for name in (task.train_split, task.eval_split, task.test_split)}
     loaded = load_splits(alone, build_task(alone), accelerator, splits)
-    wanted = features(alone, load_clip(alone), loaded.values(), accelerator).folder
+    wanted = features(alone, load_tower(alone), loaded.values(), accelerator).folder
     made = Path(config.vision.feature_dir) / wanted.name
-    assert len(list(made.iterdir())) == 3  # two files of features and their manifest
+    assert len(list(made.iterdir())) == 3  # two files of features and what they are of
     assert files_of(made) == files_of(wanted)
 
 

@@ -1,7 +1,7 @@
 """Longer and led by coverage: each reader gets inputs that reach new lines of it.
 
     python -m tests.fuzz.guided --seconds 20              every kind, one process after the other
-    python -m tests.fuzz.guided --seconds 60 "store manifest" "image, gif"
+    python -m tests.fuzz.guided --seconds 60 "store description" "image, gif"
 
 Needs atheris (the extra `fuzz`). An input that a reader takes longer than 5 s over, grows by 2 GiB for or refuses with
 an error that it does not document ends the run with code 1 and stays in --found.

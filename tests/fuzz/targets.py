@@ -33,7 +33,8 @@ from dept_vl.train.resumable import BadCheckpoint, load_checkpoint, rng_states, 
 from dept_vl.tuning import build_tuning
 from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.vision import FrozenClip, VisualProjection
-from dept_vl.vision.features import MANIFEST, DamagedStore, FeatureStore, MissingFeatures
+from dept_vl.vision.features import FeatureStore, MissingFeatures
+from dept_vl.vision.shards import DESCRIPTION, DamagedStore
 from dept_vl.vision.store import extract
 from tests.data.conftest import ANNOTATIONS, QUESTIONS, Root
 from tests.saved.conftest import ARGUMENTS, BACKBONE, D_MODEL, PATCHES, TASK, VISION, WIDTH
@@ -44,7 +45,7 @@ CONFIG = "max_steps: 10\nadapter:\n  name: dept\n  args: {r: 4}\noptim:\n  lr: {
 KINDS = (
     "adapter card", "adapter config", "adapter weights", "released config", "released weights, pickled",
     "peft lora config", "peft lora weights", "peft prefix config", "peft prefix weights",
-    "store manifest", "store shard", "questions", "annotations", "karpathy",
+    "store description", "store shard", "questions", "annotations", "karpathy",
     "karpathy captions", "captions", "captions, gzip", "aokvqa", "csv rows", "json rows", "parquet rows", "cola rows",
     "boolq rows", "config", "run config", "plan", "table row", *(f"image, {ending}" for ending in IMAGES),
     "scored results", "scored asked", "scored answered", "checkpoint progress.json",
@@ -120,7 +121,7 @@ def features(place: Path, folder: Path) -> dict[str, Target]:
         opened.gather(list(opened.keys)[:2])
         opened.resident()
 
-    files = {"store manifest": store.folder / MANIFEST, "store shard": store.folder / "0-4.safetensors"}
+    files = {"store description": store.folder / DESCRIPTION, "store shard": next(store.folder.glob("*.safetensors"))}
     return {name: Target(file, read, (DamagedStore, MissingFeatures)) for name, file in files.items()}
 
 

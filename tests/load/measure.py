@@ -22,7 +22,7 @@ from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, OptimConfi
 from dept_vl.data.data_root import locate_images
 from dept_vl.data.tokenizer import load_tokenizer
 from dept_vl.run import build, check, fit, resolve, start
-from dept_vl.run.images import load_clip
+from dept_vl.run.images import load_tower
 from dept_vl.train import RunLog
 from tests.load.world import write_store, write_world
 from tests.tiny_models import write_tiny_clip
@@ -58,7 +58,7 @@ def prepare(folder: Path, *, images: int, questions: int, clip: str, tokenizer: 
         _take_tokenizer(folder / "t5", tokenizer)
     config = experiment(folder)
     paths = locate_images(folder / "data", (path.name for path in (folder / "data").glob("*/*.jpg")))
-    write_store(load_clip(config), paths, Path(config.vision.feature_dir))
+    write_store(load_tower(config), paths, Path(config.vision.feature_dir))
 
 
 def experiment(folder: Path, *, steps: int = 1, batch_size: int = 4, log: int = 100) -> Experiment:

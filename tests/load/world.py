@@ -2,8 +2,8 @@
 `dataset_coco.json`, and the feature store of the images as sparse files.
 
 What stands in for the real thing: the questions are filled in at random, so nearly every one is another (in VQA v2
-two of five are); the image files are empty, because CLIP never reads them; the features are holes, which read as zeros
-and take no room on the disk.
+two of five are); an image file holds its number alone, because CLIP never reads it; the features are holes, which read
+as zeros and take no room on the disk.
 """
 
 import itertools
@@ -15,7 +15,8 @@ from typing import Any
 from unittest import mock
 
 from dept_vl.vision import FeatureStore, FrozenClip, store
-from dept_vl.vision.features import ShardFile
+from dept_vl.vision.shards import ShardIndex, shard_name
+from dept_vl.vision.store import Missing
 
 SHARE = {"train": 0.92, "val": 0.04, "test": 0.04}  # of the images, as in Karpathy's split
 _NOUNS = (
@@ -49,7 +50,7 @@ def write_world(root: Path, *, images: int, questions: int, seed: int = 1) -> Pa
     for year, numbers in years.items():
         (root / year).mkdir(parents=True)
         for number in numbers:
-            (root / year / name_of(year, number)).touch()
+            (root / year / name_of(year, number)).write_text(str(number))
         rows = ((number, next(asked)) for number in numbers for _ in range(_share(number, questions, images)))
         _write_questions(root, year, rows, draw, answers)
     _write_karpathy(root / "dataset_coco.json", years, draw)
@@ -134,34 +135,33 @@ def _write_karpathy(path: Path, years: Mapping[str, range], draw: random.Random)
 
 
 def write_store(clip: FrozenClip, images: Mapping[str, Path], folder: Path, *, shard_size: int = 1024) -> FeatureStore:
-    """What `extract` would leave behind, by `extract` itself: it hashes the files, names the store and writes the
-    manifest; only in place of running CLIP it makes shards with the right header and a hole for the features."""
+    """What `extract` would leave behind, by `extract` itself: it hashes the files and describes the store; only in
+    place of running CLIP it makes shards with the right header and a hole for the features."""
     with mock.patch.object(store, "_make_shards", _sparse_shards):
         return store.extract(clip, images, folder, shard_size=shard_size)
 
 
 def _sparse_shards(
     clip: FrozenClip,
-    files: list[tuple[str, Path]],
-    spans: list[tuple[int, int]],
-    place: Path,
-    address: str,
+    missing: list[Missing],
+    images: Mapping[str, Path],
+    shards: list[range],
+    index: ShardIndex,
     *_: Any,
-) -> dict[tuple[int, int], ShardFile]:
-    shape, shards = (clip.num_patches, clip.width), {}
-    for start, stop in spans:
-        keys = tuple(key for key, _ in files[start:stop])
-        shards[start, stop] = _sparse_shard(place / f"{start}-{stop}.safetensors", keys, address, shape)
-    return shards
+) -> tuple[list[str], dict[str, str]]:
+    rows = [[missing[number].sha256 for number in shard] for shard in shards]
+    return [_sparse_shard(index, each) for each in rows], {}
 
 
-def _sparse_shard(path: Path, keys: tuple[str, ...], address: str, shape: tuple[int, int]) -> ShardFile:
-    size = 2 * len(keys) * shape[0] * shape[1]  # bytes of fp16
-    share = json.dumps({"address": address, "keys": keys, "unreadable": {}})
-    features = {"dtype": "F16", "shape": [len(keys), *shape], "data_offsets": [0, size]}
+def _sparse_shard(index: ShardIndex, rows: list[str]) -> str:
+    facts = index.facts
+    size = 2 * len(rows) * facts.patch * facts.width  # bytes of fp16
+    share = json.dumps({"address": facts.address, "rows": rows, "sha256": "0" * 64})
+    features = {"dtype": "F16", "shape": [len(rows), facts.patch, facts.width], "data_offsets": [0, size]}
     header = json.dumps({"__metadata__": {"share": share}, "features": features}).encode()
     header += b" " * (-len(header) % 8)
+    path = index.folder / shard_name(rows)
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with path.open("r+b") as file:
         file.truncate(8 + len(header) + size)
-    return ShardFile(address, keys, {}, path.stat().st_size)
+    return path.name

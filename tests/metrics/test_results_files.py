@@ -72,16 +72,18 @@ def test_questions_with_fewer_than_four_answers_are_refused(vqa, tmp_path, numbe
     rows = [annotation(70, ["yes"] * 10), annotation(71, ["two"] * number)]
     vqa["annotations"] = write(tmp_path, "few.json", {"annotations": rows})
     with pytest.raises(BadFile, match=f"few.json: .* question 71: wanted at least 4 .* given {number} "):
-        score_vqa_files(**vqa)
+        score_vqa_files(**vqa, score="vqa_accuracy")
+    assert "best_match" in score_vqa_files(**vqa)
 
 
-@pytest.mark.parametrize("number", [1, 3])
-def test_the_cases_from_the_field_are_refused(number):
+@pytest.mark.parametrize(("number", "score"), [(1, "exact_match"), (3, "best_match")])
+def test_the_cases_from_the_field_get_the_score_that_suits_them(number, score):
     if not CASES.is_dir():
         pytest.skip("skipped: no ../shared")
     files = [CASES / "vqa_few_answers" / f"{kind}{number}.json" for kind in "rqa"]
     with pytest.raises(BadFile, match=f"a{number}.json: .* wanted at least 4 reference answers"):
-        score_vqa_files(*files)
+        score_vqa_files(*files, score="vqa_accuracy")
+    assert score_vqa_files(*files)[score] == 1
 
 
 VQA_BREAKS = {
@@ -155,7 +157,7 @@ VQA_BREAKS = {
     "no answers": (
         "annotations",
         {"annotations": [annotation(70, []), annotation(71, ["a"] * 4)]},
-        "question 70: wanted at least 4 reference answers .* given 0",
+        "question 70: wanted at least 1 reference answer .* given 0",
     ),
     "bare answers": (
         "annotations",

@@ -103,7 +103,8 @@ def test_the_saved_adapter_answers_as_the_run_did(finished, place, byte_t5):
 def test_config_yaml_says_what_ran_and_reads_back(finished, place, byte_t5):
     folder, _ = finished
     config = load_experiment(folder / "config.yaml")
-    assert config == resolve(tiny_experiment(byte_t5, place / "clip", place / "shapes", place / "vqa"))
+    suited = {"score": "vqa_accuracy"}  # by the ten answers of every question
+    assert config == resolve(tiny_experiment(byte_t5, place / "clip", place / "shapes", place / "vqa", task=suited))
     assert "torch" in (folder / "config.yaml").read_text().splitlines()[1]
 
 
@@ -134,4 +135,7 @@ def test_a_caption_run_with_beams(experiment, tmp_path, place):
     rows = json_lines(tmp_path / "run" / "predictions.jsonl")
     assert len(rows) == SIZES["test"] and all(len(row["references"]) == 5 for row in rows)
     assert "CIDEr x 100 (coco-caption, beam 2)" in summary(results)
+    assert (
+        read_adapter(tmp_path / "run").config["task"]["protocol"] == "coco-caption"
+    )  # which evaluate.py asks for again
     assert load_adapter(tmp_path / "run").num_virtual_tokens == 3 and (tmp_path / "run" / "report.html").exists()

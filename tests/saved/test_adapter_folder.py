@@ -56,7 +56,7 @@ def test_the_config_is_sorted_and_names_what_it_needs(make_adapter, save):
     sizes = {"num_virtual_tokens": 3, "r": 2, "max_length": 7, "lora_alpha": None, "init_weights": "uniform"}
     assert config["parts"] == {
         "adapter": {"name": "dept", "token_dim": 8, "args": sizes, "state": {}},
-        "projection": {"in_dim": 5, "token_dim": 8, "num_patches": 4},
+        "projection": {"name": "linear", "in_dim": 5, "token_dim": 8, "num_patches": 4, "args": {}},
     }
     assert config["vision"]["vision_model_name"] == "RN101" and config["task"]["num_beams"] == 1
     assert config["vision"]["preprocessing"]["size"] == [224, 224]
@@ -126,7 +126,7 @@ def test_a_projection_wants_the_identity_of_its_clip(
     with pytest.raises(UnsavableAdapter, match="together, given the projection alone"):
         parts = {"adapter": make_adapter(), "projection": projection}
         save_adapter("x", parts, backbone_identity=backbone_identity, card=facts)
-    with pytest.raises(UnsavableAdapter, match="together, given CLIP's identity alone"):
+    with pytest.raises(UnsavableAdapter, match="together, given the tower's identity alone"):
         save_adapter(
             "x",
             {"adapter": make_adapter()},

@@ -22,6 +22,20 @@ def test_a_clip_is_named_without_the_folders_of_the_machine(name, tag, wanted):
     assert vision_hub_name({"vision_model_name": name, "vision_pretrained": tag}) == wanted
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "wanted"),
+    [
+        ("transformers", "google/siglip2-base-patch16-224", "google/siglip2-base-patch16-224"),
+        ("transformers", "/home/someone/models/vit/", "vit"),
+        ("transformers", "./models/vit", "vit"),
+        ("timm", "efficientnet_lite0", "timm/efficientnet_lite0"),
+        ("timm", "hf-hub:org/model", "org/model"),
+    ],
+)
+def test_a_tower_of_another_library_is_named_as_its_hub_does(kind, name, wanted):
+    assert vision_hub_name({"vision_kind": kind, "vision_model_name": name, "vision_pretrained": None}) == wanted
+
+
 def test_a_card_of_little_says_little():
     card = model_card(CONFIG, ModelFacts("bare"))
     header = yaml.safe_load(card.split("---\n")[1])

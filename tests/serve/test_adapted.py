@@ -129,7 +129,7 @@ def test_captions_use_the_beams_that_the_adapter_records(save, load, pictures, m
     seen, generate = [], model.backbone.generate
     monkeypatch.setattr(model.backbone, "generate", lambda *a, **kw: seen.append(kw) or generate(*a, **kw))
     assert [len(caption.split()) for caption in model.caption(pictures)] == [4] * 6
-    assert seen == [{"max_new_tokens": 4, "num_beams": 5, "prompt_length": 3}]
+    assert seen == [{"max_new_tokens": 4, "num_beams": 5, "prompt_length": 3, "images": None}]
 
 
 def test_files_pictures_and_pixels_are_one(save, load, pictures, tmp_path):
@@ -144,7 +144,7 @@ def test_files_pictures_and_pixels_are_one(save, load, pictures, tmp_path):
 
 def test_a_text_adapter_needs_no_clip(save, load):
     model = load(save("dept", visual=False))
-    assert model.clip is None
+    assert model.tower is None
     assert len(model.answer(None, QUESTIONS)) == len(QUESTIONS)
     with pytest.raises(WrongRows, match="no adapter here reads images"):
         model.preprocess("picture.png")
@@ -253,7 +253,7 @@ def test_another_backbone_is_refused(save, load, tmp_path):
 
 def test_another_clip_is_refused(save, load, tmp_path):
     other = write_tiny_clip(tmp_path / "other_clip", seed=1)
-    with pytest.raises(MismatchedBackbone, match="another CLIP.*tiny_clip.*given local-dir:.*other_clip.*weights"):
+    with pytest.raises(MismatchedBackbone, match="another tower.*tiny_clip.*given local-dir:.*other_clip.*weights"):
         load(save(), vision=other)
 
 

@@ -51,7 +51,7 @@ BAD_ROWS = {
 @pytest.mark.parametrize("case", BAD_ROWS)
 def test_a_bad_row_is_refused_by_its_number_before_any_model_runs(case, model, pictures, monkeypatch):
     monkeypatch.setattr(model.network, "embed", lambda *_: pytest.fail("it ran"))
-    monkeypatch.setattr(model, "_look", lambda *_: pytest.fail("it looked"))
+    monkeypatch.setattr("dept_vl.serve.adapted.look", lambda *_: pytest.fail("it looked"))
     images, questions, message = BAD_ROWS[case]
     with pytest.raises(ValueError, match=message):
         model.answer([pictures[0] if isinstance(each, int) and each == 0 else each for each in images], questions)

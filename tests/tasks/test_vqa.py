@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from dept_vl.data.sources import load_vqa
 from dept_vl.data.vqa2 import read_annotations
+from dept_vl.metrics.answers import TooManyAnswers
 from dept_vl.metrics.vqa import TooFewAnswers, normalise_answer, vqa_accuracy
 from dept_vl.tasks import VqaTask
 from dept_vl.tasks.vqa import soft_targets
@@ -132,3 +133,80 @@ def test_real_answers_score_by_protocol_and_type(real):
         assert set(result["by_question_type"]) == {example.question_type for example in examples}
     nothing = VqaTask().score(dict.fromkeys(best, "qwertz"), examples)
     assert nothing["vqa_accuracy"] == 0 and nothing["warnings"] == []
+
+
+AUTO = VqaTask(metric="auto")
+
+
+def asked(id, *answers, task=AUTO, **more):
+    return task.read({"question_id": id, "image": "x", "question": "What?", "answers": answers, **more})
+
+
+@pytest.mark.parametrize(
+    ("numbers", "metric"), [((10, 10), "vqa_accuracy"), ((4, 5), "vqa_accuracy"), ((1, 1), "exact_match"),
+                            ((2, 3), "best_match"), ((1, 10), "best_match")],
+)  # fmt: skip
+def test_the_score_follows_the_examples_that_are_scored(numbers, metric):
+    examples = [asked(id, *["red"] * number) for id, number in enumerate(numbers)]
+    task = AUTO.suited(examples)
+    assert task.headline == metric and task.selecting == (metric,)
+    result = task.score({0: "red", 1: "Red."}, examples)
+    assert result[metric] == (1.0 if metric != "vqa_accuracy" else 0.5)  # equal answers are compared as they stand
+    assert result == AUTO.score({0: "red", 1: "Red."}, examples)
+    assert AUTO.selecting == ("vqa_accuracy", "exact_match", "best_match")
+
+
+def test_one_answer_is_the_target_as_it_is_written():
+    example = asked(7, " New York ")
+    assert (example.targets, example.weights, example.references) == (("New York",), (1.0,), (" New York ",))
+    assert example.question_type is None and example.answer_type is None
+    assert asked(8, "A").targets == ("A",)  # a choice, no article
+
+
+def test_few_answers_are_drawn_by_how_many_gave_them():
+    example = asked(7, "Navy", "blue", "Blue.")
+    assert example.targets == ("blue", "Navy") and example.weights == pytest.approx((2 / 3, 1 / 3))
+    assert asked(8, " ", "") is None and asked(9, "", "sea").targets == ("sea",)
+
+
+def test_scores_by_name_take_any_number_of_answers_and_keep_their_spelling():
+    task = VqaTask(metric="anls")
+    example = asked(7, *["Moir"] * 10, task=task)
+    assert example.targets == ("Moir",) and task.suited([example]) is task
+    assert task.score({7: "Mair"}, [example])["anls"] == 0.75
+    assert VqaTask().read({"question_id": 7, "image": "x", "question": "?", "answers": ["Moir"] * 10}).targets == (
+        "moir",
+    )
+
+
+def test_a_score_asked_for_by_name_that_the_answers_do_not_allow_is_refused():
+    with pytest.raises(TooManyAnswers, match="exact_match: wanted one reference answer to each question, given 2"):
+        VqaTask(metric="exact_match").suited([asked(1, "red", "blue")])
+    with pytest.raises(TooFewAnswers, match="wanted at least 4 .* given 1"):
+        asked(1, "red", task=VqaTask(metric="vqa_accuracy"))
+    with pytest.raises(TooFewAnswers, match="wanted at least 1 reference answer .* given 0"):
+        asked(1)
+    with pytest.raises(ValueError, match=r"score: wanted one of .* given 'anl'. Did you mean 'anls'\?"):
+        VqaTask(metric="anl")
+
+
+def test_the_majority_of_other_scores_keeps_its_spelling():
+    train = [asked(1, "-5"), asked(2, "-5"), asked(3, "Up")]
+    task = VqaTask(metric="relaxed_accuracy")
+    answers = task.constant_answers(train, [], [asked(9, "-5.1")])["majority"]
+    assert answers == {9: "-5"} and task.score(answers, [asked(9, "-5.1")])["relaxed_accuracy"] == 1
+
+
+def test_training_data_with_three_answers_a_question_is_read_where_the_score_follows_the_data():
+    folder = Path(__file__).resolve().parents[3] / "shared" / "cases" / "own_vqa" / "three_answers"
+    if not folder.is_dir():
+        pytest.skip("skipped: no ../shared")
+    loaded = load_vqa(folder, "all", AUTO)
+    task = AUTO.suited(loaded.examples)
+    best = {each.id: each.targets[0] for each in loaded.examples}
+    assert task.score(best, loaded.examples)["best_match"] == 1
+def test_a_too_long_question_goes_before_the_cue_behind_it():
+    task = VqaTask(VqaTask.causal_template)
+    text, (start, end) = task.fill("what color?")
+    assert text == "Question: what color? Answer:" and text[start:end] == "what color?"
+    assert VqaTask().fill("what color?") == ("vqa: what color?", None)  # the question ends the text: so does the cut

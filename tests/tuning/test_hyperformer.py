@@ -152,9 +152,9 @@ def test_the_network_gives_each_batch_its_tasks(load):
     network = Network(backbone, {"adapter": adapter, "inside": tuning})
     batch = Batch(torch.tensor([[3, 4], [5, 6]]), torch.ones(2, 2, dtype=torch.int64), tasks=torch.tensor([1, 1]))
     tuning.context(of_tasks(0, 1))
-    assert tuning.by_row and network._shared_prompt(batch) == 0
+    assert tuning.by_row and network._shared(batch)["prompt_length"] == 0
     network.embed(batch)
-    assert not tuning.by_row and tuning._tasks.present == (1,) and network._shared_prompt(batch) == 2
+    assert not tuning.by_row and tuning._tasks.present == (1,) and network._shared(batch)["prompt_length"] == 2
 
 
 def test_a_causal_models_kept_prompt_is_its_tasks(load):

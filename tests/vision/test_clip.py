@@ -285,7 +285,7 @@ def test_impossible_readings_are_refused(load_clip, arguments, message):
 
 
 def test_pixels_of_another_size_are_refused(load_clip):
-    with pytest.raises(ValueError, match="pixels: wanted 96 x 96, as clip.preprocess .*, given 224 x 224"):
+    with pytest.raises(ValueError, match="pixels: wanted 96 x 96, as tower.preprocess .*, given 224 x 224"):
         load_clip("resnet").grid(torch.zeros(1, 3, 224, 224))
 
 

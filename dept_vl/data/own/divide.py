@@ -1,0 +1,105 @@
+"""Divide rows into train, val and test by the content of their images: the same image is never on two sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from dept_vl.data.own.collect import Row
+from dept_vl.untrusted.bad_file import listed
+
+NAMES = ("train", "val", "test")
+SHARES = (0.8, 0.1, 0.1)
+SEED = 42  # the run's own seed must not change what is tested
+
+
+class BadShares(ValueError):
+    """Shares that do not divide anything, or too few images for them."""
+
+
+def check_shares(shares: Sequence[float]) -> None:
+    """Raises: BadShares."""
+    if len(shares) != 3 or not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-6 or not shares[0]:
+        raise BadShares(
+            f"task.split_shares: wanted three numbers for {', '.join(NAMES)}, at least 0, train's above 0, that add up "
+            f"to 1, given {list(shares)}"
+        )
+
+
+def divide(
+    rows: Mapping[str, list[Row]],
+    shares: Sequence[float],
+    image_paths: Mapping[str, Path],
+    undivided: str,
+    hashes: Path | None = None,
+) -> tuple[dict[str, list[Row]], list[str]]:
+    """Rows by train, val and test, and a sentence about their sizes.
+
+    rows: by split, or all of them under `undivided`. What has no val or test gets it out of train. shares: of the
+    images (not of the rows). hashes: a file that remembers the images' hashes.
+    Raises: BadShares.
+    """
+    check_shares(shares)
+    wanted = dict(zip(NAMES, shares, strict=True))
+    given = {name: each for name, each in rows.items() if name != undivided}
+    source = rows[undivided] if undivided in rows else given.get("train", [])
+    drawn = [name for name in NAMES[1:] if name not in given and wanted[name] > 0] if source else []
+    parts = dict(given)
+    if drawn:
+        parts |= _draw(source, {name: wanted[name] for name in ("train", *drawn)}, image_paths, hashes)
+    elif source:
+        parts["train"] = source
+    parts = {name: parts[name] for name in NAMES if name in parts}
+    sizes = ", ".join(f"{name} {len(each):,} rows of {len(_images(each)):,} images" for name, each in parts.items())
+    how = "as given" if not drawn else f"{', '.join(drawn)} drawn by image out of {'train' if given else 'all'}"
+    return parts, [f"{sizes} ({how})", *_shared(parts)]
+
+
+def _draw(
+    rows: Iterable[Row], shares: Mapping[str, float], image_paths: Mapping[str, Path], hashes: Path | None
+) -> dict[str, list[Row]]:
+    """The order in which images are drawn depends on the content of each alone, so a new row moves no other far."""
+    rows = list(rows)
+    content = _contents({key: image_paths[key] for key in _images(rows)}, hashes)
+    order = sorted(set(content.values()), key=lambda each: hashlib.sha256(f"{SEED}:{each}".encode()).digest())
+    if len(order) < len(shares):
+        raise BadShares(
+            f"wanted at least {len(shares)} different images to draw {', '.join(shares)} from, given {len(order)}: "
+            "give files named by their split"
+        )
+    total = sum(shares.values())
+    sizes = {name: max(1, round(len(order) * shares[name] / total)) for name in shares if name != "train"}
+    while sum(sizes.values()) >= len(order):  # train gets one at least
+        sizes[max(sizes, key=sizes.__getitem__)] -= 1
+    side, start = {}, 0
+    for name, size in sizes.items():
+        side |= dict.fromkeys(order[start : start + size], name)
+        start += size
+    parts: dict[str, list[Row]] = {name: [] for name in shares}
+    for row in rows:
+        parts[side.get(content[row["image"]], "train")].append(row)
+    return parts
+
+
+def _contents(images: Mapping[str, Path], hashes: Path | None) -> dict[str, str]:
+    """The sha256 of each image's bytes; its key where the file cannot be read."""
+    from dept_vl.vision.hashes import hash_files  # here, since its package imports open_clip
+
+    found = hash_files(images, hashes or Path("no folder") / "hashes.json")
+    return {key: digest or key for key, digest in found.items()}
+
+
+def _images(rows: Iterable[Row]) -> set[str]:
+    return {row["image"] for row in rows}
+
+
+def _shared(parts: Mapping[str, list[Row]]) -> list[str]:
+    """Splits that the user gave stay as they are, but what they share is said."""
+    images = {name: _images(rows) for name, rows in parts.items()}
+    pairs = [(one, other) for place, one in enumerate(images) for other in list(images)[place + 1 :]]
+    return [
+        f"{one} and {other} share {listed(sorted(images[one] & images[other]), show=2)} images"
+        for one, other in pairs
+        if images[one] & images[other]
+    ]

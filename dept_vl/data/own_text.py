@@ -1,0 +1,224 @@
+"""A user's own text task from any file of rows: its columns found, its rows checked, its splits made.
+
+    reviews.csv                        a column `split` with train, val and test, or else a seeded split
+    folder/train.jsonl, val.jsonl      a file for each split; a split without one is held out of train
+
+A row that cannot be used is refused by file, line and column, or under `on_bad_row: skip` left out, counted and listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dept_vl.data.data_root import MissingFile, one_copy
+from dept_vl.data.few_shot import FewShot
+from dept_vl.data.own_columns import ID, SPLIT, BadCell, cell_text, find_columns
+from dept_vl.data.seeded_split import ROLES, SEED, TooFewToSplit, seeded_split
+from dept_vl.data.sources import EmptySplit, Loaded, Splits
+from dept_vl.data.text_files import FileRows, read_rows
+from dept_vl.registry import did_you_mean, wanted_one_of
+from dept_vl.tasks.own_text import TARGET, needed_fields
+from dept_vl.tasks.text_task import TextTask
+from dept_vl.untrusted.bad_file import BadFile
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+ENDINGS = ("jsonl", "json", "csv", "tsv", "parquet")
+
+
+@dataclass
+class OwnText:
+    """What a user's files hold.
+
+    rows: of train, val and test, each with `id`, the template's fields and `target`, a tuple of texts. columns: field
+    to column, where all files agree. notes: what was understood. skipped: file, place, column and reason of each row
+    that was left out.
+    """
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    skipped: list[dict[str, str | None]] = field(default_factory=list)
+
+
+def load_own_text(
+    root: Path | str,
+    splits: Splits,
+    task: TextTask,
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_bad_row: Literal["error", "skip"] = "error",
+    few_shot: FewShot | None = None,
+) -> dict[str, Loaded]:
+    """The examples of each role's split: train, val, test, or all rows.
+
+    columns: fields of the template, "target", "id" or "split" to the names of columns. An id is that column's value, or
+    "<file>-<number>" with the row's number from 0.
+
+    Raises: MissingFile, BadFile, EmptySplit, BadFewShot.
+    """
+    own = read_own_text(root, task, columns=columns, on_bad_row=on_bad_row)
+    sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in own.rows.items())
+    notes = (*own.notes, f"{root}: {sizes}")
+    parts = {**own.rows, "all": [row for rows in own.rows.values() for row in rows]}
+    counts = {"read": len(parts["all"]) + len(own.skipped)}
+    counts |= {"skipped_bad_rows": len(own.skipped)} if own.skipped else {}
+    loaded = {}
+    for role, (split, limit) in splits.items():
+        if split not in parts:
+            raise EmptySplit(f"{root}: task.{role}_split: {wanted_one_of(parts, split)}")
+        rows = parts[split]
+        drawn = few_shot is not None and few_shot.draws(split)
+        examples = [task.read(row) for row in (rows if drawn else rows[:limit])]
+        if drawn:
+            examples = few_shot.choose(split, task, examples)[:limit]
+        if not examples:
+            raise EmptySplit(f"{root}: wanted at least one row in split {split!r}, given none ({sizes})")
+        own_counts = {**counts, "in_split": len(rows), "examples": len(examples), "images": 0}
+        loaded[role] = Loaded(examples, own_counts, {}, notes, tuple(own.skipped), own.columns)
+    return loaded
+
+
+def read_own_text(
+    root: Path | str,
+    task: TextTask,
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_bad_row: Literal["error", "skip"] = "error",
+) -> OwnText:
+    """All rows by side. Raises: MissingFile, BadFile."""
+    own, skips = OwnText(), on_bad_row == "skip"
+    sides: list[tuple[str | None, dict[str, Any]]] = []
+    files, agreed = _files(Path(root)), []
+    for role, path in files:
+        found = read_rows(path)
+        if found.first_short and not skips:
+            raise found.first_short
+        named = _named(path, found, task, columns or {})
+        agreed.append({name: named[name] for name in needed_fields(task)})
+        read = ", ".join(f"{column!r} is the {name}" for name, column in named.items())
+        own.notes.append(f"{path}: {read}")
+        ids: set[Any] = set()
+        for place in range(len(found.rows)):
+            try:
+                row = _row(path, found, place, task, named)
+                if row["id"] in ids:
+                    raise BadCell(path, named[ID], found.where(place), "every id once", f"{row['id']!r} again")
+                side = role or _side(path, found, place, named)
+            except BadCell as error:
+                if not skips:
+                    raise
+                own.skipped.append(_left_out(path, error.where, error.column, error.reason))
+                continue
+            ids.add(row["id"])
+            row["id"] = f"{path.stem}-{row['id']}" if len(files) > 1 or ID not in named else row["id"]
+            sides.append((side, row))
+        own.skipped += [_left_out(path, "", None, "too few cells")] * found.short
+    own.columns = agreed[0] if all(each == agreed[0] for each in agreed) else {}
+    if own.skipped:
+        first = ", ".join(each for each in own.skipped[0].values() if each)
+        own.notes.append(f"{root}: {len(own.skipped):,} rows left out; the first: {first}")
+    own.rows = _divided(Path(root), sides, task, own.notes)
+    return own
+
+
+def _left_out(file: Path, place: str, column: str | None, reason: str) -> dict[str, str | None]:
+    return {"file": str(file), "place": place, "column": column, "reason": reason}
+
+
+def _named(path: Path, found: FileRows, task: TextTask, given: Mapping[str, str]) -> dict[str, str]:
+    """Field to column; an id that nobody named only where it tells the rows apart."""
+    named = find_columns(path, found.rows, needed_fields(task), given)
+    if ID in named and ID not in given:
+        values = [row.get(named[ID]) for row in found.rows]
+        if not all(isinstance(each, int | str) and each != "" for each in values) or len(set(values)) < len(values):
+            del named[ID]
+    return named
+
+
+def _files(root: Path) -> list[tuple[str | None, Path]]:
+    """The split of each file, None for a file of all. Raises: MissingFile, BadFile."""
+    if root.is_file():
+        return [(None, root)]
+    if not root.is_dir():
+        raise MissingFile(f"{root}: wanted your own file, or a folder with one, given no such path")
+    found: list[tuple[str | None, Path]] = []
+    for role, names in SPLIT_NAMES.items():
+        paths = [one_copy(root / f"{name}.{ending}") for name in names for ending in ENDINGS]
+        paths = [path for path in paths if path]
+        if len(paths) > 1:
+            raise BadFile(paths[1], f"one file for {role}", f"a second one beside {paths[0].name}")
+        found += [(role, path) for path in paths]
+    if not any(role == "train" for role, _ in found):
+        others = [path for path in root.iterdir() if path.name.removesuffix(".gz").rpartition(".")[2] in ENDINGS]
+        others.sort()
+        if found or len(others) != 1:
+            wanted = f"train.{{{','.join(ENDINGS)}}}, or one file of all rows"
+            given = ", ".join(path.name for path in others) or "no file of rows"
+            raise MissingFile(f"{root}: wanted {wanted}, given {given:.200}")
+        return [(None, others[0])]
+    return found
+
+
+def _row(path: Path, found: FileRows, place: int, task: TextTask, named: Mapping[str, str]) -> dict[str, Any]:
+    """Raises: BadCell."""
+    given, where = found.rows[place], found.where(place)
+    row: dict[str, Any] = {"id": place}
+    if ID in named and not isinstance(id := given.get(named[ID]), int):
+        row["id"] = cell_text(path, where, named[ID], id)
+    elif ID in named:
+        row["id"] = id
+    for name in needed_fields(task):
+        column = named[name]
+        values = given.get(column)
+        several = name == TARGET and isinstance(values, list | tuple) and len(values) > 0
+        texts = [cell_text(path, where, column, value) for value in (values if several else [values])]
+        row[name] = tuple(texts) if name == TARGET else texts[0]
+    if task.label_names and (len(row[TARGET]) > 1 or row[TARGET][0] not in task.label_names):
+        given = ", ".join(row[TARGET])
+        wanted = f"one of task.labels ({', '.join(task.label_names):.200})"
+        shown = f"{given!r:.80}.{did_you_mean(given, task.label_names)}"
+        raise BadCell(path, named[TARGET], where, wanted, shown)
+    return row
+
+
+def _side(path: Path, found: FileRows, place: int, named: Mapping[str, str]) -> str | None:
+    """Of a file of all rows: what its split column says, None without one. Raises: BadCell."""
+    if SPLIT not in named:
+        return None
+    given = str(found.rows[place].get(named[SPLIT])).strip().lower()
+    for role, names in SPLIT_NAMES.items():
+        if given in names:
+            return role
+    known = [name for names in SPLIT_NAMES.values() for name in names]
+    shown = f"{given!r:.80}.{did_you_mean(given, known)}"
+    raise BadCell(path, named[SPLIT], found.where(place), f"one of {', '.join(known)}", shown)
+
+
+def _divided(
+    root: Path, sides: Iterable[tuple[str | None, dict[str, Any]]], task: TextTask, notes: list[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows by side; a side that is not given is drawn from train, the same text never on two sides."""
+    rows: dict[str, list[dict[str, Any]]] = {role: [] for role in ROLES}
+    for role, row in sides:
+        rows[role or "train"].append(row)
+    absent = [role for role in ("test", "val") if not rows[role]]
+    if not absent or not rows["train"]:
+        return rows
+    keys = [task.fill(row)[0] for row in rows["train"]]
+    try:
+        drawn = seeded_split(keys, held_out=absent)
+    except TooFewToSplit as error:
+        raise BadFile(root, "rows enough for train, val and test", str(error)) from error
+    together, rows["train"] = rows["train"], []
+    for role, row in zip(drawn, together, strict=True):
+        rows[role].append(row)
+    held = " and ".join(reversed(absent))
+    notes.append(f"{root}: {held} held out of train by seed {SEED}, a tenth of the texts each")
+    return rows
