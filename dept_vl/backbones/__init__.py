@@ -4,6 +4,7 @@ from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose
 from dept_vl.backbones.causal import CausalBackbone
 from dept_vl.backbones.columns import pads_last
 from dept_vl.backbones.frozen import Backbone, Embeds, Mask
+from dept_vl.backbones.laws import check_laws
 from dept_vl.backbones.loading import MissingBackbone, load_backbone
 from dept_vl.backbones.partial import Submodel, evenly, invert, neuron_scores, partial, sort_neurons, whole
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
@@ -18,6 +19,7 @@ __all__ = [
     "MissingBackbone",
     "Seq2SeqBackbone",
     "Submodel",
+    "check_laws",
     "choose",
     "evenly",
     "invert",

@@ -1,11 +1,12 @@
-"""A frozen decoder-only model: GPT-2 and LLaMA, by name or folder.
+"""A frozen decoder-only model: GPT-2, LLaMA and many others, by name or folder.
 
     [prompt; pads; text]  ->  answer
 
 Pads stand between the prompt and the text, or in front where the prompt is not known to be shared, so that every
 row's last column is real and the next token follows it. A token's position is its place among the row's real tokens,
 in training as in generation, so the result depends neither on the padding nor on its side: with GPT-2's learned
-positions as with LLaMA's rotary ones. Tokens of the answer come from the plain table: no prompt, no shift.
+positions as with LLaMA's rotary ones. A sliding window counts columns all the same: a row longer than it is read with
+its pads in front, and its prompt anew. Tokens of the answer come from the plain table: no prompt, no shift.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
+from dept_vl.backbones import quirks
 from dept_vl.backbones.columns import pads_behind_prompt
 from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes
 from dept_vl.backbones.prompt_cache import MixedPrompts, PromptCache, cache_name
@@ -36,15 +38,13 @@ class CausalBackbone(Backbone):
 
     def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
         super().__init__(model, name=name, revision=revision)
-        eos, pad = model.generation_config.eos_token_id, model.generation_config.pad_token_id
+        eos, pad = quirks.ends(model), model.generation_config.pad_token_id
         if pad is None:  # GPT-2 and LLaMA have none; behind an answer's end it only fills the row
             pad = eos[0] if isinstance(eos, list) else eos
         # a checkpoint's own sampling and penalties would change what greedy means
         self.model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
         self.d_model = model.get_input_embeddings().embedding_dim
-        windows = [getattr(model.config, name, None) for name in ("sliding_window", "window_size")]
-        # within its window a model that forgets older tokens is like any other, and its cache lets tokens be taken back
-        self.max_positions = min(filter(None, [model.config.max_position_embeddings, *windows]))
+        self.max_positions, self._window = quirks.most_positions(model.config), quirks.window(model.config)
         self.prompt_cache = PromptCache()
         self._cache_name = cache_name(model)
 
@@ -76,7 +76,7 @@ class CausalBackbone(Backbone):
         self, embeds: Embeds, mask: Mask, *, max_new_tokens: int, num_beams: int = 1, prompt_length: int = 0
     ) -> Labels:
         self._check(mask, max_new_tokens)
-        shared = self._shared(mask, prompt_length)
+        shared = self._shared(mask, prompt_length, max_new_tokens)
         embeds, mask = pads_behind_prompt(embeds, mask, shared)
         past = self.prompt_cache.expanded(self.model, embeds[:, :shared], repeats=num_beams) if shared else None
         sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
@@ -88,9 +88,11 @@ class CausalBackbone(Backbone):
     ) -> NextLogits:
         paths, length = prefixes.shape
         self._check(mask, length + 1)
-        shared = self._shared(mask, prompt_length)
+        shared = self._shared(mask, prompt_length, length + 1)
         embeds, mask = pads_behind_prompt(embeds, mask, shared)
         past = self.prompt_cache.expanded(self.model, embeds[:, :shared]) if shared else None
+        if past is None and length:  # one that keeps all columns, beyond a window too, so that tokens can be taken back
+            past = DynamicCache()
         read = self._read(embeds[:, shared:], mask, keep=1, use_cache=length > 0, past=past)
         first = read.logits.unsqueeze(1).expand(-1, paths, -1, -1)  # [batch, path, 1, vocabulary]
         if not length:
@@ -123,9 +125,10 @@ class CausalBackbone(Backbone):
             logits_to_keep=keep,
         )
 
-    def _shared(self, mask: Mask, prompt_length: int) -> int:
-        """How many columns the prompt's cache may stand for: 0 in training mode, where dropout acts, and where a row
-        has nothing behind its prompt, so that its last real token is the prompt's own.
+    def _shared(self, mask: Mask, prompt_length: int, new: int) -> int:
+        """How many columns the prompt's cache may stand for: 0 in training mode, where dropout acts, where a row has
+        nothing behind its prompt, so that its last real token is the prompt's own, and where a window ends before the
+        row does, since pads behind the prompt would push it out of sight.
 
         Raises: MixedPrompts.
         """
@@ -134,7 +137,8 @@ class CausalBackbone(Backbone):
                 f"prompt_length={prompt_length}: wanted a prompt without pads, given masked columns in it"
             )
         alone = bool((mask.sum(1) <= prompt_length).any())
-        return 0 if self.model.training or alone else prompt_length
+        beyond = self._window is not None and mask.shape[1] + new - 1 > self._window
+        return 0 if self.model.training or alone or beyond else prompt_length
 
     def _check(self, mask: Mask, new: int) -> None:
         """The last new token is never read, so it takes no position. Raises: NothingToContinue, TooManyPositions."""

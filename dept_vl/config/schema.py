@@ -73,7 +73,7 @@ class BackboneConfig:
 
     Args:
         model_name_or_path: "tiny-t5" (embedded), a folder, or a hub name such as google-t5/t5-base.
-        kind: seq2seq (T5) or causal (GPT-2, LLaMA).
+        kind: seq2seq (T5, BART and others) or causal (GPT-2, LLaMA and others); docs/backbones.md lists them.
         pad_token: the padding token of a tokenizer that has none, such as <|endoftext|> for GPT-2; null for its own.
         revision: the hub revision, null for the newest.
         dtype: float32 or bfloat16, in which the frozen weights are held.
