@@ -134,7 +134,7 @@ def test_gradients_reach_the_real_tokens_alone_and_stay_float32_under_autocast(b
     torch.testing.assert_close(half, backbone.loss(embeds, mask, labels), rtol=0.1, atol=0.2)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_the_check_at_the_start_passes_too(backbone, dtype):
     backbone = Seq2SeqBackbone(copy.deepcopy(backbone.model).to(getattr(torch, dtype)), name=backbone.name)
     check_laws(backbone)

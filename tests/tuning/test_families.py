@@ -20,7 +20,10 @@ REFUSED = {
     "bart": SUBLAYERS, "pegasus": SUBLAYERS, "t5gemma": SUBLAYERS, "longt5": SUBLAYERS, "opt": SUBLAYERS,
     "falcon": ("prefix", "p_tuning_v2"),
 }  # fmt: skip
-MORE = ("lora_bitfit", "hyperformer", "p_tuning_v2")  # built on those: tried where there is time, as variants are
+QUICK = ("lora", "bitfit", "full")
+"""The others are tried everywhere too, but where they are not refused only with the slow tests, on all but these."""
+SAMPLE = ("qwen3", "gemma3", "gpt_neox", "umt5")
+MORE = ("lora_bitfit", "hyperformer", "p_tuning_v2")
 VARIANTS = (
     "opt of 350 M",
     "falcon of 40 B",
@@ -30,8 +33,16 @@ VARIANTS = (
     "longt5, local",
 )
 OTHERS = ("byt5", "t5 v1.0", "t5 v1.1, flan, lm-adapted", "llama", "gpt2")  # test_laws.py has them
+
+
+def _slow(method: str, name: str) -> bool:
+    refused = method in REFUSED.get(name.split(",")[0].split()[0], ())
+    sampled = method in QUICK or (name in SAMPLE and method not in MORE)
+    return name in VARIANTS or not (sampled or refused)
+
+
 CASES = [
-    pytest.param(method, name, marks=[pytest.mark.slow] if method in MORE or name in VARIANTS else [])
+    pytest.param(method, name, marks=[pytest.mark.slow] if _slow(method, name) else [])
     for name in FAMILIES
     for method in (*METHODS, *MORE)
     if name not in OTHERS and "beyond" not in name and "long rotations" not in name
