@@ -6,6 +6,7 @@ from dept_vl.backbones.columns import Embedded, joined, pads_last, stacked
 from dept_vl.backbones.distillation import distance
 from dept_vl.backbones.frozen import Backbone, Embeds, Mask, mean_nats
 from dept_vl.backbones.image_cache import SharedImages
+from dept_vl.backbones.laws import check_laws
 from dept_vl.backbones.loading import MissingBackbone, load_backbone
 from dept_vl.backbones.partial import Submodel, evenly, invert, neuron_scores, partial, sort_neurons, whole
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
@@ -26,6 +27,7 @@ __all__ = [
     "TOKEN_ORDERS",
     "TokenOrder",
     "WrongOrder",
+    "check_laws",
     "choose",
     "distance",
     "evenly",

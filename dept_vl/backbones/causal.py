@@ -1,11 +1,12 @@
-"""A frozen decoder-only model: GPT-2 and LLaMA, by name or folder.
+"""A frozen decoder-only model: GPT-2, LLaMA and many others, by name or folder.
 
     [prompt; visual; pads; text]  ->  answer        (visual tokens only where images are read)
 
 Pads stand between what rows share and their own text, or in front where nothing is known to be shared, so that every
 row's last column is real and the next token follows it. A token's position is its place among the row's real tokens,
 in training as in generation, so the result depends neither on the padding nor on its side: with GPT-2's learned
-positions as with LLaMA's rotary ones. Tokens of the answer come from the plain table: no prompt, no shift.
+positions as with LLaMA's rotary ones. A sliding window counts columns all the same: a row longer than it is read with
+its pads in front, and its prompt anew. Tokens of the answer come from the plain table: no prompt, no shift.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
+from dept_vl.backbones import quirks
 from dept_vl.backbones.columns import pads_behind_prompt
 from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes, States, recorded
 from dept_vl.backbones.image_cache import ImageCache, SharedImages
@@ -38,15 +40,13 @@ class CausalBackbone(Backbone):
 
     def __init__(self, model: PreTrainedModel, *, name: str, revision: str | None = None) -> None:
         super().__init__(model, name=name, revision=revision)
-        eos, pad = model.generation_config.eos_token_id, model.generation_config.pad_token_id
+        eos, pad = quirks.ends(model), model.generation_config.pad_token_id
         if pad is None:  # GPT-2 and LLaMA have none; behind an answer's end it only fills the row
             pad = eos[0] if isinstance(eos, list) else eos
         # a checkpoint's own sampling and penalties would change what greedy means
         self.model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
         self.d_model = model.get_input_embeddings().embedding_dim
-        windows = [getattr(model.config, name, None) for name in ("sliding_window", "window_size")]
-        # within its window a model that forgets older tokens is like any other, and its cache lets tokens be taken back
-        self.max_positions = min(filter(None, [model.config.max_position_embeddings, *windows]))
+        self.max_positions, self._window = quirks.most_positions(model.config), quirks.window(model.config)
         self.prompt_cache, self.image_cache = PromptCache(), ImageCache()
         self._cache_name = cache_name(model)
 
@@ -93,7 +93,7 @@ class CausalBackbone(Backbone):
         images: SharedImages | None = None,
     ) -> Labels:
         self._check(mask, max_new_tokens)
-        embeds, mask, past = self._begin(embeds, mask, prompt_length, images, repeats=num_beams)
+        embeds, mask, past = self._begin(embeds, mask, max_new_tokens, prompt_length, images, repeats=num_beams)
         sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
         return self._greedy(inputs_embeds=embeds, attention_mask=mask, **{self._cache_name: past}, **sizes)
 
@@ -109,8 +109,10 @@ class CausalBackbone(Backbone):
     ) -> NextLogits:
         paths, length = prefixes.shape
         self._check(mask, length + 1)
-        embeds, mask, past = self._begin(embeds, mask, prompt_length, images)
+        embeds, mask, past = self._begin(embeds, mask, length + 1, prompt_length, images)
         known = 0 if past is None else past.get_seq_length()
+        if past is None and length:  # one that keeps all columns, beyond a window too, so that tokens can be taken back
+            past = DynamicCache()
         read = self._read(embeds[:, known:], mask, keep=1, use_cache=length > 0, past=past)
         first = read.logits.unsqueeze(1).expand(-1, paths, -1, -1)  # [batch, path, 1, vocabulary]
         if not length:
@@ -144,19 +146,28 @@ class CausalBackbone(Backbone):
         )
 
     def _begin(
-        self, embeds: Embeds, mask: Mask, prompt_length: int, images: SharedImages | None, *, repeats: int = 1
+        self,
+        embeds: Embeds,
+        mask: Mask,
+        new: int,
+        prompt_length: int,
+        images: SharedImages | None,
+        *,
+        repeats: int = 1,
     ) -> tuple[Embeds, Mask, DynamicCache | None]:
         """The rows with their pads behind what they share, and a cache that holds that, if one may stand for it.
 
-        None may in training mode, where dropout acts, and where a row has nothing of its own: its last real token is
-        one that is shared.
+        None may in training mode, where dropout acts, where a row has nothing of its own, so that its last real token
+        is one that is shared, and where a window ends before the `new` tokens do, since pads behind what is shared
+        would push it out of sight.
 
         Raises: MixedPrompts.
         """
         shared = prompt_length + (0 if images is None else images.length)
         if not mask[:, :shared].all():
             raise MixedPrompts(f"prompt_length={shared}: wanted a prompt without pads, given masked columns in it")
-        if not shared or self.model.training or (mask.sum(1) <= shared).any():
+        beyond = self._window is not None and mask.shape[1] + new - 1 > self._window
+        if not shared or self.model.training or beyond or (mask.sum(1) <= shared).any():
             return *pads_behind_prompt(embeds, mask), None
         embeds, mask = pads_behind_prompt(embeds, mask, shared)
         if images is None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from dept_vl.backbones import quirks
 from dept_vl.backbones.image_cache import SharedImages
 
 _SAMPLE = 1 << 18  # values of each tensor that enter the hash: 0.5 MiB as bf16
@@ -56,6 +57,7 @@ class Backbone(nn.Module, ABC):
         self.name, self.revision = name, revision
         self.attached: str | None = None
         self.text_form: Literal["seq2seq", "causal", "chat"] = self.kind  # how a text is put to it
+        self._beside = quirks.scale_beside_table(model)
         self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
 
     def changed(self) -> None:
@@ -89,7 +91,8 @@ class Backbone(nn.Module, ABC):
 
     def embed(self, ids: Integer[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
         """The rows of the embedding table, unshifted."""
-        return self.model.get_input_embeddings()(ids)
+        rows = self.model.get_input_embeddings()(ids)
+        return rows if self._beside == 1 else rows * self._beside
 
     @property
     def vocabulary(self) -> int:
@@ -98,9 +101,10 @@ class Backbone(nn.Module, ABC):
 
     @property
     def embedding_table(self) -> Float[Tensor, "vocabulary d_model"]:
-        """The frozen table, for reading start vectors; never to be written. Where ZeRO-3 keeps it in parts it is put
-        together, it alone, and every process has to ask."""
-        return read_whole(self.model.get_input_embeddings().weight)
+        """The frozen table as the model reads its rows, for reading start vectors; never to be written. Where ZeRO-3
+        keeps it in parts it is put together, it alone, and every process has to ask. Where a type scales what it embeds
+        this is a copy of the whole table."""
+        return quirks.as_read(self.model, read_whole(self.model.get_input_embeddings().weight))
 
     def loss(self, embeds: Embeds, mask: Mask, labels: Labels) -> Float[Tensor, " batch"]:
         """Nats per target token, averaged over each row's own tokens; labels are -100 where there is none."""
@@ -158,7 +162,7 @@ class Backbone(nn.Module, ABC):
         "eos_token_id" (a list where it has several) and "pad_token_id", None where it has none."""
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         special = {name: getattr(self.model.config, name, None) for name in names}
-        return {"vocabulary": self.vocabulary} | special
+        return {"vocabulary": self.vocabulary} | special | {"eos_token_id": quirks.ends(self.model)}
 
     @functools.cached_property
     def _sha256(self) -> str:

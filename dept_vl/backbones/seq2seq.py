@@ -1,10 +1,11 @@
-"""A frozen encoder-decoder: T5 of any size, by name or folder."""
+"""A frozen encoder-decoder: T5 and its kin, BART and Pegasus, by name or folder."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 
+from dept_vl.backbones import quirks
 from dept_vl.backbones.flops import T5Shape
 from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes, States, recorded
 from dept_vl.backbones.image_cache import SharedImages
@@ -13,9 +14,10 @@ T5_TYPES = ("t5", "mt5", "umt5")  # built alike
 
 
 class Seq2SeqBackbone(Backbone):
-    """T5 behind `Backbone`: the encoder reads embeddings, the decoder its labels.
+    """An encoder-decoder behind `Backbone`: the encoder reads embeddings, the decoder its labels.
 
-    Its relative bias counts columns, so pads stand behind everything (`Network` puts them there).
+    T5's relative bias and BART's learned positions count columns, so pads stand behind everything (`Network` puts them
+    there).
     """
 
     kind, task_type = "seq2seq", "SEQ_2_SEQ_LM"
@@ -24,8 +26,8 @@ class Seq2SeqBackbone(Backbone):
         super().__init__(model, name=name, revision=revision)
         ids = model.generation_config
         self.model.generation_config = GenerationConfig(  # a checkpoint's own penalties would change what greedy means
-            decoder_start_token_id=ids.decoder_start_token_id,
-            eos_token_id=ids.eos_token_id,
+            decoder_start_token_id=quirks.start(model),
+            eos_token_id=quirks.ends(model),
             pad_token_id=ids.pad_token_id,
         )
         self.max_positions = getattr(model.config, "max_position_embeddings", None)  # of BART and its kin; T5 has none

@@ -76,7 +76,7 @@ class BackboneConfig:
     Args:
         model_name_or_path: "tiny-t5" (embedded), a folder, a hub name such as google-t5/t5-base, a .gguf file, or
             package:NAME/FILE for one in an installed package.
-        kind: seq2seq (T5) or causal (GPT-2, LLaMA).
+        kind: seq2seq (T5, BART and others) or causal (GPT-2, LLaMA and others); docs/backbones.md lists them.
         pad_token: the padding token of a tokenizer that has none, such as <|endoftext|> for GPT-2; null for its own.
         gguf_file: a .gguf file in the folder or repository of model_name_or_path, dequantised once into the cache
             (DEPT_VL_CACHE, ~/.cache/dept_vl); null for none. A model_name_or_path that ends in .gguf says the same.

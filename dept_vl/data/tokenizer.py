@@ -1,13 +1,15 @@
 """The tokenizer that belongs to a backbone: found by the same name, and checked against its facts."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, ByT5Tokenizer
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from dept_vl.backbones.gguf import UnreadableGguf, gguf_folder
+from dept_vl.data.byte_tokenizer import fast_byt5
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
@@ -53,8 +55,11 @@ def load_tokenizer(name_or_path: str, revision: str | None = None, pad_token: st
             f"{name_or_path}: wanted a folder with tokenizer files, or a model name that the hub or the local cache "
             f"has. {reason}"
         ) from error
-    require_fast(tokenizer)
-    _check_vocabulary(tokenizer, Path(place))
+    if isinstance(tokenizer, ByT5Tokenizer):  # bytes, so it has no file with a vocabulary
+        tokenizer = fast_byt5(tokenizer)
+    else:
+        require_fast(tokenizer)
+        _check_vocabulary(tokenizer, Path(place))
     if pad_token is not None:
         if pad_token not in tokenizer.get_vocab():
             hint = did_you_mean(pad_token, tokenizer.all_special_tokens)
@@ -133,6 +138,7 @@ def load_fitting(
     Raises: as `load_tokenizer` and `check_tokenizer`.
     """
     tokenizer = load_tokenizer(name_or_path, revision, pad_token)
+    _drop_without_row(tokenizer, facts["vocabulary"])
     check_tokenizer(
         tokenizer,
         rows=facts["vocabulary"],
@@ -141,6 +147,19 @@ def load_fitting(
         name=name_or_path,
     )
     return tokenizer
+
+
+def _drop_without_row(tokenizer: Tokenizer, rows: int) -> None:
+    """Take out special tokens that the backbone's table has no row for, so that no text has them: the image token of
+    Gemma 3's text models. What begins, ends or pads a text stays, to be refused."""
+    beyond = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special and id >= rows}
+    needed = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+    if not beyond or beyond & needed:
+        return
+    backend = tokenizer.backend_tokenizer
+    state = json.loads(backend.to_str())
+    state["added_tokens"] = [each for each in state["added_tokens"] if each["id"] not in beyond]
+    backend.__setstate__(json.dumps(state).encode())
 
 
 def require_fast(tokenizer: Tokenizer) -> None:

@@ -98,7 +98,7 @@ class AdaptedModel:
 
     @property
     def device(self) -> torch.device:
-        return self.backbone.embedding_table.device
+        return self.backbone.model.device
 
     @property
     def active_adapters(self) -> list[str]:

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning, check_size
 from dept_vl.tuning.drawn import linear
-from dept_vl.tuning.places import Places, layer_of, modules_named, places_of
+from dept_vl.tuning.places import Places, layer_of, modules_named, sublayers_of
 
 Adapters = Mapping[str, Callable[[Tensor], Tensor]]
 
@@ -54,7 +54,7 @@ class BottleneckAdapter(Tuning):
         self._generator = generator
 
     def place(self, model: PreTrainedModel) -> Groups:
-        known, width = places_of(model, type(self).__name__), model.config.hidden_size
+        known, width = sublayers_of(model, type(self).__name__), model.config.hidden_size
         if width < self.reduction:
             raise BadTuning(f"{type(self).__name__}: wanted reduction of at most {width}, given {self.reduction}")
         modules = dict(modules_named(model, (known.attention, known.feed_forward)))

@@ -4,7 +4,8 @@
 
 Only biases train. T5 and LLaMA have none, so, as the code behind DePT's tables does, a zero b is added to every linear
 map (q, k, v, o, the feed-forward, the head) and to every norm; the start is the frozen model. A model that has biases,
-GPT-2, trains those and gets no others. PEFT has no such method: its LoRA with bias "all" trains existing biases alone.
+GPT-2, OPT, BART, Qwen2 (of q, k and v), Falcon (of norms), trains those and gets no others. PEFT has no such method:
+its LoRA with bias "all" trains existing biases alone.
 
 T5-base: encoder 102,144, decoder 148,224, head 32,100 (rows of the table), 282,468 in all, the published 280k.
 """
@@ -18,14 +19,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dept_vl.tuning.contract import TUNINGS, Groups, Tuning
-from dept_vl.tuning.places import modules_named, places_of
+from dept_vl.tuning.places import dead_keys, modules_named, places_of
 
 DEAD = "q (k + b) = q k + q b, and the softmax over keys cancels q b, which is the same for all of them"
 
 
 @TUNINGS.register("bitfit")
 class BitFit(Tuning):
-    """The biases of T5's keys are dead."""
+    """The biases of keys are dead where no rotation follows: T5's, BART's, OPT's."""
 
     groups = ("bias",)
     published = {}
@@ -48,6 +49,7 @@ class Biases:
         self.by_name = {name: tuning.own(model, each) for name, each in own.items()}
         if not own:
             self._add(model)
+        self._tuning.dead |= {f"{path}.bias": DEAD for path in dead_keys(model) if f"{path}.bias" in self.by_name}
 
     def _add(self, model: PreTrainedModel) -> None:
         known = places_of(model, type(self._tuning).__name__)
@@ -55,13 +57,11 @@ class Biases:
         for path, module in model.named_modules():
             if not isinstance(module, nn.Linear) and path not in norms:
                 continue
-            size = model.config.hidden_size if path in norms else module.out_features
+            size = _width(module) if path in norms else module.out_features
             bias = self.by_name[f"{path}.bias"] = nn.Parameter(torch.zeros(size))
             remove = self._tuning.hook(module, partial(_adding, bias))
             if path not in norms:
                 self._linear.append((module, bias, remove))
-            if path.rpartition(".")[2] in known.dead_keys:
-                self._tuning.dead[f"{path}.bias"] = DEAD
 
     def merge(self) -> None:
         """Biases of linear maps become the maps' own; a norm of T5's has no place for one, so its bias stays beside."""
@@ -69,6 +69,13 @@ class Biases:
             remove()
             module.bias = nn.Parameter(bias.detach().to(module.weight.dtype), requires_grad=False)
             self._tuning.undo(partial(setattr, module, "bias", None))
+
+
+def _width(norm: nn.Module) -> int:
+    """Of what it scales, also where ZeRO-3 keeps the scale in parts: the model's, a head's or all heads'."""
+    if norm.weight is None:  # it scales nothing, as in Galactica, an OPT
+        return norm.normalized_shape[0]
+    return getattr(norm.weight, "ds_shape", norm.weight.shape)[0]
 
 
 def _adding(bias: nn.Parameter, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from dept_vl.tuning.by_example import Examples
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, Tuning, check_size
 from dept_vl.tuning.drawn import linear, uniform
 from dept_vl.tuning.generated import BottleneckGenerator, Generated
-from dept_vl.tuning.places import modules_named, places_of
+from dept_vl.tuning.places import modules_named, sublayers_of
 
 _LAYER_EMBEDDING, _HIDDEN, _GAIN, _BOUND = 10, 128, 1e-4, 1e-3
 
@@ -62,7 +62,7 @@ class HyperDecoder(Tuning):
                 f"HyperDecoder: wanted a model with an encoder (T5), whose output the decoder's adapters are made "
                 f"from, given a {model.config.model_type} model"
             )
-        known, width = places_of(model, "HyperDecoder"), model.config.hidden_size
+        known, width = sublayers_of(model, "HyperDecoder"), model.config.hidden_size
         encoder, decoder = (
             [path.rpartition(".")[0] for path, _ in modules_named(stack, (known.feed_forward,))]
             for stack in (model.encoder, model.decoder)

@@ -21,11 +21,18 @@ from dept_vl.tuning.peft_layers import PeftLayers, names
 
 @TUNINGS.register("ia3")
 class IA3(PeftLayers):
-    """target_modules and those of them that are feedforward_modules: null is PEFT's choice for the type of model."""
+    """target_modules and those of them that are feedforward_modules: null is PEFT's choice for the type of model; in
+    those that PEFT does not know it is keys, values and the last matrix of the feed-forward."""
 
     groups = ("ia3",)
     published = {}
     tuner = IA3Model
+    chosen = {
+        **dict.fromkeys(("umt5", "longt5"), ("k", "v", "wo")),
+        **dict.fromkeys(("t5gemma", "olmo2", "smollm3", "granite", "stablelm"), ("k_proj", "v_proj", "down_proj")),
+        "pegasus": ("k_proj", "v_proj", "fc2"),
+        "phi3": ("qkv_proj", "down_proj"),
+    }
 
     def __init__(
         self, *, target_modules: list[str] | None = None, feedforward_modules: list[str] | None = None
@@ -36,6 +43,11 @@ class IA3(PeftLayers):
 
     def peft_config(self, **more: Any) -> IA3Config:
         return IA3Config(target_modules=self.target_modules, feedforward_modules=self.feedforward_modules, **more)
+
+    def choose(self, target_modules: list[str]) -> None:
+        super().choose(target_modules)
+        if self.feedforward_modules is None:
+            self.feedforward_modules = target_modules[-1:]
 
     def take_choice(self, config: PeftConfig) -> None:
         super().take_choice(config)

@@ -23,7 +23,8 @@ from dept_vl.tuning.peft_layers import PeftLayers, names
 
 @TUNINGS.register("lora")
 class LoRA(PeftLayers):
-    """target_modules: null is q and v of T5, q_proj and v_proj of LLaMA, c_attn of GPT-2, as PEFT has it.
+    """target_modules: null is q and v of T5, q_proj and v_proj of LLaMA, c_attn of GPT-2, as PEFT has it, and likewise
+    in the types that PEFT does not know.
 
     With one seed it starts as PEFT's does after torch.manual_seed. Raises: BadTuning.
     """
@@ -31,6 +32,11 @@ class LoRA(PeftLayers):
     groups = ("lora",)
     published = {"r": 35}
     tuner = LoraModel
+    chosen = {
+        **dict.fromkeys(("umt5", "longt5"), ("q", "v")),
+        **dict.fromkeys(("pegasus", "t5gemma", "olmo2", "smollm3", "granite"), ("q_proj", "v_proj")),
+        "phi3": ("qkv_proj",),
+    }
 
     def __init__(
         self,

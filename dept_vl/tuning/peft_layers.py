@@ -1,6 +1,7 @@
 """Methods that PEFT has: its layers around the model's own, its names, its file format."""
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,9 +19,10 @@ _NAME = "default"  # of the adapter within PEFT; its saved files leave it out
 
 class PeftLayers(Tuning):
     """`tuner` puts in the layers that `peft_config` describes. `target_modules` null is PEFT's own choice for the type
-    of model; once attached it names what was chosen."""
+    of model, or that of `chosen` where PEFT has none; once attached it names what was chosen."""
 
     tuner: ClassVar[type[BaseTuner]]
+    chosen: ClassVar[Mapping[str, Sequence[str]]]  # by type of model, in the make of PEFT's own
     target_modules: list[str] | None
 
     def __init__(self, generator: Generator | None) -> None:
@@ -33,6 +35,8 @@ class PeftLayers(Tuning):
 
     def place(self, model: PreTrainedModel) -> Groups:
         before = {id(weight) for weight in model.parameters()}
+        if self.target_modules is None and model.config.model_type in self.chosen:
+            self.choose(list(self.chosen[model.config.model_type]))
         config = self.peft_config(fan_in_fan_out=any(isinstance(each, Conv1D) for each in model.modules()))
         with torch.random.fork_rng(devices=[], enabled=self._seed is not None):
             if self._seed is not None:
@@ -51,6 +55,10 @@ class PeftLayers(Tuning):
         self.take_choice(config)
         added = {name: each for name, each in model.named_parameters() if id(each) not in before}
         return {self.groups[0]: {name.replace(f".{_NAME}", ""): each for name, each in added.items()}}
+
+    def choose(self, target_modules: list[str]) -> None:
+        """Fill in what was left null."""
+        self.target_modules = target_modules
 
     def take_choice(self, config: PeftConfig) -> None:
         """Keep what PEFT chose for arguments that were left to it."""

@@ -27,8 +27,8 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Frozen, Groups, Tuning, check_size
-from dept_vl.tuning.places import heads_of, modules_named, places_of
-from dept_vl.tuning.prefix_attention import read_prefix
+from dept_vl.tuning.places import heads_of, modules_named, sublayers_of
+from dept_vl.tuning.prefix_attention import check_attention, read_prefix
 from dept_vl.tuning.prefix_weights import FlatPrefix, ProjectedPrefix, whole_prefix
 
 
@@ -73,7 +73,7 @@ class PrefixTuning(Tuning):
             backbone.max_positions -= self.num_virtual_tokens
 
     def place(self, model: PreTrainedModel) -> Groups:
-        known = places_of(model, type(self).__name__)
+        known = sublayers_of(model, type(self).__name__)
         attentions: dict[str, list[nn.Module]] = {}
         for path, module in modules_named(model, (known.attention, "EncDecAttention")):
             attentions.setdefault(_place(path), []).append(module)
@@ -81,6 +81,7 @@ class PrefixTuning(Tuning):
             self._begin_behind(model, known.positions)
         weights = {}
         for place, layers in attentions.items():
+            check_attention(type(self).__name__, layers[0])
             prefix = self._prefix(len(layers), *heads_of(layers[0]), model.config.hidden_size)
             self._added.append(prefix)
             for number, attention in enumerate(layers):
@@ -134,7 +135,10 @@ def _place(path: str) -> str:
 def _later(
     size: int, module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What reads positions, the table of GPT-2 and the rotation of LLaMA, reads them `size` later."""
-    if "position_ids" in named:
-        return inputs, {**named, "position_ids": named["position_ids"] + size}
-    return (*inputs[:-1], inputs[-1] + size), dict(named)
+    """What reads positions, the table of GPT-2 and the rotation of LLaMA, reads them `size` later: the integers that it
+    is given, by place or by name."""
+
+    def later(given: Any) -> Any:
+        return given + size if isinstance(given, Tensor) and not given.is_floating_point() else given
+
+    return tuple(map(later, inputs)), {name: later(given) for name, given in named.items()}

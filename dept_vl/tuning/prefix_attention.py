@@ -29,16 +29,31 @@ KeysAndValues = Float[Tensor, "prompt 2 heads head_dim"]
 def read_prefix(tuning: Tuning, attention: nn.Module, prefix: Callable[[], KeysAndValues]) -> None:
     """`attention` reads what `prefix` gives in each forward pass, until the tuning is detached.
 
-    Raises: BadTuning for an attention function that takes no mask of four dimensions.
+    Raises: BadTuning, as `check_attention`.
     """
-    kind = attention.config._attn_implementation
-    if kind not in KNOWN:
-        raise BadTuning(f"{type(tuning).__name__}: wanted attn_implementation {' or '.join(KNOWN)}, given {kind}")
-    eager = sys.modules[type(attention).__module__].eager_attention_forward  # each model's own
+    kind, eager = check_attention(type(tuning).__name__, attention)
     config, attention.config = attention.config, copy.copy(attention.config)  # the one that makes the masks stays
     attention.config._attn_implementation = _NAME
     attention.prefix = Prefixed(prefix, ALL_ATTENTION_FUNCTIONS.get_interface(kind, eager), kind == "sdpa")
     tuning.undo(partial(_without_prefix, attention, config))
+
+
+def check_attention(method: str, attention: nn.Module) -> tuple[str, Callable[..., Any]]:
+    """The name of the attention function that a module uses, and its model's own eager one.
+
+    Raises: BadTuning for an attention function that takes no mask of four dimensions, and for a model that computes
+    attention by itself.
+    """
+    kind = attention.config._attn_implementation
+    if kind not in KNOWN:
+        raise BadTuning(f"{method}: wanted attn_implementation {' or '.join(KNOWN)}, given {kind}")
+    eager = getattr(sys.modules[type(attention).__module__], "eager_attention_forward", None)
+    if eager is None:
+        raise BadTuning(
+            f"{method}: wanted a model whose attention is one of transformers' attention functions, given a "
+            f"{attention.config.model_type} model, which computes its own"
+        )
+    return kind, eager
 
 
 def _without_prefix(attention: nn.Module, config: Any) -> None:

@@ -9,9 +9,11 @@ from dept_vl.data.tokenizer import (
     SlowTokenizer,
     WrongTokenizer,
     check_tokenizer,
+    load_fitting,
     load_tokenizer,
 )
 from tests.data.tiny_tokenizers import write_gpt2, write_llama
+from tests.tiny_models import write_tokenizer
 from tests.untrusted.test_lfs_pointers import POINTER
 
 T5 = {"rows": 32_128, "eos_token_id": 1, "pad_token_id": 0, "name": "google-t5/t5-base"}
@@ -56,10 +58,10 @@ def test_a_tokenizer_keeps_its_own_padding_token_unless_told(t5, real):
 
 
 def test_a_slow_tokenizer_is_refused(tmp_path):
-    from transformers import ByT5Tokenizer
-
-    ByT5Tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(SlowTokenizer, match=f"{tmp_path.name}: wanted a fast tokenizer .*, given ByT5Tokenizer"):
+    (tmp_path / "vocab.json").write_text('{"<unk>": 0, "a</w>": 1}')
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "CTRLTokenizer"}')
+    with pytest.raises(SlowTokenizer, match=f"{tmp_path.name}: wanted a fast tokenizer .*, given CTRLTokenizer"):
         load_tokenizer(str(tmp_path))
 
 
@@ -121,3 +123,30 @@ def test_a_broken_tokenizer_file_is_one_sentence(t5, tmp_path, content):
     with pytest.raises(ValueError, match=f"{tmp_path.name}.*: wanted a (file|folder)") as told:
         load_tokenizer(str(tmp_path))
     assert "\n" not in str(told.value)
+
+
+def _with_images(folder, **special):
+    """A word tokenizer with one more special token behind them."""
+    from transformers import PreTrainedTokenizerFast
+
+    rows = write_tokenizer(folder, ["a", "red", "circle"], pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]} | special)
+    tokenizer.save_pretrained(folder)
+    return rows, {"vocabulary": rows, "eos_token_id": 1, "pad_token_id": 0}
+
+
+def test_a_special_token_without_a_row_is_read_as_any_text(tmp_path):
+    rows, facts = _with_images(tmp_path)
+    assert load_tokenizer(str(tmp_path))("a <image> red")["input_ids"] == [3, rows, 4]
+    fitting = load_fitting(str(tmp_path), facts, kind="seq2seq")
+    assert max(fitting("a <image> red")["input_ids"]) < rows == len(fitting)
+    assert fitting("a red")["input_ids"] == [3, 4]
+
+
+def test_a_padding_token_without_a_row_is_refused(tmp_path):
+    rows, facts = _with_images(tmp_path, pad_token="<padding>")
+    with pytest.raises(
+        WrongTokenizer, match=f"wanted at most {rows}, the rows of the embedding table, given {rows + 2}"
+    ):
+        load_fitting(str(tmp_path), facts, kind="causal")
