@@ -142,6 +142,10 @@ WRONG = {
         jsonl({**GOOD, "image": "https://example.org/a.jpg"}),
         ["line 2", "https://example.org/a.jpg", "downloaded"],
     ),
+    "a path of another kind": (
+        jsonl({**GOOD, "image": "{" * 400}),
+        ["line 2", "'image'", "{{{{", "too long"],
+    ),
     "a folder": (jsonl({**GOOD, "image": "images"}), ["line 2", "'image'", "the folder"]),
     "zero bytes": (image_file(b""), ["line 2", "bad.png", "an empty file"]),
     "no image": (image_file(b"GIF or not"), ["line 2", "bad.png", "GIF or n"]),
