@@ -104,6 +104,10 @@ WRONG = {
         text('{"image": "images/0.png", "question": "a", "answer": NaN}\n', "x.jsonl"),
         ["line 1", "NaN", "null"],
     ),
+    "NaN in a JSON list": (
+        text('[{"image": "images/0.png", "question": "a", "answer": NaN}]', "x.json"),
+        ["x.json", "NaN", "null"],
+    ),
     "NaN in Parquet": (
         lambda folder: write_parquet(
             folder / "x.parquet", [{**GOOD, "answers": 1.5}, {**GOOD, "answers": float("nan")}]
