@@ -171,12 +171,16 @@ def _json_lines(path: Path, form: _Form) -> FileRows:
         except BadFile as error:
             if not form.refused:
                 _refuse_encoding(path, data)
-            if b"NaN" in line:
-                error = BadFile(path, error.wanted, f"{error.given}: NaN is not JSON, write null")
+            error = _with_nan_named(error, line)
             if form.refused is None:
                 raise error from error.__cause__
             form.refused.append((number, error))
     return FileRows(rows, ends)
+
+
+def _with_nan_named(error: BadFile, data: bytes) -> BadFile:
+    given = f"{error.given}: NaN is not JSON, write null"
+    return BadFile(error.file, error.wanted, given) if b"NaN" in data else error
 
 
 def _json_document(path: Path, form: _Form) -> FileRows:
@@ -188,7 +192,7 @@ def _json_document(path: Path, form: _Form) -> FileRows:
         _refuse_encoding(path, data)
         if data.startswith(b"{") and data.partition(b"\n")[0].rstrip().endswith(b"}") and b"\n{" in data:
             raise BadFile(path, error.wanted, "JSON lines: give it the ending .jsonl") from error
-        raise
+        raise _with_nan_named(error, data) from error.__cause__
     return FileRows(value if isinstance(value, list) else [value])
 
 

@@ -16,6 +16,7 @@ from dept_vl.adapters import build_adapter
 from dept_vl.config import BadConfig, Experiment, load_experiment, parse_experiment
 from dept_vl.data.coco import read_captions
 from dept_vl.data.data_root import BadFile, MissingFile, MissingImages
+from dept_vl.data.own import read_own
 from dept_vl.data.sources import EmptySplit, load_aokvqa, load_caption, load_vqa
 from dept_vl.data.text_files import read_rows
 from dept_vl.data.text_sources import load_text
@@ -37,6 +38,7 @@ from dept_vl.vision.features import FeatureStore, MissingFeatures
 from dept_vl.vision.shards import DESCRIPTION, DamagedStore
 from dept_vl.vision.store import extract
 from tests.data.conftest import ANNOTATIONS, QUESTIONS, Root
+from tests.data.own_files import ROWS, bytes_of, write_delimited, write_json, write_lines, write_parquet, write_pictures
 from tests.saved.conftest import ARGUMENTS, BACKBONE, D_MODEL, PATCHES, TASK, VISION, WIDTH
 from tests.tiny_runs import write_cola
 
@@ -47,7 +49,8 @@ KINDS = (
     "peft lora config", "peft lora weights", "peft prefix config", "peft prefix weights",
     "store description", "store shard", "questions", "annotations", "karpathy",
     "karpathy captions", "captions", "captions, gzip", "aokvqa", "csv rows", "json rows", "parquet rows", "cola rows",
-    "boolq rows", "config", "run config", "plan", "table row", *(f"image, {ending}" for ending in IMAGES),
+    "boolq rows", "own csv", "own jsonl", "own chat.json", "own parquet",
+    "config", "run config", "plan", "table row", *(f"image, {ending}" for ending in IMAGES),
     "scored results", "scored asked", "scored answered", "checkpoint progress.json",
     "checkpoint adapter_model.safetensors", "checkpoint optimizer.pt", "checkpoint rng_0.pt",
 )  # fmt: skip
@@ -65,7 +68,7 @@ class Target:
 def make_targets(folder: Path, place: Path) -> dict[str, Target]:
     """Good files of every kind in `folder`, with the images and the CLIP of `place`."""
     parts = (adapters(folder), features(place, folder), annotations(folder), text(folder), yaml_files(folder))
-    return {name: target for part in (*parts, others(folder)) for name, target in part.items()}
+    return {name: target for part in (*parts, own(folder), others(folder)) for name, target in part.items()}
 
 
 def adapters(folder: Path) -> dict[str, Target]:
@@ -171,6 +174,29 @@ def text(folder: Path) -> dict[str, Target]:
             folder / "text" / file, lambda task=task: load_text(folder / "text", "train", TASKS[task]), errors
         )
         for task, file in files.items()
+    }
+
+
+def own(folder: Path) -> dict[str, Target]:
+    """A user's own tables: rows that cannot be used are refused, or left out."""
+    folder = write_pictures(folder / "own_rows")
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A square."}]
+    files = (
+        write_delimited(folder / "rows.csv", ROWS),
+        write_lines(folder / "rows.jsonl", ROWS),
+        write_json(folder / "chat.json", [{"image": f"images/{n}.png", "conversations": turns} for n in range(4)]),
+        write_parquet(folder / "rows.parquet", [{**row, "image": bytes_of(row)} for row in ROWS]),
+    )
+
+    def read(file: Path) -> None:
+        try:
+            read_own(file, family="vqa", on_bad_row="skip", cache=folder / "cache")
+        finally:
+            read_own(file, family="vqa", cache=folder / "cache")
+
+    names = ("own csv", "own jsonl", "own chat.json", "own parquet")
+    return {
+        name: Target(file, lambda file=file: read(file), (BadFile,)) for name, file in zip(names, files, strict=True)
     }
 
 

@@ -38,7 +38,7 @@ def test_a_csv_of_ten_pictures_trains_evaluates_and_tells_what_it_understood(own
     assert json.loads((tmp_path / "run" / "results.json").read_text())["meta_info"]["dataset_info"]["root"] == str(path)
 
 
-def test_pictures_in_parquet_caption_too_and_are_kept_beside_the_features(own, tmp_path):
+def test_pictures_in_parquet_caption_too_and_are_kept_beside_the_features(own, tmp_path, meteor_at_once):
     rows = [{"image": bytes_of(row), "caption": f"a {row['answers'][0]} square"} for row in ROWS]
     path = write_parquet(tmp_path / "mine.parquet", rows)
     config = own(path, "caption", template="caption:", max_target_length=24)
@@ -47,9 +47,11 @@ def test_pictures_in_parquet_caption_too_and_are_kept_beside_the_features(own, t
     assert len(list((tmp_path / "own_images").rglob("*.png"))) == 10
 
 
-def test_an_adapter_is_scored_on_own_rows(own, tmp_path, monkeypatch):
+def test_an_adapter_is_scored_on_own_rows(own, byte_t5, tmp_path, monkeypatch):
     write_pictures(tmp_path, 10)
     run(own(write_lines(tmp_path / "mine.jsonl", ROWS)))
     monkeypatch.chdir(tmp_path)
-    scored = score_adapter(str(tmp_path / "run"), "vqa", str(tmp_path / "mine.jsonl"), split="all")
+    scored = score_adapter(
+        str(tmp_path / "run"), "vqa", str(tmp_path / "mine.jsonl"), split="all", backbone=str(byte_t5)
+    )
     assert scored["counts"]["examples"] == 10 and "vqa_accuracy" in scored

@@ -15,11 +15,12 @@ class Questions:
     """Rows of question_id, image, question, answers, question_type and answer_type, as `VqaTask.read` takes them."""
 
     def __init__(self) -> None:
-        self._places: dict[Id, str] = {}
+        self._places: dict[tuple[str | None, Id], str] = {}
         self.conversations = self._asked = 0
 
     def add(
         self,
+        split: str | None,
         image: str,
         pairs: Sequence[tuple[str, tuple[str, ...]]],
         id: Id,
@@ -29,13 +30,13 @@ class Questions:
         converse: bool,
     ) -> list[Row]:
         """pairs: question and answers; of several, each gets a number behind the id. place: file and line, for an
-        error. Raises: BadCell for an id that was there before."""
+        error. Raises: BadCell for an id that was there before in the same split."""
         ids = [f"{id}-{turn}" for turn in range(1, len(pairs) + 1)] if len(pairs) > 1 else [id]
         for each in ids:
-            if each in self._places:
+            if (split, each) in self._places:
                 wanted = "each id once (--task.columns.id '' numbers the rows instead)"
-                raise BadCell("id", wanted, f"{id!r} again, first in {self._places[each]}")
-        self._places |= dict.fromkeys(ids, place)
+                raise BadCell("id", wanted, f"{id!r} again, first in {self._places[split, each]}")
+        self._places |= {(split, each): place for each in ids}
         self.conversations += converse
         self._asked += len(pairs) if converse else 0
         return [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dept_vl.data.data_root import MissingFile, matching_files
+from dept_vl.data.own.collect import Row
 from dept_vl.data.own.columns import Family
 from dept_vl.data.own.divide import SHARES, divide
 from dept_vl.data.own.find import holds_tables
@@ -73,8 +74,16 @@ def load_own_splits(
     )
     parts, sizes = divide(found.rows, shares, found.image_paths, UNDIVIDED, hashes)
     notes = (*found.notes, *(f"{root}: {each}" for each in sizes))
-    parts["all"] = [row for rows in parts.values() for row in rows]
+    parts["all"] = _together(parts, "image_id" if family_of(task) == "caption" else "question_id")
     return {role: _loaded(root, split, parts, found, notes, task, limit) for role, (split, limit) in splits.items()}
+
+
+def _together(parts: Mapping[str, list[Row]], id: str) -> list[Row]:
+    """The rows of all splits. Where two splits count from the same number, their names stand before the ids."""
+    rows = [row for each in parts.values() for row in each]
+    if len({row[id] for row in rows}) == len(rows):
+        return rows
+    return [{**row, id: f"{split}-{row[id]}"} for split, each in parts.items() for row in each]
 
 
 def _loaded(

@@ -25,7 +25,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}")
 _BASE64_OF = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkqA", "TU0AK")  # how JPEG, PNG, GIF, WebP, TIFF begin
 _SURELY_BASE64 = 256  # characters of a cell that no path has without a dot
 _STARTS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp", b"P6": ".ppm"}
@@ -100,8 +100,12 @@ class Pictures:
         return name
 
     def _of_path(self, text: str, folders: Sequence[Path]) -> str:
-        path = self._find(text, folders)
-        if path.is_dir():
+        try:
+            path = self._find(text, folders)
+            is_folder = path.is_dir()
+        except OSError as error:  # a name too long, or a folder that may not be read
+            raise BadCell("image", "a path or base64", f"{text!r:.100} ({error.strerror})") from error
+        if is_folder:
             raise BadCell("image", "an image file", f"the folder {path}")
         key = self._key(path)
         if key not in self.paths:
@@ -142,14 +146,11 @@ def _is_base64(text: str) -> bool:
 
 def _existing(path: Path) -> Path | None:
     """The file, or the one of that name with an image's ending, as where a table has ids alone."""
-    try:
-        if path.exists():
-            return path
-        if not path.suffix:
-            return next((each for suffix in SUFFIXES if (each := path.with_name(path.name + suffix)).is_file()), None)
-    except (OSError, ValueError):  # a name too long, or with a zero byte
-        pass
-    return None
+    if path.exists():
+        return path
+    if path.suffix:
+        return None
+    return next((each for suffix in SUFFIXES if (each := path.with_name(path.name + suffix)).is_file()), None)
 
 
 def _check_whole(path: Path) -> None:

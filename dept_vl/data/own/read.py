@@ -141,7 +141,7 @@ class _Reader:
         else:
             place = f"{table.file}, {table.place(number)}"
             id = f"{table.name}-{number}" if id is None else id
-            rows = self.questions.add(key, pairs, id, place, _kinds(value), converse=turns is not None)
+            rows = self.questions.add(split, key, pairs, id, place, _kinds(value), converse=turns is not None)
         self.systems += turns.systems if turns is not None else 0
         return rows
 

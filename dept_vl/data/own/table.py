@@ -53,6 +53,9 @@ def image_folders(folder: Path, image_root: Path | None = None) -> tuple[Path, .
 def read_table(path: Path, *, root: Path, split: str | None = None, image_root: Path | None = None) -> Table:
     """The table in one file below `root`. Raises: BadFile."""
     name = path.relative_to(root).as_posix().removesuffix(".gz").removesuffix(ending(path))
+    if ending(path) not in ENDINGS:
+        wanted = f"a name that ends in one of {', '.join(ENDINGS)} (or that and .gz)"
+        raise BadFile(path, wanted, f"{path.name!r}: give a copy with the ending of its format")
     common = {"folders": image_folders(path.parent, image_root), "name": name, "split": split}
     if ending(path) == ".parquet":
         first = next(iter(parquet_rows(path)), None)

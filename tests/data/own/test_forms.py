@@ -133,11 +133,13 @@ def test_columns_of_any_name_are_read_by_what_the_config_says(tmp_path):
 
 def test_pictures_that_come_as_bytes_are_written_once_and_whole(tmp_path):
     path = write_parquet(tmp_path / "rows.parquet", [*with_image(bytes_of), *with_image(bytes_of)])
+    written = []
     for _ in range(2):
         read_own(path, family="vqa", cache=tmp_path / "cache")
-        assert sorted(each.read_bytes() for each in (tmp_path / "cache").rglob("*.png")) == sorted(
-            map(picture, range(4))
-        )
+        files = sorted((tmp_path / "cache").rglob("*.png"))
+        assert sorted(each.read_bytes() for each in files) == sorted(map(picture, range(4)))
+        written.append([(each.name, each.stat().st_mtime_ns) for each in files])
+    assert written[0] == written[1]
 
 
 def test_classes_are_read_by_their_names(tmp_path):

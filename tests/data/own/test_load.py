@@ -1,5 +1,9 @@
 """A user's own rows as splits of examples, in the form that a run takes."""
 
+import json
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from dept_vl.data.own import load_own_splits
@@ -65,3 +69,36 @@ def test_captions_of_an_image_stay_together(tmp_path):
     assert {role: len(each.examples) for role, each in loaded.items()} == {"train": 6, "eval": 2, "test": 2}
     assert all(len(example.targets) == 3 for each in loaded.values() for example in each.examples)
     assert any("30 rows are the captions of 10 images" in note for note in loaded["train"].notes)
+
+
+def test_files_may_count_their_questions_each_from_the_same_number(tmp_path):
+    write_pictures(tmp_path, 10)
+    for name, rows in (("train", ROWS[:16]), ("test", ROWS[16:])):
+        write_lines(tmp_path / f"{name}.jsonl", [{**row, "id": place} for place, row in enumerate(rows)])
+    loaded = load_own_splits(tmp_path, {**ROLES, "all": ("all", None)}, TASKS["vqa"])
+    assert [example.id for example in loaded["test"].examples] == [0, 1, 2, 3]
+    ids = [example.id for example in loaded["all"].examples]
+    assert len(set(ids)) == 20 and {"train-0", "test-0"} <= set(ids)
+
+
+def test_names_beyond_ascii_and_with_blanks_are_found(cases):
+    folder = cases / "own_vqa" / "chinese"
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    assert any("ü" in name and " " in name for name in names)
+    with tempfile.TemporaryDirectory() as place:
+        rows = [{"image": name, "question": "这是什么?", "answers": ["红色"] * 4} for name in names]
+        path = write_delimited(Path(place) / "rows.csv", rows)
+        loaded = load_own_splits(path, {"all": ("all", None)}, TASKS["vqa"], image_root=folder / "images")["all"]
+    assert {example.text for example in loaded.examples} == {"这是什么?"} and len(loaded.image_paths) == len(names)
+
+
+def test_real_rows_are_read_and_those_without_captions_listed(real):
+    path = real / "coco_open" / "joined.jsonl"
+    columns = {"split": "karpathy_split"}
+    loaded = load_own_splits(path, {"all": ("all", None)}, TASKS["caption"], columns=columns, on_bad_row="skip")["all"]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    good = [row for row in rows if row["captions"] and row["karpathy_split"]]
+    assert {example.image: example.references for example in loaded.examples} == {
+        f"images/{row['file_name']}": tuple(caption.strip() for caption in row["captions"]) for row in good
+    }
+    assert loaded.counts["read"] == len(rows) and len(loaded.skipped) == len(rows) - len(good) > 0

@@ -104,6 +104,10 @@ WRONG = {
         text('{"image": "images/0.png", "question": "a", "answer": NaN}\n', "x.jsonl"),
         ["line 1", "NaN", "null"],
     ),
+    "NaN in a JSON list": (
+        text('[{"image": "images/0.png", "question": "a", "answer": NaN}]', "x.json"),
+        ["x.json", "NaN", "null"],
+    ),
     "NaN in Parquet": (
         lambda folder: write_parquet(
             folder / "x.parquet", [{**GOOD, "answers": 1.5}, {**GOOD, "answers": float("nan")}]
@@ -141,6 +145,10 @@ WRONG = {
     "an address": (
         jsonl({**GOOD, "image": "https://example.org/a.jpg"}),
         ["line 2", "https://example.org/a.jpg", "downloaded"],
+    ),
+    "a path of another kind": (
+        jsonl({**GOOD, "image": "{" * 400}),
+        ["line 2", "'image'", "{{{{", "too long"],
     ),
     "a folder": (jsonl({**GOOD, "image": "images"}), ["line 2", "'image'", "the folder"]),
     "zero bytes": (image_file(b""), ["line 2", "bad.png", "an empty file"]),
