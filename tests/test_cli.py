@@ -54,7 +54,7 @@ def test_an_unknown_command_is_refused(capsys):
 )
 def test_train_takes_the_default_files_of_the_task(words, task, folder, monkeypatch):
     given = []
-    monkeypatch.setattr(execute, "run_each", lambda config: iter(given.append(config) or ()))
+    monkeypatch.setattr(execute, "run_each", lambda config, report: iter(given.append(config) or ()))
     cli.main(["train", *words])
     for script in ("vqa", "caption") if words else ("vqa",):  # a script's own task is that of no --task
         cli.train(words, task=script)
@@ -63,7 +63,7 @@ def test_train_takes_the_default_files_of_the_task(words, task, folder, monkeypa
 
 @pytest.mark.parametrize("error", [ValueError("no good"), OSError(28, "No space left on device", "runs/a")])
 def test_an_error_is_one_sentence_behind_the_programs_name(error, monkeypatch):
-    def fail(config):
+    def fail(config, report):
         raise error
 
     monkeypatch.setattr(execute, "run_each", fail)
@@ -77,7 +77,7 @@ def test_an_error_is_one_sentence_behind_the_programs_name(error, monkeypatch):
 def test_what_a_locale_cannot_print_ends_nothing(monkeypatch):
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", stdout)
-    monkeypatch.setattr(execute, "run_each", lambda config: iter([("runs/é 😀", {})]))
+    monkeypatch.setattr(execute, "run_each", lambda config, report: iter([("runs/é 😀", {})]))
     monkeypatch.setattr("dept_vl.run.results.summary", lambda results: "100 %")
     cli.main(["train"])
     stdout.flush()

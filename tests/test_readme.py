@@ -25,7 +25,7 @@ TRAINING = sorted(
 @pytest.mark.parametrize(("task", "words"), TRAINING)
 def test_every_training_command_of_the_docs_is_accepted(task, words, monkeypatch):
     given = []
-    monkeypatch.setattr(execute, "run_each", lambda config: iter(given.append(config) or ()))
+    monkeypatch.setattr(execute, "run_each", lambda config, report: iter(given.append(config) or ()))
     monkeypatch.chdir(REPOSITORY)
     cli.train(shlex.split(words, comments=True), task)
     [config] = given
