@@ -57,9 +57,11 @@ def test_five_steps_on_a_csv_leave_a_score_under_its_name(finished):
     assert told[-1] == "no text is longer than max_source_length 24 and max_target_length 32"
 
 
-def test_the_config_of_the_run_names_the_columns(finished):
+def test_the_config_says_what_was_asked_for_and_the_adapter_which_columns_were_found(finished):
     task = load_experiment(finished[1] / "config.yaml").task
-    assert task.columns == {"source": "Film review", "target": "label"} and task.labels == ("bad", "good")
+    assert task.columns == TASK["columns"] and task.labels == ("bad", "good")
+    facts = json.loads((finished[1] / "adapter_config.json").read_text())["task"]
+    assert facts["columns"] == {"source": "Film review", "target": "label"}
     assert task.label_form == "words" and task.protocol == "own_splits"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from dept_vl.config import load_experiment
 from dept_vl.data.text_files import read_rows
+from dept_vl.metrics.answers import SCORES
 from dept_vl.plans.paired import Paired, compare_paired
 from dept_vl.registry import did_you_mean
 from dept_vl.run import build_task
@@ -80,15 +81,15 @@ def read_run(folder: Path) -> FinishedRun:
         raise NotComparable(f"{folder}: wanted a run of one task, given a mixture: its tasks' folders are {below}")
     if isinstance(task, CaptionTask):  # one metric is compared; METEOR would start java for each resample
         task = dataclasses.replace(task, metrics=(task.headline,))
-    examples = tuple(map(_example, rows))
-    if isinstance(task, VqaTask):
-        task = task.suited(examples)
+    if isinstance(task, VqaTask):  # auto looked at the selecting split too
+        found = next((name for name in SCORES if name in results["metrics"]["test"]), task.metric)
+        task = dataclasses.replace(task, metric=found)
     return FinishedRun(
         folder,
         task,
         results["protocol"],
         results["metrics"]["test"],
-        examples,
+        tuple(map(_example, rows)),
         {row["id"]: row["prediction"] for row in rows},
     )
 

@@ -131,11 +131,7 @@ def build(
         }
     if report is not None and accelerator.is_main_process:
         report_notes(loaded.values(), report)
-    suited = [
-        suit(own, task, {role: loaded[task.name, role] for role in splits})
-        for task, own in zip(tasks, configs, strict=True)
-    ]
-    configs, tasks = map(list, zip(*suited, strict=True))
+    tasks = [suit(task, {role: loaded[task.name, role] for role in splits}) for task in tasks]
     check_selecting(config, Mixture(tuple(tasks)) if len(tasks) > 1 else tasks[0])
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)

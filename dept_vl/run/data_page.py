@@ -106,7 +106,7 @@ def load_roles(
         loaded = {split: load(config.task.root, split, task) for split in splits}
     else:
         loaded = read_splits(config, task, {split: (split, None) for split in splits})
-    return *suit(config, task, loaded), loaded
+    return config, suit(task, loaded), loaded
 
 
 def look_at(config: Experiment, task: Task, loaded: Mapping[str, Loaded]) -> Look:

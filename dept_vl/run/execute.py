@@ -17,7 +17,6 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from dept_vl.config import Experiment
-from dept_vl.data.own_columns import ID, SPLIT
 from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
 from dept_vl.run.data_lines import Report, data_lines
 from dept_vl.run.mixed import assemble_all, keep_predictions
@@ -26,7 +25,7 @@ from dept_vl.run.parts import timed
 from dept_vl.run.report import write_report
 from dept_vl.saved.adapter_folder import save_adapter
 from dept_vl.saved.card import ModelFacts
-from dept_vl.tasks import TextTask, VqaTask
+from dept_vl.tasks import VqaTask
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from dept_vl.untrusted.whole_files import write_files_whole
 
@@ -107,7 +106,7 @@ def _run(
     if accelerator.is_main_process:  # only now: a run whose data or models cannot be read leaves an earlier run alone
         prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
         write_skipped((split for each in parts.members or (parts,) for split in each.splits.values()), folder)
-        write_config(parts.config, folder)
+        write_config(config, folder)
         for line in data_lines(parts) if report else ():
             report(line)
     accelerator.wait_for_everyone()
@@ -224,10 +223,9 @@ def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> No
 
 
 def _task_facts(parts: Parts) -> dict[str, Any]:
-    task = parts.config.task
-    more = {"score": task.score} if isinstance(parts.task, VqaTask) else {}
-    columns = {name: column for name, column in task.columns.items() if name not in (ID, SPLIT)}
-    more |= {"columns": columns} if columns and isinstance(parts.task, TextTask) else {}
+    task, columns = parts.config.task, dict(parts.splits["test"].columns)
+    more = {"score": parts.task.metric} if isinstance(parts.task, VqaTask) else {}
+    more |= {"columns": columns} if columns else {}
     return {
         "name": task.name,
         "template": parts.task.template,

@@ -46,7 +46,7 @@ def score_own_file(
     given = {"columns": columns or {}, "template": template, "labels": labels, "on_bad_row": on_bad_row, "score": score}
     config = resolve(Experiment(task=TaskConfig(name=task, root=root, **given)))
     loaded = read_splits(config, build_task(config), {"test": (split, None)})["test"]
-    _, suited = suit(config, build_task(config), {"test": loaded})
+    suited = suit(build_task(config), {"test": loaded})
     scores = suited.score(read_predictions(results), loaded.examples, split_size=loaded.counts["in_split"])
     return {
         "task": suited.name,

@@ -79,22 +79,15 @@ def build_task(config: Experiment) -> Task | Mixture:
     return dataclasses.replace(task, **changes)
 
 
-def suit(config: Experiment, task: Task, loaded: Mapping[str, Loaded]) -> tuple[Experiment, Task]:
-    """The task with the score that its data allow, and the config that names it and the columns that were found.
-
-    loaded: by role; what is scored is all but train.
+def suit(task: Task, loaded: Mapping[str, Loaded]) -> Task:
+    """The task with the score that its data allow. loaded: by role; what is scored is all but train.
 
     Raises: TooFewAnswers, TooManyAnswers.
     """
-    found = next(iter(loaded.values())).columns
-    if found:
-        columns = {**found, **config.task.columns}
-        config = dataclasses.replace(config, task=dataclasses.replace(config.task, columns=columns))
     if not isinstance(task, VqaTask):
-        return config, task
+        return task
     scored = [role for role in loaded if role != "train"] or list(loaded)
-    task = task.suited([example for role in scored for example in loaded[role].examples])
-    return dataclasses.replace(config, task=dataclasses.replace(config.task, score=task.metric)), task
+    return task.suited([example for role in scored for example in loaded[role].examples])
 
 
 def check_selecting(config: Experiment, task: Task | Mixture) -> None:

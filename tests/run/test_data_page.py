@@ -107,7 +107,7 @@ def test_pictures_stand_in_the_page_and_unreadable_ones_are_named(place, tmp_pat
     config = Experiment(task=TaskConfig(root=str(root)))
     config = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, model_name_or_path=str(byte_t5)))
     config, task, loaded = load_roles(config, ROLES)
-    assert task.headline == config.task.score == "vqa_accuracy"
+    assert task.headline == "vqa_accuracy" and config.task.score == "auto"
     images = sorted(loaded["test"].image_paths.items())
     images[0][1].write_bytes(images[0][1].read_bytes()[:200])
     shutil.copy(next(iter(loaded["train"].image_paths.values())), images[1][1])

@@ -131,7 +131,7 @@ def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout(evaluate, vqa, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "{vqa,caption,adapter}"),
+        ([], "{vqa,caption,own,adapter}"),
         (["cqa"], "cqa"),
         (["vqa"], "required: results"),
         (["vqa", "--reslts", "r"], "Did you mean 'results'?"),
@@ -144,6 +144,20 @@ def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout(evaluate, vqa, tmp
 def test_bad_flags_are_refused_with_status_2(evaluate, arguments, message):
     done = evaluate(*arguments)
     assert done.returncode == 2 and done.stdout == "" and message in done.stderr
+
+
+def test_a_predictions_file_is_scored_against_a_file_of_ones_own(evaluate, tmp_path):
+    (tmp_path / "films.csv").write_text("text,label\na dull film,bad\na nice film,good\nso so,bad\n")
+    answers = ["bad", "bad", "bad"]
+    rows = [{"id": f"films-{place}", "prediction": answer} for place, answer in enumerate(answers)]
+    files = ["--results", write(tmp_path / "p.json", rows), "--root", tmp_path / "films.csv", "--task", "own_text"]
+    done = evaluate("own", *files, "--labels", '["bad", "good"]', "--columns", '{"source": "text"}')
+    assert done.returncode == 0, done.stderr
+    scored = json.loads(done.stdout)
+    assert scored["accuracy"] == pytest.approx(2 / 3) and scored["reported"] == "accuracy" and scored["split"] == "all"
+    assert json.loads(evaluate("own", *files).stdout)["exact_match"] == pytest.approx(2 / 3)
+    done = evaluate("own", *files, "--columns", '{"source": "txt"}')
+    assert done.returncode == 1 and "wanted the column 'txt'" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_help_explains_every_flag(evaluate):
