@@ -53,7 +53,7 @@ text: $(INSTALLED) ## the same for the generated text tasks
 	$(LAUNCH) scripts/train_text.py
 
 # Hours on a small machine; started again it goes on, and METHODS="--seeds 1 --jobs 2" makes it shorter.
-methods: $(INSTALLED) ## compare all methods on the generated text, VQA and caption tasks at equal steps
+methods: $(INSTALLED) ## compare all methods but ATTEMPT on the generated text, VQA and caption tasks
 	for task in text vqa caption; do \
 	  $(BIN)/python scripts/plan.py configs/plans/methods.yaml --config configs/tasks/$${task}_shapes.yaml \
 	    --output_dir runs/methods/$$task $(METHODS) || exit 1; \

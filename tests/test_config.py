@@ -246,6 +246,7 @@ def test_fp16_is_unknown_and_bf16_suggested(refused):
         (["--vision.pooling", "mean"], 'Parser key "vision.pooling": Expected a .*none.*max.*stack.* Got value: mean'),
         (["--task.root"], "argument --task.root: expected one argument"),
         (["--config"], "argument --config: expected one argument"),
+        (["--adapter", "{name: pt"], "adapter.*name: pt"),
     ],
 )
 def test_values_of_the_wrong_kind_are_refused(argv, message, refused):

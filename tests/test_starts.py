@@ -94,7 +94,7 @@ def test_a_metric_that_cannot_be_had_here_is_refused_before_anything_loads_and_t
     with pytest.raises(BadConfig, match=wanted):
         check(dataclasses.replace(config, metric_for_best_model="METEOR"))
     [note] = notes(config)
-    assert note.startswith("not to be had here: METEOR, SPICE, the PTB tokenizer: no java on PATH")
+    assert note.startswith("not available on this machine: METEOR, SPICE, the PTB tokenizer: no java on PATH")
     assert notes(dataclasses.replace(config, task=TaskConfig(name="vqa"))) == []
 
 

@@ -176,13 +176,13 @@ class Adapter(Part):
     """The contract. It knows nothing of images, tokenizers, tasks, backbones or configs.
 
     A constructor is `(init, *, plain arguments, generator=None)` and keeps each argument as an attribute of its name,
-    and `token_dim`. Weights stay fp32 whatever the compute dtype; nothing is written in place. What is frozen and
-    cannot be had again from the arguments is a buffer: it is saved beside the trained weights.
+    and `token_dim`. Weights stay fp32 whatever the compute dtype; nothing is written in place. Frozen tensors
+    that the arguments cannot rebuild are buffers, so they are saved beside the trained weights.
     """
 
     published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the paper's main results on T5-base
     reads_text: bool = False  # whether the pair depends on the text or its task, so that there is nothing to fold
-    mixes_sources: ClassVar[bool] = False  # whether `init` is one frozen prompt of other tasks behind the other
+    mixes_sources: ClassVar[bool] = False  # whether `init` holds several frozen prompts of other tasks, concatenated
     distillation: ClassVar[float | None] = None  # the weight of teachers in the loss; None: the method has none
     sources: tuple[str, ...] = ()  # the sha256 of each of those prompts, where whoever built it knows them
     num_virtual_tokens: int

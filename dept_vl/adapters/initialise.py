@@ -40,8 +40,8 @@ def sample_vocabulary(
     ids = [row for row in range(min(most_frequent, table.shape[0])) if row not in excluded]
     if not 0 <= num <= len(ids):
         raise BadInit(
-            f"sample_vocabulary: wanted 0 <= num <= {len(ids)}, the rows there are (most_frequent="
-            f"{most_frequent}, vocabulary {table.shape[0]}, {len(excluded)} excluded), given num={num}"
+            f"adapter.args.num_virtual_tokens: wanted at most {len(ids)}, the rows there are (most_frequent="
+            f"{most_frequent}, vocabulary {table.shape[0]}, {len(excluded)} excluded), given {num}"
         )
     order = torch.randperm(len(ids), generator=generator, device=device_of(generator)).tolist()
     return rows_of(table, [ids[i] for i in order[:num]])
@@ -53,7 +53,7 @@ def from_tokens(table: Float[Tensor, "vocab d_model"], ids: Sequence[int], num: 
     Raises: BadInit for a text without tokens and for ids outside the table.
     """
     if not len(ids):
-        raise BadInit("from_tokens: wanted at least one token id, given none: the init text is empty")
+        raise BadInit("adapter.start.text: wanted a text of at least one token, given none")
     return rows_of(table, [ids[i % len(ids)] for i in range(num)])
 
 

@@ -61,7 +61,7 @@ class Backbone(nn.Module, ABC):
         self.synced = False  # its weights are kept in parts: every process has to read it as often as the others do
 
     def changed(self) -> None:
-        """What is inside the model is other weights now: forget what was computed with the earlier ones."""
+        """The weights inside the model changed: drop cached results."""
 
     def chat(self, end: int) -> None:
         """From now on a text is the user's turn of the chat template, and an answer ends with the token `end`."""

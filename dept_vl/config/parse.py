@@ -1,5 +1,6 @@
 """Files and flags to an `Experiment`: files merge from left to right, then flags; unknown keys are refused by name."""
 
+import contextlib
 import dataclasses
 import functools
 import glob
@@ -34,7 +35,7 @@ def config_files(*names: str) -> list[Path]:
     package = Path(str(package_files("dept_vl")))
     folder = next((each for each in (package / "configs", package.parent / "configs") if each.is_dir()), None)
     if folder is None:
-        raise FileNotFoundError(f"{package}: wanted configs/ in it or beside it, given neither")
+        raise FileNotFoundError(f"{package}: wanted configs/ in it or beside it, given neither: install dept_vl again")
     return [folder / name for name in names]
 
 
@@ -160,7 +161,7 @@ def _of_another_method(files: Sequence[Mapping[str, Any]], words: Sequence[str],
     for given in [*(each.get("adapter", {}) for each in files), *_named_by_flags(words)]:
         if "args" in given:
             args, owner, found = given["args"], given.get("name"), {}
-        elif given.get("name", owner) != owner is not None:
+        elif owner is not None and given.get("name", owner) != owner:
             args, owner = arguments_for(given["name"], args), given["name"]
             own_rates = own_settings(owner).get("optim", {}).get("lr") if rates else None
             found = {"adapter.args": args} | ({"optim.lr": own_rates} if own_rates else {})
@@ -174,7 +175,8 @@ def _named_by_flags(words: Sequence[str]) -> Iterator[dict[str, Any]]:
         if flag == "--adapter.name":
             yield {"name": value}
         elif flag == "--adapter" and value.startswith("{"):
-            yield dict(parse_yaml(value))
+            with contextlib.suppress(NotYaml):  # the parser says what is wrong with it
+                yield dict(parse_yaml(value))
 
 
 def _split_config_flags(argv: Sequence[str]) -> tuple[list[str], list[Path]]:

@@ -287,7 +287,7 @@ def _check_progressive(progressive: ProgressiveConfig, kind: str) -> None:
         ("shares", abs(sum(shares) - 1) < 1e-6, "shares that add up to 1"),
         ("fractions", len(fractions) == len(shares), f"as many as shares, {len(shares)}"),
         ("fractions", all(0 < each <= 1 for each in fractions), "numbers above 0 and at most 1"),
-        ("fractions", list(fractions) == sorted(fractions), "growing numbers"),
+        ("fractions", list(fractions) == sorted(fractions), "numbers that never fall"),
     ):
         if not good:
             raise BadConfig(f"progressive.{name}: wanted {wanted}, given {getattr(progressive, name)}")

@@ -55,7 +55,7 @@ class TaskConfig:
         max_source_length: tokens of the source text; longer ones are cut and counted. null is the task's own.
         max_target_length: tokens of the target, its end token included. null is the task's own.
         num_beams: beams of the decoding; 1 is greedy.
-        train_split: split to train on: train, val, test or all.
+        train_split: split to train on: train, val, test or, for vqa and caption, all.
         eval_split: split that selects the checkpoint.
         test_split: split of the reported score.
         max_train_samples: at most so many training examples (null: all).

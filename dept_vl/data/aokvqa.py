@@ -43,7 +43,7 @@ def read_aokvqa(path: Path, fewest: int = FEWEST_ANSWERS) -> list[dict[str, Any]
             "question_id": entry.question_id,
             "image_id": entry.image_id,
             "question": entry.question,
-            "answers": enough_answers(path, f"questions[{number}]", entry.direct_answers, fewest),
+            "answers": enough_answers(path, f"[{number}]", entry.direct_answers, fewest),
             "question_type": None,
             "answer_type": None,
         }

@@ -23,7 +23,7 @@ from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
 
 _WHOLE = 1 << 30  # tokens: more than any text has
-_STRETCH = 400  # batches sorted together, times the tokens of a length step: finer steps need more of them to fill
+_STRETCH = 400  # batches sorted together by length = 400 / length_step: finer steps need more of them to fill
 NO_LABEL = -100
 FILLER = None  # the id of a row that only fills up a batch
 
@@ -91,8 +91,8 @@ class EncodedExamples(Encoded):
         own_cue: bool = False,
     ) -> None:
         """`kind` is the backbone's, seq2seq or causal: what stands around a text, and whether a target may be cut.
-        Those of examples that are not `trained` on always may: they enter no loss. `task`: the place of their task in
-        the mixture that trains, which every batch then names. `own_cue`: see `tokenise`.
+        Targets of examples that are not `trained` on may always be cut: they enter no loss. `task`: the place of their
+        task in the mixture that trains, which every batch then names. `own_cue`: see `tokenise`.
 
         Raises: MissingPadToken, SlowTokenizer, WrongTokenizer, NoRoom, TooLongTarget.
         """

@@ -80,8 +80,8 @@ def measure(tokenizer: Tokenizer, texts: Sequence[str], unknown: Collection[int]
 
 
 def measure_table(tokenizer: Tokenizer, texts: Sequence[str], table: TokenTable, frame: Rows) -> Loss:
-    """The loss of different texts whose tokens are in the table. frame: what stands around each, the tokens of no text
-    at all; an end token may be the unknown one too, as GPT-2's is."""
+    """The loss of different texts whose tokens are in the table. frame: the special tokens around every text (the
+    tokens of the empty text); an end token may be the unknown one too, as GPT-2's is."""
     ids = unknown_ids(tokenizer)
     return measure(tokenizer, texts, table.rows_with(ids, more_than=sum(int(id) in ids for id in frame)))
 

@@ -152,7 +152,7 @@ def check_splits(root: Path | str, splits: Splits) -> Path:
 
 def _checked(root: Path | str, split: str, splits: tuple[str, ...], limit: int | None) -> Path:
     if split not in splits:
-        raise ValueError(f"split: {wanted_one_of(splits, split)}")
+        raise ValueError(f"task.train_split, eval_split or test_split: {wanted_one_of(splits, split)}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit: wanted at least 1 or None for everything, given {limit}")
     return Path(root)

@@ -107,7 +107,10 @@ def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: Kind) -> 
     else:
         before, space, end = CUE, " ", tokenizer.eos_token_id
     if end is None:
-        raise WrongTokenizer(f"{tokenizer.name_or_path}: wanted an end-of-sequence token, the tokenizer has none")
+        raise WrongTokenizer(
+            f"{tokenizer.name_or_path}: wanted an end-of-sequence token, given none; set eos_token in its "
+            "tokenizer_config.json"
+        )
     cue = next(_encode(tokenizer, [before], special=False)).ids
     strings = [f"{space}{text}" for text in strings]
     behind = [encoding.ids for encoding in _encode(tokenizer, strings, special=False, before=before)]

@@ -15,7 +15,7 @@ from dept_vl.data.data_root import MissingFile, check_root, one_copy
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.sources import EmptySplit, Loaded
 from dept_vl.data.text_files import read_rows
-from dept_vl.data.text_splits import ROLES, published_split, split_rows
+from dept_vl.data.text_splits import ROLES, BadSplit, published_split, split_rows
 from dept_vl.tasks.example import Example
 from dept_vl.tasks.source import Row, Source
 from dept_vl.tasks.text_task import BadRow, TextTask, row_named
@@ -54,8 +54,11 @@ def load_text(
         numbers = split_rows(task.splits, split, len(rows), [together(row) for row in rows] if together else None)
     except (KeyError, TypeError) as error:
         raise BadRow(
-            f"{where}: {task.name}: wanted rows with the field that says what stays together, given none ({error})"
+            f"{where}: {task.name}: wanted the field {error} in every row, which keeps the rows of a passage in one "
+            "split, given a row without it"
         ) from error
+    except BadSplit as error:
+        raise BadSplit(f"{where}: {task.name}: {error}") from error
     try:
         keep = task.splits.trained if split == "train" else None
         chosen = [each for number in numbers for each in _made_of(task, f"{published}-{number}", rows[number], keep)]
@@ -107,7 +110,8 @@ def _check_size(task: TextTask, split: str, given: int) -> None:
     if given != wanted:
         raise WrongSizes(
             f"{task.name}: wanted {wanted:,} examples in {split} of the whole set under {task.protocol}, "
-            f"given {given:,}: the files hold other rows than the published ones"
+            f"given {given:,}: the files hold other rows than the published ones; fetch them again from "
+            f"{task.source.home}, or use --task.protocol official_dev"
         )
 
 

@@ -32,7 +32,7 @@ class BadSplit(ValueError):
 def published_split(splits: Splits, role: str) -> str:
     """The one published split that train, val or test is made of. Raises: BadSplit."""
     if role not in ROLES:
-        raise BadSplit(f"split: {wanted_one_of(ROLES, role)}")
+        raise BadSplit(f"task.train_split, eval_split or test_split: {wanted_one_of(ROLES, role)}")
     if splits.rule == "halve":
         return "train" if role == "train" else splits.val
     if splits.rule == "from_train":

@@ -126,7 +126,7 @@ def check_tokenizer(
         if not good:
             raise WrongTokenizer(
                 f"{name}: the tokenizer {tokenizer.name_or_path} is not this backbone's: {what}: wanted {wanted}, "
-                f"given {given}"
+                f"given {given}; copy the tokenizer's files from where the model's weights are from"
             )
 
 
@@ -167,5 +167,6 @@ def require_fast(tokenizer: Tokenizer) -> None:
     if not tokenizer.is_fast:
         raise SlowTokenizer(
             f"{tokenizer.name_or_path}: wanted a fast tokenizer (tokenizer.json), given {type(tokenizer).__name__}, "
-            "which does not say which characters a token stands for"
+            "which does not say which characters a token stands for; "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(folder) writes a fast one where transformers has one"
         )

@@ -115,7 +115,7 @@ def join(question_files: Sequence[Path], annotation_files: Sequence[Path], fewes
             annotation = annotations.pop(row["question_id"])
             if annotation["image_id"] != row["image_id"]:
                 given = f"{annotation['image_id']} in its annotation"
-                raise BadFile(path, f"image_id {row['image_id']} for {row['question_id']}", given)
+                raise BadFile(path, f"image_id {row['image_id']} for question_id {row['question_id']}", given)
             row.update(annotation)
     if annotations:
         wanted = f"a question for every annotation in {', '.join(map(str, question_files))}"

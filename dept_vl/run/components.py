@@ -1,4 +1,4 @@
-"""From the config to each component: the only place where settings become plain arguments."""
+"""From the config to each component: settings become plain arguments here, in `run`, and nowhere below."""
 
 import functools
 import math
@@ -107,7 +107,7 @@ def notes(config: Experiment) -> list[str]:
     lost: dict[str, list[str]] = {}
     for what, reason in unavailable().items():
         lost.setdefault(reason, []).append(what)
-    return [f"not to be had here: {', '.join(names)}: {reason}" for reason, names in lost.items()]
+    return [f"not available on this machine: {', '.join(names)}: {reason}" for reason, names in lost.items()]
 
 
 def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
@@ -117,7 +117,8 @@ def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
     """
     for group in groups:
         if group not in rates:
-            raise BadConfig(f"optim.lr: wanted a rate for {group!r}, which trains here, given {dict(rates)}")
+            wanted = f"a rate for {group!r}, which trains here"
+            raise BadConfig(f"optim.lr: wanted {wanted}, given {dict(rates)}; set --optim.lr.{group}")
     known = {*OptimConfig().lr, *(group for each in TUNINGS.values() for group in each.groups)}
     for name in rates:
         if name not in {*groups, *known} and (hint := did_you_mean(name, groups)):
@@ -214,6 +215,8 @@ def start_adapter(
         rows = from_labels(table, labels, num, generator, exclude=tokenizer.all_special_ids)
     elif init == "RANDOM":
         rows = random_rows(num, backbone.d_model, generator)
+    elif init not in (None, "SAMPLE_VOCAB"):
+        raise BadConfig(f"adapter.start.init: wanted a start of `Start`, given {init!r}")
     else:
         rows = sample_vocabulary(table, num, generator, exclude=tokenizer.all_special_ids)
     return build_adapter(config.name, rows, config.args, generator)

@@ -162,7 +162,7 @@ class Zero(Engine):
         self.optimizer.state.clear()
 
     def _put_back(self) -> None:
-        """Of the moments of the whole weights, the parts that this process has."""
+        """Load this process's part of the saved AdamW moments."""
         from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
         zero, third = self._zero, self._stage == 3

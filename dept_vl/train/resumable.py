@@ -7,7 +7,7 @@
       progress.json                 step, data cursor and what else the loop carries; the files with sizes and sha256
 
 A checkpoint is written into a folder of another name and renamed when whole, and renamed before it is removed, so
-what is called step_<n> is whole.
+what is called step_<n> was written whole; `load_checkpoint` finds later damage.
 Loads use weights_only=True: nothing from a checkpoint is ever executed.
 """
 
@@ -131,7 +131,7 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """All step_<n> folders of a run, damaged or not, oldest first."""
     steps = [
         (int(match[1]), path) for path in folder.glob("step_*") if (match := re.fullmatch(r"step_(\d+)", path.name))
     ]

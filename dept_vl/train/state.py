@@ -79,7 +79,7 @@ class RunState:
         self.best: Scores | None = None
         self.still = dict.fromkeys(self.groups, 0)  # log lines in a row on which a group's gradient was zero
         self.seconds, self.longest = 0.0, 0  # the second: text positions that any row has had
-        self.place = 0  # how far the run is, in steps of max_steps; with max_seconds by the clock where it is ahead
+        self.place = 0  # progress in steps of max_steps; under max_seconds by time, if that is further
         self.stages = stages
         self._flops: tuple[int, int] | None = (0, 0)  # as read and as the whole, of this process since it started
         self._flops_before: list[int] = [0, 0]  # of all processes, before a resume
@@ -231,13 +231,13 @@ class RunState:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted a checkpoint of at most {self.plan.max_steps} steps, given {step}"
             )
-        self.network.load_trained_state(weights)
         if progress.get("settings") != self.settings:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted a checkpoint of a run with {self.settings}, given {progress.get('settings')}: "
                 "with other batches or rates it would not be the same run"
             )
         try:
+            self.network.load_trained_state(weights)
             self.engine.load_optimizer(states["optimizer"])
             self.schedule.load_state_dict(states["schedule"])
             self.best, self.evaluations = progress["best"], progress["evaluations"]
@@ -316,4 +316,7 @@ def newest_checkpoint(folder: Path) -> Path:
             )
         return checkpoint
     given = f"only damaged ones: {', '.join(damaged)}" if damaged else "none"
-    raise BadCheckpoint(f"{folder}: wanted a checkpoint to resume from, given {given}")
+    raise BadCheckpoint(
+        f"{folder}: wanted a checkpoint to resume from, given {given}; set --output_dir to the run that should go on, "
+        "or leave --resume_from_checkpoint out"
+    )

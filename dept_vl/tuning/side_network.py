@@ -26,7 +26,7 @@ _STD = 0.01  # of Down and Up; as the authors' code for GLUE draws them
 
 
 class Rung(NamedTuple):
-    """A call of a frozen layer: the positional arguments behind the hidden states, the others, and what it gave."""
+    """A frozen layer's call: its other positional and keyword arguments, and its output."""
 
     given: tuple[Any, ...]
     more: dict[str, Any]

@@ -239,7 +239,7 @@ def test_a_tokenizer_without_end_token_cannot_end_an_answer(known, tmp_path):
     known["llama"].save_pretrained(tmp_path)
     tokenizer = load_tokenizer(str(tmp_path))
     tokenizer.eos_token = None
-    with pytest.raises(WrongTokenizer, match="wanted an end-of-sequence token, the tokenizer has none"):
+    with pytest.raises(WrongTokenizer, match="wanted an end-of-sequence token, given none"):
         encode_targets(tokenizer, ["1"], "causal")
 
 

@@ -228,7 +228,7 @@ def test_every_adapter_trains_through_stages(deep_t5, batch, adapter):
         ({"shares": (0.5, 0.4)}, r"progressive.shares: wanted shares that add up to 1, given \(0.5, 0.4\)"),
         ({"shares": (1.5, -0.5)}, "progressive.shares: wanted shares above 0"),
         ({"shares": (1.0,)}, "progressive.fractions: wanted as many as shares, 1, given"),
-        ({"fractions": (0.5, 0.25, 0.75, 1.0)}, "progressive.fractions: wanted growing numbers"),
+        ({"fractions": (0.5, 0.25, 0.75, 1.0)}, "progressive.fractions: wanted numbers that never fall"),
         ({"fractions": (0.0, 0.25, 0.75, 1.0)}, "progressive.fractions: wanted numbers above 0 and at most 1"),
         ({"score_rows": 0}, "score_rows: wanted at least 1, given 0"),
     ],
