@@ -7,7 +7,7 @@ data/README.md draws the layout.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Loaded:
     dropped_no_answer and, for A-OKVQA, dropped_no_image, then examples and images, as loaded; images_of_another_year
     where some were found under another year's name; skipped_bad_rows of own data that has any. notes: sentences
     about how own data was understood. skipped: file, place, column and reason of each of its rows that was left out.
+    columns: of own text, which column holds which field.
     """
 
     examples: list[Example]
@@ -55,6 +56,7 @@ class Loaded:
     image_paths: dict[str, Path]
     notes: tuple[str, ...] = ()
     skipped: tuple[Mapping[str, str | None], ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_vqa(root: Path | str, split: str, task: Task, limit: int | None = None) -> Loaded:

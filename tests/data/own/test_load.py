@@ -65,9 +65,12 @@ def test_skipped_rows_are_counted_and_kept(root):
 def test_captions_of_an_image_stay_together(tmp_path):
     rows = [{"file": f"{number}.png", "caption": f"{COLOURS[number]} {k}"} for number in range(10) for k in range(3)]
     path = write_delimited(write_pictures(tmp_path, 10) / "captions.csv", rows)
-    loaded = load_own_splits(path, ROLES, TASKS["caption"], shares=(0.6, 0.2, 0.2), image_root=tmp_path / "images")
+    loaded = load_own_splits(
+        path, ROLES, TASKS["caption"], shares=(0.6, 0.2, 0.2), image_root=tmp_path / "images", columns={"image": "file"}
+    )
     assert {role: len(each.examples) for role, each in loaded.items()} == {"train": 6, "eval": 2, "test": 2}
     assert all(len(example.targets) == 3 for each in loaded.values() for example in each.examples)
+    assert loaded["test"].columns == {"image": "file"}
     assert any("30 rows are the captions of 10 images" in note for note in loaded["train"].notes)
 
 
