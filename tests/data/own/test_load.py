@@ -37,7 +37,7 @@ def test_splits_have_their_examples_counts_pictures_and_notes(root):
     train = loaded["train"].examples[0]
     assert train.references == (COLOURS[int(train.image[7:-4])],) * 4
     assert any("'image' is the image, 'question' is the question, 'answers' is the answers" in n for n in each.notes)
-    assert any("train 16 rows of 8 images, val 2 rows of 1 images, test 2 rows of 1 images" in n for n in each.notes)
+    assert any("train 16 rows of 8 images, val 2 rows of 1 image, test 2 rows of 1 image" in n for n in each.notes)
 
 
 def test_a_limit_takes_the_first_and_all_takes_every_row(root):
