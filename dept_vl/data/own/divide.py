@@ -51,7 +51,10 @@ def divide(
     elif source:
         parts["train"] = source
     parts = {name: parts[name] for name in NAMES if name in parts}
-    sizes = ", ".join(f"{name} {len(each):,} rows of {len(_images(each)):,} images" for name, each in parts.items())
+    sizes = ", ".join(
+        f"{name} {_counted(len(each), 'row')} of {_counted(len(_images(each)), 'image')}"
+        for name, each in parts.items()
+    )
     how = "as given" if not drawn else f"{', '.join(drawn)} drawn by image out of {'train' if given else 'all'}"
     return parts, [f"{sizes} ({how})", *_shared(parts)]
 
@@ -92,6 +95,10 @@ def _contents(images: Mapping[str, Path], hashes: Path | None) -> dict[str, str]
 
 def _images(rows: Iterable[Row]) -> set[str]:
     return {row["image"] for row in rows}
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _shared(parts: Mapping[str, list[Row]]) -> list[str]:

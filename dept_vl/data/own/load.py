@@ -75,7 +75,10 @@ def load_own_splits(
     parts, sizes = divide(found.rows, shares, found.image_paths, UNDIVIDED, hashes)
     notes = (*found.notes, *(f"{root}: {each}" for each in sizes))
     parts["all"] = _together(parts, "image_id" if family_of(task) == "caption" else "question_id")
-    return {role: _loaded(root, split, parts, found, notes, task, limit) for role, (split, limit) in splits.items()}
+    return {
+        role: _loaded(root, split, parts, found, notes, task, limit, columns or {})
+        for role, (split, limit) in splits.items()
+    }
 
 
 def _together(parts: Mapping[str, list[Row]], id: str) -> list[Row]:
@@ -94,6 +97,7 @@ def _loaded(
     notes: tuple[str, ...],
     task: VqaTask | CaptionTask,
     limit: int | None,
+    columns: Mapping[str, str],
 ) -> Loaded:
     if split not in parts:
         there = ", ".join(f"{name} ({len(rows):,})" for name, rows in parts.items() if name != "all")
@@ -101,7 +105,8 @@ def _loaded(
     counts = {"read": found.read} | ({"skipped_bad_rows": len(found.skipped)} if found.skipped else {})
     examples, counts = read_examples(root, split, list(parts[split]), task, limit, counts)
     image_paths = {example.image: found.image_paths[example.image] for example in examples}
-    return Loaded(examples, {**counts, "images": len(image_paths)}, image_paths, notes, found.skipped)
+    counts["images"] = len(image_paths)
+    return Loaded(examples, counts, image_paths, notes, found.skipped, dict(columns))
 
 
 def _is_document(path: Path) -> bool:

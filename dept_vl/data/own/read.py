@@ -86,8 +86,9 @@ def split_root(root: Path | str) -> tuple[str | None, Path]:
     if mark and rest and (name in RECIPES or name == HUB):
         return name, packaged(rest) or Path(rest)
     if mark and not Path(root).exists() and (hint := did_you_mean(name, [*RECIPES, HUB])):
-        raise ValueError(f"task.root: wanted a file, a folder, or one of {', '.join([*RECIPES, HUB])} and a colon "
-                         f"before it, given {str(root)!r}.{hint}")  # fmt: skip
+        known = ", ".join([*RECIPES, HUB])
+        wanted = f"a file, a folder, or one of {known} and a colon before it"
+        raise ValueError(f"task.root: wanted {wanted}, given {str(root)!r}.{hint}")
     return None, Path(root)
 
 

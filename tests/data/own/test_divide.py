@@ -1,7 +1,7 @@
 """Rows drawn into train, val and test: by image content, the same way every time, no image on two sides."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dept_vl.data.own.divide import SHARES, BadShares, divide
@@ -26,6 +26,7 @@ def paths(tmp_path_factory):
     return files(tmp_path_factory.mktemp("images"), {f"{n}.png": bytes([n % 20]) for n in range(40)})
 
 
+@settings(max_examples=30)
 @given(
     images=st.lists(st.integers(0, 39), min_size=1, max_size=60), val=st.floats(0.01, 0.45), test=st.floats(0.01, 0.45)
 )

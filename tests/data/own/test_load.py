@@ -37,7 +37,7 @@ def test_splits_have_their_examples_counts_pictures_and_notes(root):
     train = loaded["train"].examples[0]
     assert train.references == (COLOURS[int(train.image[7:-4])],) * 4
     assert any("'image' is the image, 'question' is the question, 'answers' is the answers" in n for n in each.notes)
-    assert any("train 16 rows of 8 images, val 2 rows of 1 images, test 2 rows of 1 images" in n for n in each.notes)
+    assert any("train 16 rows of 8 images, val 2 rows of 1 image, test 2 rows of 1 image" in n for n in each.notes)
 
 
 def test_a_limit_takes_the_first_and_all_takes_every_row(root):
@@ -65,9 +65,12 @@ def test_skipped_rows_are_counted_and_kept(root):
 def test_captions_of_an_image_stay_together(tmp_path):
     rows = [{"file": f"{number}.png", "caption": f"{COLOURS[number]} {k}"} for number in range(10) for k in range(3)]
     path = write_delimited(write_pictures(tmp_path, 10) / "captions.csv", rows)
-    loaded = load_own_splits(path, ROLES, TASKS["caption"], shares=(0.6, 0.2, 0.2), image_root=tmp_path / "images")
+    loaded = load_own_splits(
+        path, ROLES, TASKS["caption"], shares=(0.6, 0.2, 0.2), image_root=tmp_path / "images", columns={"image": "file"}
+    )
     assert {role: len(each.examples) for role, each in loaded.items()} == {"train": 6, "eval": 2, "test": 2}
     assert all(len(example.targets) == 3 for each in loaded.values() for example in each.examples)
+    assert loaded["test"].columns == {"image": "file"}
     assert any("30 rows are the captions of 10 images" in note for note in loaded["train"].notes)
 
 
