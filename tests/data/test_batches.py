@@ -285,6 +285,8 @@ def test_evaluation_by_image_keeps_rows_about_one_image_together(byte_t5, world)
         changes = zip(share[1:], share, strict=False)
         runs = [share[0][1], *(image for (_, image), (_, before) in changes if image != before)]
         assert len(runs) == len(set(runs))
+    seen = [{image for _, image in share} for share in pairs]
+    assert world == 1 or len(seen[0] & seen[1]) <= 1  # only where the shares meet
     assert max(len(batch.mask[0]) for batch in shares[0]) == len(shares[0][0].mask[0])  # the longest row comes first
     alone = list(evaluation_batches(encode(byte_t5, rows)[1], None, batch_size=3, by_image=True))
     assert [batch.images for batch in alone] == [None] * 4  # no two rows are about one image
