@@ -91,13 +91,13 @@ FAMILIES = {**{name: ("causal", *each) for name, each in CAUSAL.items()}}
 FAMILIES |= {name: ("seq2seq", *each) for name, each in SEQ2SEQ.items()}
 
 
-def write_family(name: str, folder: Path) -> Path:
-    """Skips the test where the installed transformers lacks the family."""
+def write_family(name: str, folder: Path, **changes: object) -> Path:
+    """Of the family's arguments with `changes`. Skips the test where the installed transformers lacks the family."""
     kind, config, arguments = FAMILIES[name]
     if not hasattr(transformers, config):
         pytest.skip(f"transformers {transformers.__version__} has no {config}")
     auto = transformers.AutoModelForSeq2SeqLM if kind == "seq2seq" else transformers.AutoModelForCausalLM
-    model = auto.from_config(getattr(transformers, config)(**arguments))
+    model = auto.from_config(getattr(transformers, config)(**arguments | changes))
     enlarge(model)
     model.save_pretrained(folder)
     return folder
