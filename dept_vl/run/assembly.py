@@ -208,6 +208,7 @@ def _new_parts(
         scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
         given, sizes = config.vision.projection, (images.width, backbone.d_model, images.num_patches)
         parts["projection"] = build_projection(given.name, given.args, *sizes, generator, scale=scale)
+        parts["projection"].fit(images.sample("train"))
     inside = build_inside(config, generator)
     if inside is not None:
         if inside.examples:

@@ -28,6 +28,11 @@ class StoredImages:
     num_patches: int
     weights: int
 
+    def sample(self, role: str, number: int = 512) -> Float[Tensor, "picture patch width"]:
+        """The features of a role's first pictures by name."""
+        keys = {each.image for (_, own), split in self.loaded.items() if own == role for each in split.examples}
+        return self.gather(sorted(keys)[:number])
+
 
 def store_images(config: Experiment, loaded: Mapping[Hashable, Loaded], accelerator: Accelerator) -> StoredImages:
     if config.vision.resident and accelerator.device.type == "cuda" and config.dataloader_num_workers:

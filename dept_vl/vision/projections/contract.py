@@ -57,6 +57,9 @@ class Projection(Part):
     def map(self, features: Float[Tensor, "batch patch in_dim"]) -> Float[Tensor, "batch token d_model"]:
         """The projection's own equation, outside of any autocast region."""
 
+    def fit(self, features: Float[Tensor, "picture patch in_dim"]) -> None:
+        """Look at features of training pictures before training starts. Most projections learn nothing from them."""
+
     def config(self) -> dict[str, Any]:
         """The arguments of the constructor beyond the sizes and the scale, as `args` of a config has them."""
         return {name: getattr(self, name) for name in arguments_of(type(self)) if name != "scale"}

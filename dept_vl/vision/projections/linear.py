@@ -1,6 +1,9 @@
 """One linear layer, the default: CLIP-T5's visual embedding (Sung et al., VL-Adapter, CVPR 2022, arXiv:2112.06825).
 
-    Y = X W + b
+    Y = X W + b,   or   Y = ((X - mean) / std) W + b
+
+The second where `standardise` is set: mean and std of each feature over training pictures, fixed when training starts
+and saved with the weights. A network without a norm at its end has features far from zero, which hide how they differ.
 
 Weights: in_dim * d_model + d_model (linear) + d_model (norm) + num_patches * d_model (positions); 2048 -> 768 with 36
 patches is 1,602,048.
@@ -10,12 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.vision.projections.contract import PROJECTIONS, Projection, linear
+from dept_vl.vision.projections.contract import EPSILON, PROJECTIONS, Projection, linear
 
 
 @PROJECTIONS.register("linear")
 class VisualProjection(Projection):
-    """A visual token for each patch. The linear layer starts as PyTorch's does, the norm at one."""
+    """A visual token for each patch. The linear layer starts as PyTorch's does, the norm at one.
+
+    standardise: see above; until `fit` has seen features they are taken as they are.
+    """
 
     def __init__(
         self,
@@ -24,11 +30,23 @@ class VisualProjection(Projection):
         num_patches: int,
         generator: torch.Generator | None = None,
         *,
+        standardise: bool = False,
         scale: float = 1.0,
     ) -> None:
         super().__init__(in_dim, d_model, num_patches)
+        self.standardise = standardise
         self.linear = linear(in_dim, d_model, generator)
+        if standardise:
+            self.register_buffer("mean", torch.zeros(in_dim))
+            self.register_buffer("std", torch.ones(in_dim))
         self.finish(num_patches, generator, scale)
 
     def map(self, features: Float[Tensor, "batch patch in_dim"]) -> Float[Tensor, "batch token d_model"]:
-        return self.linear(features)
+        return self.linear((features - self.mean) / self.std if self.standardise else features)
+
+    @torch.no_grad()
+    def fit(self, features: Float[Tensor, "picture patch in_dim"]) -> None:
+        if self.standardise:
+            features = features.float()
+            self.mean.copy_(features.mean((0, 1)))
+            self.std.copy_(features.std((0, 1)) + EPSILON)
