@@ -56,7 +56,9 @@ def test_the_config_is_sorted_and_names_what_it_needs(make_adapter, save):
     sizes = {"num_virtual_tokens": 3, "r": 2, "max_length": 7, "lora_alpha": None, "init_weights": "uniform"}
     assert config["parts"] == {
         "adapter": {"name": "dept", "token_dim": 8, "args": sizes, "state": {}},
-        "projection": {"name": "linear", "in_dim": 5, "token_dim": 8, "num_patches": 4, "args": {}},
+        "projection": {
+            "name": "linear", "in_dim": 5, "token_dim": 8, "num_patches": 4, "args": {"standardise": False},
+        },
     }
     assert config["vision"]["vision_model_name"] == "RN101" and config["task"]["num_beams"] == 1
     assert config["vision"]["preprocessing"]["size"] == [224, 224]
