@@ -70,12 +70,13 @@ def test_the_adapter_scores_and_labels_the_file_as_in_its_run(finished, tmp_path
     file, folder, results, _ = finished
     scored = score_adapter(str(folder), "own_text", root=str(file))
     assert {name: scored[name] for name in results["metrics"]["test"]} == results["metrics"]["test"]
-    assert score_adapter(str(folder), "own_text", root=str(file), split="all")["counts"]["examples"] == 60
+    assert score_adapter(str(folder), "own_text", root=str(file), split="all", limit=4)["counts"]["in_split"] == 60
     rows = find_rows(folder, file)
-    answered = list(predict_rows(AdaptedModel.from_pretrained(folder), rows[:4]))
+    model = AdaptedModel.from_pretrained(folder)
+    answered = list(predict_rows(model, rows[:4]))
     assert [each["Film review"] for each in answered] == [each["Film review"] for each in rows[:4]]
     assert {each["prediction"] for each in answered} <= {"bad", "good"}
-    assert AdaptedModel.from_pretrained(folder).classify(["a nice film"]) in (["bad"], ["good"])
+    assert model.classify(["a nice film"]) in (["bad"], ["good"])
 
 
 def test_predictions_of_the_run_are_scored_without_a_model(finished):

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from dept_vl.config import BadConfig, load_experiment
-from dept_vl.metrics.answers import SCORES
 from dept_vl.plans.compare_runs import compare_runs
 from dept_vl.run.execute import run
 from dept_vl.run.results import summary
@@ -76,8 +75,6 @@ def test_the_adapter_is_scored_by_the_data_or_by_name(finished, one_answer, plac
     scored = score_adapter(**given, root=str(one_answer))
     assert {name: scored[name] for name in results["metrics"]["test"]} == results["metrics"]["test"]
     assert score_adapter(**given, root=str(place / "shapes"))["reported"] == "vqa_accuracy"
-    named = score_adapter(**given, root=str(one_answer), score="relaxed_accuracy")
-    assert named["reported"] == "relaxed_accuracy" and 0 <= named["relaxed_accuracy"] <= 1
     with pytest.raises(BadFile, match="wanted at least 4 reference answers to a question, given 1"):
         score_adapter(**given, root=str(one_answer), score="vqa_accuracy")
 
@@ -88,8 +85,8 @@ def test_a_run_is_compared_with_itself_under_its_score(finished):
 
 
 @pytest.mark.usefixtures("afresh")
-@pytest.mark.parametrize("score", sorted(set(SCORES) - {"vqa_accuracy", "exact_match"}))
-def test_every_score_by_name_selects_and_reports(score, one_answer, place, byte_t5, tmp_path):
+@pytest.mark.parametrize("score", ["anls", "best_match"])  # token_f1 in the mixture below
+def test_a_score_by_name_selects_and_reports(score, one_answer, place, byte_t5, tmp_path):
     vision = {"feature_dir": str(place / "features")}
     given = {"task": {"score": score}, "metric_for_best_model": score, "max_steps": 1, "eval_steps": 1}
     results = run(tiny_experiment(byte_t5, place / "clip", one_answer, tmp_path / "run", vision=vision, **given))
