@@ -9,7 +9,8 @@ from pathlib import Path
 
 def lower_bounds(pyproject: str) -> Iterator[str]:
     project = tomllib.loads(pyproject)["project"]
-    for line in [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]:
+    lines = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    for line in dict.fromkeys(lines):
         if bound := re.match(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)", line):
             yield "{}=={}".format(*bound.groups())
 
