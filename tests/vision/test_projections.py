@@ -173,6 +173,26 @@ def test_patches_differ_by_their_position_row_alone():
     assert (out[:, 0] != out[:, 1]).all()
 
 
+def test_a_standardised_projection_reads_features_that_have_no_mean_and_a_spread_of_one():
+    shifted = VisualProjection(5, 4, 3, torch.Generator().manual_seed(0), standardise=True)
+    plain = VisualProjection(5, 4, 3, torch.Generator().manual_seed(0))
+    features = (torch.randn(50, 3, 5) * torch.tensor([1.0, 2, 3, 4, 5]) + 10).half().float()
+    torch.testing.assert_close(shifted(features), plain(features))  # until it has seen any
+    shifted.fit(features.half())
+    rows = features.flatten(0, 1)
+    even = ((rows - rows.mean(0)) / rows.std(0)).unflatten(0, (50, 3))
+    torch.testing.assert_close(shifted(features), plain(even), rtol=1e-4, atol=1e-4)
+    assert "mean" in shifted.state_dict() and "mean" not in dict(shifted.named_parameters())
+
+
+@pytest.mark.parametrize("name", sorted(PROJECTIONS))
+def test_a_look_at_features_changes_nothing_unless_asked(name):
+    projection, features = toy(name), torch.randn(2, 16, 5)
+    before = projection(features)
+    projection.fit(torch.randn(9, 16, 5) + 3)
+    assert torch.equal(projection(features), before)
+
+
 def test_the_norm_takes_away_the_scale_of_a_patch():
     projection = VisualProjection(5, 4, 3)
     torch.nn.init.zeros_(projection.linear.bias)
