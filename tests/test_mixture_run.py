@@ -15,7 +15,7 @@ from dept_vl.plans.compare_runs import NotComparable, read_run
 from dept_vl.plans.load import Changes, complete
 from dept_vl.plans.page import make_section
 from dept_vl.plans.runs import make_schedule
-from dept_vl.plans.schema import PlanFile
+from dept_vl.plans.schema import Cell, Needs, PlanFile
 from dept_vl.plans.summary import as_markdown
 from dept_vl.plans.table import read_table
 from dept_vl.run.execute import run
@@ -315,3 +315,29 @@ def test_attempt_on_several_tasks_has_a_target_each_and_serves_them(make, teache
         rows = json_lines(tmp_path / "mix" / name / "predictions.jsonl")
         labels = [LABELS[name][row["prediction"]] for row in rows]
         assert model.classify([row["text"].removeprefix("sentence: ") for row in rows]) == labels
+
+
+@pytest.mark.usefixtures("afresh")
+def test_a_plan_trains_teachers_then_what_they_teach_then_a_target(make, tmp_path):
+    """The runs of a chain find each other's folders; its table compares the last cell alone."""
+    files = json.loads(json.dumps(make(tmp_path / "run", max_steps=1, eval_steps=0).to_dict()))
+    files["task"] = {**files["task"], "mixture": None}
+    del files["task"]["name"]
+    cells = (
+        Cell("teacher", tasks=TASKS, settings={"adapter": {"name": "pt", "args": PROMPT}}),
+        Cell("taught", tasks=TASKS, sources=Needs("teacher"), settings={"task": {"mixture": ["sst2", "cola"]}}),
+        Cell("target", tasks=("cola",), needs=Needs("taught")),
+    )
+    plan = complete(PlanFile(tmp_path / "plan.yaml", cells=cells), Changes(files=files))
+    schedule = make_schedule([plan], tmp_path)
+    for each in schedule.runs.values():
+        run(each.config)
+        forget_accelerate()
+    table = read_table(plan, schedule, tmp_path)
+    taught, target = table.of("taught")[0].results, table.of("target")[0].results
+    folders = {each.place.task: str(each.folder) for each in table.of("teacher")}
+    assert [each["folder"] for each in taught["started_from"]["sources"]] == [folders["sst2"], folders["cola"]]
+    assert target["started_from"]["folder"] == str(table.of("taught")[0].folder.parent)
+    assert target["started_from"]["not_copied"] == []
+    text = as_markdown(table, {})
+    assert "| target |" in text and "Sources: taught, teacher." in text and "| taught" not in text

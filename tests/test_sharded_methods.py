@@ -22,7 +22,7 @@ from tests.tiny_runs import RATES, forget_accelerate, json_lines, text_experimen
 
 ENGINES = {"ddp": "multi_gpu", "fsdp2": "fsdp2", "zero2": "zero2", "zero3": "zero3"}
 SHARES = {"fsdp2": (0.5, 0.8), "zero3": (0.5, 0.51)}  # of the frozen model in one of two processes; elsewhere all
-QUICK = ("adapter smop", "inside prefix", "inside hyperdecoder", ADAFACTOR)
+QUICK = ("adapter smop", "inside prefix", ADAFACTOR)
 NO_DEEPSPEED = find_spec("deepspeed") is None or shutil.which("c++") is None
 
 
