@@ -27,6 +27,8 @@ GOOD = {
 BAD = [
     ("seq2seq", "MarianConfig", {**BART, "scale_embedding": True}, "logits of embeddings differ from those of ids by"),
     ("seq2seq", "MBartConfig", BART, "logits behind an answer's true tokens differ by"),
+    ("seq2seq", "PLBartConfig", BART, "logits behind an answer's true tokens differ by"),
+    ("causal", "MambaConfig", {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1}, "no attribute 'max_pos"),
     (
         "causal",
         "BertConfig",

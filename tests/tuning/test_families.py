@@ -113,3 +113,12 @@ def test_what_a_formula_gives_does_not_train(load):
     tuning = attached("full", load("pegasus"))
     names = dict(tuning.weights.named_parameters())
     assert "model.shared.weight" in names and not any("embed_positions" in name for name in names)
+
+
+@pytest.mark.parametrize("method", ["hyperdecoder", "lst"])
+@pytest.mark.parametrize("name", ["longt5, transient-global", "t5gemma", "bart", "pegasus", "qwen3"])
+def test_what_is_cut_from_a_t5_is_refused_by_name(load, method, name):
+    backbone = load(name)
+    with pytest.raises(BadTuning, match=f"given a {backbone.model.config.model_type} model"):
+        make(method).attach(backbone)
+    assert backbone.attached is None
