@@ -41,7 +41,8 @@ class TaskConfig:
         columns: what the columns of your own file are, as {image: photo, question: asked, answers: reply}; also
             captions, split, id and turns. Usual names are recognised, and an empty name leaves a column unread.
         image_root: folder where the image paths of your own file start; null is the file's folder and its images/.
-        split_shares: shares of the images that train, val and test get where your own data says no splits.
+        split_shares: shares of the images, or of a text task's texts, that train, val and test get where your own data
+            says no splits.
         on_bad_row: error refuses the first row of your own data that cannot be used, skip leaves such rows out and
             lists them in skipped_rows.jsonl.
         template: the source text with the row's fields in braces, {question} for VQA. null is the task's own.

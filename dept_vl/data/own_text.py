@@ -8,7 +8,7 @@ A row that cannot be used is refused by file, line and column, or under `on_bad_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from dept_vl.data.data_root import MissingFile, one_copy
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.own_columns import ID, SPLIT, BadCell, cell_text, find_columns
-from dept_vl.data.seeded_split import ROLES, SEED, TooFewToSplit, seeded_split
+from dept_vl.data.seeded_split import ROLES, SEED, SHARES, TooFewToSplit, seeded_split
 from dept_vl.data.sources import EmptySplit, Loaded, Splits
 from dept_vl.data.text_files import FileRows, read_rows
 from dept_vl.registry import did_you_mean, wanted_one_of
@@ -54,16 +54,18 @@ def load_own_text(
     *,
     columns: Mapping[str, str] | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
+    shares: Sequence[float] = SHARES,
     few_shot: FewShot | None = None,
 ) -> dict[str, Loaded]:
     """The examples of each role's split: train, val, test, or all rows.
 
     columns: fields of the template, "target", "id" or "split" to the names of columns. An id is that column's value, or
-    "<file>-<number>" with the row's number from 0.
+    "<file>-<number>" with the row's number from 0. shares: of the texts for train, val and test, where the files say no
+    splits.
 
     Raises: MissingFile, BadFile, EmptySplit, BadFewShot.
     """
-    own = read_own_text(root, task, columns=columns, on_bad_row=on_bad_row)
+    own = read_own_text(root, task, columns=columns, on_bad_row=on_bad_row, shares=shares)
     sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in own.rows.items())
     notes = (*own.notes, f"{root}: {sizes}")
     parts = {**own.rows, "all": [row for rows in own.rows.values() for row in rows]}
@@ -91,6 +93,7 @@ def read_own_text(
     *,
     columns: Mapping[str, str] | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
+    shares: Sequence[float] = SHARES,
 ) -> OwnText:
     """All rows by side. Raises: MissingFile, BadFile."""
     own, skips = OwnText(), on_bad_row == "skip"
@@ -124,7 +127,7 @@ def read_own_text(
     if own.skipped:
         first = ", ".join(each for each in own.skipped[0].values() if each)
         own.notes.append(f"{root}: {len(own.skipped):,} rows left out; the first: {first}")
-    own.rows = _divided(Path(root), sides, task, own.notes)
+    own.rows = _divided(Path(root), sides, task, shares, own.notes)
     return own
 
 
@@ -202,23 +205,28 @@ def _side(path: Path, found: FileRows, place: int, named: Mapping[str, str]) -> 
 
 
 def _divided(
-    root: Path, sides: Iterable[tuple[str | None, dict[str, Any]]], task: TextTask, notes: list[str]
+    root: Path,
+    sides: Iterable[tuple[str | None, dict[str, Any]]],
+    task: TextTask,
+    shares: Sequence[float],
+    notes: list[str],
 ) -> dict[str, list[dict[str, Any]]]:
     """Rows by side; a side that is not given is drawn from train, the same text never on two sides."""
     rows: dict[str, list[dict[str, Any]]] = {role: [] for role in ROLES}
     for role, row in sides:
         rows[role or "train"].append(row)
-    absent = [role for role in ("test", "val") if not rows[role]]
+    wanted = dict(zip(ROLES, shares, strict=True))
+    absent = [role for role in ("val", "test") if not rows[role] and wanted[role] > 0]
     if not absent or not rows["train"]:
         return rows
     keys = [task.fill(row)[0] for row in rows["train"]]
     try:
-        drawn = seeded_split(keys, held_out=absent)
+        drawn = seeded_split(keys, {role: wanted[role] for role in ("train", *absent)})
     except TooFewToSplit as error:
         raise BadFile(root, "rows enough for train, val and test", str(error)) from error
     together, rows["train"] = rows["train"], []
     for role, row in zip(drawn, together, strict=True):
         rows[role].append(row)
-    held = " and ".join(reversed(absent))
-    notes.append(f"{root}: {held} held out of train by seed {SEED}, a tenth of the texts each")
+    held = " and ".join(f"{role} ({wanted[role]:g})" for role in absent)
+    notes.append(f"{root}: {held} of the texts held out of train by seed {SEED}")
     return rows

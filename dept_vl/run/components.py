@@ -17,8 +17,8 @@ from dept_vl.config import AdapterConfig, BadConfig, Experiment, OptimConfig
 from dept_vl.data.carried import measure, tell
 from dept_vl.data.chat import turn_of
 from dept_vl.data.few_shot import FewShot
-from dept_vl.data.own import check_shares
 from dept_vl.data.own_text import load_own_text
+from dept_vl.data.seeded_split import check_shares
 from dept_vl.data.sources import Loaded, load_caption_splits, load_vqa_splits
 from dept_vl.data.text_sources import HUB, load_text
 from dept_vl.data.tokenizer import Tokenizer, load_fitting
@@ -171,7 +171,7 @@ def read_splits(
             if given.k_shot is not None or given.k_shot_total is not None:
                 few = FewShot(given.k_shot, given.k_shot_total, given.draw, given.few_shot_val)
             if task.name == OWN_TEXT.name:
-                own = {"columns": given.columns, "on_bad_row": given.on_bad_row}
+                own = {"columns": given.columns, "on_bad_row": given.on_bad_row, "shares": given.split_shares}
                 return load_own_text(root, splits, task, few_shot=few, **own)
             return {role: load_text(root, split, task, limit, few) for role, (split, limit) in splits.items()}
         if (own := load_own(config, root, splits, task)) is not None:

@@ -41,7 +41,7 @@ def test_a_file_of_two_columns_is_read_and_split(tmp_path):
     assert train.columns == {"source": "text", "target": "label"}
     first, drawn, sizes = train.notes
     assert first.endswith("films.csv: 'text' is the source, 'label' is the target")
-    assert drawn.endswith(": val and test held out of train by seed 42, a tenth of the texts each")
+    assert drawn.endswith(": val (0.1) and test (0.1) of the texts held out of train by seed 42")
     assert sizes.endswith(": train 32 rows, val 4 rows, test 4 rows")
     assert len({each for one in loaded.values() for each in ids(one)}) == 40
 
@@ -159,7 +159,7 @@ def test_a_split_column_is_followed_and_what_it_lacks_is_held_out(tmp_path):
     loaded = load_own_text(write_csv(tmp_path / "films.csv", rows, "text,label,split"), SPLITS, CLASSES)
     assert [len(each.examples) for each in loaded.values()] == [36, 4, 5]
     assert ids(loaded["test"]) == [f"films-{place}" for place in range(5)]
-    assert any("val held out of train by seed 42, a tenth of the texts each" in note for note in loaded["train"].notes)
+    assert any("val (0.1) of the texts held out of train by seed 42" in note for note in loaded["train"].notes)
 
 
 def test_files_are_splits_and_ids_name_their_file(tmp_path):

@@ -4,9 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dept_vl.data.seeded_split import ROLES, TooFewToSplit, seeded_split
+from dept_vl.data.seeded_split import ROLES, SHARES, TooFewToSplit
+from dept_vl.data.seeded_split import seeded_split as split
 
+ALL = dict(zip(ROLES, SHARES, strict=True))
 KEYS = st.lists(st.integers(0, 60), min_size=30, max_size=120)
+
+
+
+def seeded_split(keys, shares=ALL, **seed):
+    return split(keys, shares, **seed)
 
 
 @settings(max_examples=40)
@@ -25,7 +32,7 @@ def test_each_side_has_a_tenth_of_the_keys_and_at_least_one():
     sides = seeded_split(range(200))
     assert [sides.count(role) for role in ("train", "val", "test")] == [160, 20, 20]
     assert sorted(seeded_split("abc")) == ["test", "train", "val"]
-    assert seeded_split(range(20), held_out=("val",)).count("val") == 2
+    assert seeded_split(range(20), {"train": 0.9, "val": 0.1}).count("val") == 2
 
 
 def test_another_row_moves_few_of_the_others_and_another_seed_moves_many():
@@ -40,5 +47,5 @@ def test_the_split_is_the_same_on_every_machine():
 
 
 def test_fewer_keys_than_sides_are_refused():
-    with pytest.raises(TooFewToSplit, match="wanted at least 3 rows that differ, for train, test, val, given 2"):
+    with pytest.raises(TooFewToSplit, match="wanted at least 3 that differ, for train, val, test, given 2"):
         seeded_split(["a", "b", "a", "b"])

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dept_vl.data.own.collect import Row
+from dept_vl.data.seeded_split import ROLES, BadShares, TooFewToSplit, check_shares, seeded_split
 from dept_vl.untrusted.bad_file import listed
-
-NAMES = ("train", "val", "test")
-SHARES = (0.8, 0.1, 0.1)
-SEED = 42  # the run's own seed must not change what is tested
-
-
-class BadShares(ValueError):
-    """Shares that do not divide anything, or too few images for them."""
-
-
-def check_shares(shares: Sequence[float]) -> None:
-    """Raises: BadShares."""
-    if len(shares) != 3 or not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-6 or not shares[0]:
-        raise BadShares(
-            f"task.split_shares: wanted three numbers for {', '.join(NAMES)}, at least 0, train's above 0, that add up "
-            f"to 1, given {list(shares)}"
-        )
 
 
 def divide(
@@ -41,16 +24,16 @@ def divide(
     Raises: BadShares.
     """
     check_shares(shares)
-    wanted = dict(zip(NAMES, shares, strict=True))
+    wanted = dict(zip(ROLES, shares, strict=True))
     given = {name: each for name, each in rows.items() if name != undivided}
     source = rows[undivided] if undivided in rows else given.get("train", [])
-    drawn = [name for name in NAMES[1:] if name not in given and wanted[name] > 0] if source else []
+    drawn = [name for name in ROLES[1:] if name not in given and wanted[name] > 0] if source else []
     parts = dict(given)
     if drawn:
         parts |= _draw(source, {name: wanted[name] for name in ("train", *drawn)}, image_paths, hashes)
     elif source:
         parts["train"] = source
-    parts = {name: parts[name] for name in NAMES if name in parts}
+    parts = {name: parts[name] for name in ROLES if name in parts}
     sizes = ", ".join(
         f"{name} {_counted(len(each), 'row')} of {_counted(len(_images(each)), 'image')}"
         for name, each in parts.items()
@@ -62,26 +45,16 @@ def divide(
 def _draw(
     rows: Iterable[Row], shares: Mapping[str, float], image_paths: Mapping[str, Path], hashes: Path | None
 ) -> dict[str, list[Row]]:
-    """The order in which images are drawn depends on the content of each alone, so a new row moves no other far."""
+    """Raises: BadShares for fewer different images than sides."""
     rows = list(rows)
     content = _contents({key: image_paths[key] for key in _images(rows)}, hashes)
-    order = sorted(set(content.values()), key=lambda each: hashlib.sha256(f"{SEED}:{each}".encode()).digest())
-    if len(order) < len(shares):
-        raise BadShares(
-            f"wanted at least {len(shares)} different images to draw {', '.join(shares)} from, given {len(order)}: "
-            "give files named by their split"
-        )
-    total = sum(shares.values())
-    sizes = {name: max(1, round(len(order) * shares[name] / total)) for name in shares if name != "train"}
-    while sum(sizes.values()) >= len(order):  # train gets one at least
-        sizes[max(sizes, key=sizes.__getitem__)] -= 1
-    side, start = {}, 0
-    for name, size in sizes.items():
-        side |= dict.fromkeys(order[start : start + size], name)
-        start += size
+    try:
+        sides = seeded_split([content[row["image"]] for row in rows], shares)
+    except TooFewToSplit as error:
+        raise BadShares(f"images to draw splits from: {error}; give files named by their split") from error
     parts: dict[str, list[Row]] = {name: [] for name in shares}
-    for row in rows:
-        parts[side.get(content[row["image"]], "train")].append(row)
+    for row, side in zip(rows, sides, strict=True):
+        parts[side].append(row)
     return parts
 
 

@@ -9,10 +9,11 @@ from typing import Literal
 from dept_vl.data.data_root import MissingFile, matching_files
 from dept_vl.data.own.collect import Row
 from dept_vl.data.own.columns import Family
-from dept_vl.data.own.divide import SHARES, divide
+from dept_vl.data.own.divide import divide
 from dept_vl.data.own.find import holds_tables
 from dept_vl.data.own.read import CACHE, UNDIVIDED, OwnRows, read_own, split_root
 from dept_vl.data.own.table import ENDINGS, ending
+from dept_vl.data.seeded_split import SHARES
 from dept_vl.data.sources import (
     ANNOTATIONS,
     KARPATHY,
