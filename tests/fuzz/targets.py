@@ -32,6 +32,7 @@ from dept_vl.tasks.vqa import VqaTask
 from dept_vl.train.resumable import BadCheckpoint, load_checkpoint, rng_states, save_checkpoint
 from dept_vl.tuning import build_tuning
 from dept_vl.untrusted.images import UnreadableImage, open_image
+from dept_vl.untrusted.network_files import read_network_weights
 from dept_vl.vision import FrozenClip, VisualProjection
 from dept_vl.vision.features import FeatureStore, MissingFeatures
 from dept_vl.vision.shards import DESCRIPTION, DamagedStore
@@ -45,8 +46,9 @@ CONFIG = "max_steps: 10\nadapter:\n  name: dept\n  args: {r: 4}\noptim:\n  lr: {
 KINDS = (
     "adapter card", "adapter config", "adapter weights", "released config", "released weights, pickled",
     "peft lora config", "peft lora weights", "peft prefix config", "peft prefix weights",
-    "store description", "store shard", "questions", "annotations", "karpathy",
-    "karpathy captions", "captions", "captions, gzip", "aokvqa", "csv rows", "json rows", "parquet rows", "cola rows",
+    "store description", "store shard", "tower weights, legacy", "tower weights, zip",
+    "questions", "annotations", "karpathy", "karpathy captions", "captions", "captions, gzip", "aokvqa",
+    "csv rows", "json rows", "parquet rows", "cola rows",
     "boolq rows", "config", "run config", "plan", "table row", *(f"image, {ending}" for ending in IMAGES),
     "scored results", "scored asked", "scored answered", "checkpoint progress.json",
     "checkpoint adapter_model.safetensors", "checkpoint optimizer.pt", "checkpoint rng_0.pt",
@@ -122,7 +124,13 @@ def features(place: Path, folder: Path) -> dict[str, Target]:
         opened.resident()
 
     files = {"store description": store.folder / DESCRIPTION, "store shard": next(store.folder.glob("*.safetensors"))}
-    return {name: Target(file, read, (DamagedStore, MissingFeatures)) for name, file in files.items()}
+    weights = {"net.weight": torch.randn(4, 3), "net.bias": torch.randn(4), "net.batches": torch.tensor(3)}
+    towers = {f"tower weights, {form}": folder / f"{form}.pth" for form in ("legacy", "zip")}
+    for form, file in towers.items():
+        torch.save(weights, file, _use_new_zipfile_serialization="zip" in form)
+    return {name: Target(file, read, (DamagedStore, MissingFeatures)) for name, file in files.items()} | {
+        name: Target(file, lambda file=file: read_network_weights(file), (BadFile,)) for name, file in towers.items()
+    }
 
 
 def annotations(folder: Path) -> dict[str, Target]:

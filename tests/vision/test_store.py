@@ -287,7 +287,7 @@ def test_a_run_leaves_out_what_another_has_published_meanwhile(clip, make_images
     def grid(clip, pixels):
         batches.append(len(pixels))
         if len(batches) == 1:  # another run makes all of it while this one is at its first batch
-            extract(clip, images, tmp_path / "store", batch_size=3, shard_size=3)
+            extract(clip, images, tmp_path / "store", batch_size=3, shard_size=9)
         return run(clip, pixels)
 
     monkeypatch.setattr(FrozenClip, "grid", grid)

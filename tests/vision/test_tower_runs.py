@@ -33,7 +33,9 @@ def of_two_layers_of_timm(folder, config):
     return with_vision(config, resampler, **vision, pooling="avg", pool_size=4, joined="tokens")
 
 
-@pytest.mark.parametrize("change", [of_transformers_beside_open_clip, of_two_layers_of_timm])
+@pytest.mark.parametrize(
+    "change", [of_transformers_beside_open_clip, pytest.param(of_two_layers_of_timm, marks=pytest.mark.slow)]
+)
 def test_a_saved_adapter_answers_as_its_run_did(change, experiment, byte_t5, place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # scoring keeps its features in data/features
     config = change(tmp_path, experiment(max_steps=3, eval_steps=0))
