@@ -138,7 +138,8 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def recorded_baselines(config: Experiment, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Scores of recorded runs with the same data, frozen models, budget and protocol; see docs/results.md."""
+    """Scores of recorded runs that belong beside one of this data, frozen models, budget and protocol: see
+    docs/results.md."""
     task = config.task
     if "vision" not in identities or task.score not in (AUTO, VQA_ACCURACY):
         return {}
