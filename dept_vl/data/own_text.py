@@ -223,7 +223,8 @@ def _divided(
     try:
         drawn = seeded_split(keys, {role: wanted[role] for role in ("train", *absent)})
     except TooFewToSplit as error:
-        raise BadFile(root, "rows enough for train, val and test", str(error)) from error
+        wanted = f"at least {len(absent) + 1} texts that differ, for {', '.join(('train', *absent))}"
+        raise BadFile(root, wanted, f"{len(set(keys))}") from error
     together, rows["train"] = rows["train"], []
     for role, row in zip(drawn, together, strict=True):
         rows[role].append(row)

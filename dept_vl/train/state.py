@@ -231,13 +231,16 @@ class RunState:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted a checkpoint of at most {self.plan.max_steps} steps, given {step}"
             )
+        try:
+            self.network.load_trained_state(weights)
+        except ValueError as error:
+            raise BadCheckpoint(f"{checkpoint}: {error}") from error
         if progress.get("settings") != self.settings:
             raise BadCheckpoint(
                 f"{checkpoint}: wanted a checkpoint of a run with {self.settings}, given {progress.get('settings')}: "
                 "with other batches or rates it would not be the same run"
             )
         try:
-            self.network.load_trained_state(weights)
             self.engine.load_optimizer(states["optimizer"])
             self.schedule.load_state_dict(states["schedule"])
             self.best, self.evaluations = progress["best"], progress["evaluations"]

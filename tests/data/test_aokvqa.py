@@ -37,7 +37,7 @@ def test_a_real_row_of_aokvqa(real):
         ([], "length >= 1"),
         ([entry(), entry()], r"wanted every question_id once, given 'abc' again at \[1\]"),
         ([entry(question_id=7)], r"`str`, got `int` - at `\$\[0\]\.question_id`"),
-        ([entry(direct_answers=["me"])], r"questions\[0\]: wanted at least 4 .* given 1 "),
+        ([entry(direct_answers=["me"])], r"given \[0\]: wanted at least 4 .* given 1 "),
         ([{"question_id": "abc"}], r"`image_id` - at `\$\[0\]`"),
     ],
 )

@@ -206,7 +206,7 @@ def test_a_folder_without_one_set_of_files_is_told(tmp_path, files, error, messa
 
 def test_few_rows_no_rows_and_unknown_splits_are_told(tmp_path):
     path = write_csv(tmp_path / "films.csv", films(2))
-    with pytest.raises(BadFile, match="wanted rows enough for train, val and test, given .* at least 3 rows"):
+    with pytest.raises(BadFile, match="wanted at least 3 texts that differ, for train, val, test, given 2"):
         load_own_text(path, SPLITS, CLASSES)
     with pytest.raises(MissingFile, match="nowhere: wanted your own file"):
         load_own_text(tmp_path / "nowhere", SPLITS, CLASSES)

@@ -62,7 +62,7 @@ def test_a_question_without_its_annotation_is_refused(root):
 
 def test_question_and_annotation_agree_about_the_image(root):
     root.annotations()[0]["image_id"] = 9
-    with pytest.raises(BadFile, match="wanted image_id 1 for 1000, given 9 in its annotation"):
+    with pytest.raises(BadFile, match="wanted image_id 1 for question_id 1000, given 9 in its annotation"):
         join(*files(root.write()))
 
 

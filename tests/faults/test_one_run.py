@@ -69,7 +69,7 @@ def test_a_second_run_is_refused_by_name_before_it_loads_or_moves_anything(confi
 
 
 def test_a_run_holds_its_folder_while_it_goes_on(config, tmp_path, monkeypatch):
-    def meanwhile(*arguments):
+    def meanwhile(*arguments, **settings):
         process = FORKS.Process(target=try_to_train, args=(config, tmp_path / "told"))
         process.start()
         process.join()
