@@ -37,7 +37,7 @@ def films(tmp_path):
 def test_a_file_of_ones_own_is_shown_in_lines_and_on_a_page(prepare, films, tmp_path):
     status, out = prepare("films.jsonl")
     assert status == 0 and out.startswith("films.jsonl: own_text, scored by exact_match\n")
-    assert "train: read 40, in_split 32" in out and "val and test held out of train by seed 42" in out
+    assert "train: read 40, in_split 32" in out and "of the texts held out of train by seed 42" in out
     assert """--task.labels '["bad", "good"]'""" in out and out.endswith("page: films_page.html\n")
     assert "<title>films.jsonl as own_text</title>" in (tmp_path / "films_page.html").read_text()
 
