@@ -1,6 +1,5 @@
-"""Which column of a user's file holds which field of a text task, and what a cell says."""
+"""Which column of a user's file holds which field of a text task."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,6 @@ USUAL_NAMES = {
 
 ID, SPLIT = "id", "split"
 """Fields that a file may have beside those of the task."""
-
-
-class BadCell(BadFile):
-    """A cell that cannot be used. where: "line 3"."""
-
-    def __init__(self, file: Path | str, column: str, where: str, wanted: str, given: str) -> None:
-        super().__init__(file, f"{wanted} in column {column!r} of {where}", given)
-        self.args = (file, column, where, wanted, given)  # what pickle rebuilds it from
-        self.column, self.where, self.reason = column, where, f"wanted {wanted}, given {given}"
 
 
 def find_columns(
@@ -57,21 +47,3 @@ def find_columns(
             shown = f"{', '.join(there):.200}.{did_you_mean(name, there)}"
             raise BadFile(path, f"a column for {name!r}: {usual}, or one named by task.columns.{name}", shown)
     return named
-
-
-def cell_text(path: Path, where: str, column: str, value: Any) -> str:
-    """A cell as text, stripped; numbers as they are written, truth values as JSON has them. where: "line 3".
-
-    Raises: BadCell for an empty one, NaN, or a list where one text is wanted.
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and math.isfinite(value):  # a table with gaps has 3.0 for 3
-        return str(int(value)) if value.is_integer() else repr(value)
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str) and value.strip():
-        return value.strip()
-    kind = "" if isinstance(value, str | float) else f" ({type(value).__name__})"
-    shown = "nothing" if value in (None, "") else f"{value!r:.80}{kind}"
-    raise BadCell(path, column, where, "a text", shown)

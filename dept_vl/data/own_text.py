@@ -15,7 +15,10 @@ from typing import Any, Literal
 
 from dept_vl.data.data_root import MissingFile, one_copy
 from dept_vl.data.few_shot import FewShot
-from dept_vl.data.own_columns import ID, SPLIT, BadCell, cell_text, find_columns
+from dept_vl.data.own.bad_rows import BadCell, BadRows
+from dept_vl.data.own.cells import SPLITS, id_of, one_text, split_of
+from dept_vl.data.own.table import ENDINGS, ending
+from dept_vl.data.own_columns import ID, SPLIT, find_columns
 from dept_vl.data.seeded_split import ROLES, SEED, SHARES, TooFewToSplit, seeded_split
 from dept_vl.data.sources import EmptySplit, Loaded, Splits
 from dept_vl.data.text_files import FileRows, read_rows
@@ -23,13 +26,6 @@ from dept_vl.registry import did_you_mean, wanted_one_of
 from dept_vl.tasks.own_text import TARGET, needed_fields
 from dept_vl.tasks.text_task import TextTask
 from dept_vl.untrusted.bad_file import BadFile
-
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "validation", "valid", "dev"),
-    "test": ("test", "testing"),
-}
-ENDINGS = ("jsonl", "json", "csv", "tsv", "parquet")
 
 
 @dataclass
@@ -44,7 +40,7 @@ class OwnText:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    skipped: list[dict[str, str | None]] = field(default_factory=list)
+    skipped: list[Mapping[str, str | None]] = field(default_factory=list)
 
 
 def load_own_text(
@@ -96,12 +92,13 @@ def read_own_text(
     shares: Sequence[float] = SHARES,
 ) -> OwnText:
     """All rows by side. Raises: MissingFile, BadFile."""
-    own, skips = OwnText(), on_bad_row == "skip"
+    own, bad = OwnText(), BadRows(on_bad_row)
+    own.skipped = bad.skipped
     sides: list[tuple[str | None, dict[str, Any]]] = []
     files, agreed = _files(Path(root)), []
     for role, path in files:
         found = read_rows(path)
-        if found.first_short and not skips:
+        if found.first_short and on_bad_row == "error":
             raise found.first_short
         named = _named(path, found, task, columns or {})
         agreed.append({name: named[name] for name in needed_fields(task)})
@@ -110,29 +107,24 @@ def read_own_text(
         ids: set[Any] = set()
         for place in range(len(found.rows)):
             try:
-                row = _row(path, found, place, task, named)
+                row = _row(found.rows[place], place, task, named)
                 if row["id"] in ids:
-                    raise BadCell(path, named[ID], found.where(place), "every id once", f"{row['id']!r} again")
-                side = role or _side(path, found, place, named)
+                    raise BadCell(ID, "every id once", f"{row['id']!r} again")
+                side = role or (split_of(found.rows[place].get(named[SPLIT])) if SPLIT in named else None)
             except BadCell as error:
-                if not skips:
-                    raise
-                own.skipped.append(_left_out(path, error.where, error.column, error.reason))
+                bad.add(path, found.where(place), named, error)
                 continue
             ids.add(row["id"])
             row["id"] = f"{path.stem}-{row['id']}" if len(files) > 1 or ID not in named else row["id"]
             sides.append((side, row))
-        own.skipped += [_left_out(path, "", None, "too few cells")] * found.short
+        short = {"file": str(path), "place": "", "column": None, "reason": "too few cells"}
+        own.skipped += [short] * found.short
     own.columns = agreed[0] if all(each == agreed[0] for each in agreed) else {}
     if own.skipped:
         first = ", ".join(each for each in own.skipped[0].values() if each)
         own.notes.append(f"{root}: {len(own.skipped):,} rows left out; the first: {first}")
     own.rows = _divided(Path(root), sides, task, shares, own.notes)
     return own
-
-
-def _left_out(file: Path, place: str, column: str | None, reason: str) -> dict[str, str | None]:
-    return {"file": str(file), "place": place, "column": column, "reason": reason}
 
 
 def _named(path: Path, found: FileRows, task: TextTask, given: Mapping[str, str]) -> dict[str, str]:
@@ -152,56 +144,41 @@ def _files(root: Path) -> list[tuple[str | None, Path]]:
     if not root.is_dir():
         raise MissingFile(f"{root}: wanted your own file, or a folder with one, given no such path")
     found: list[tuple[str | None, Path]] = []
-    for role, names in SPLIT_NAMES.items():
-        paths = [one_copy(root / f"{name}.{ending}") for name in names for ending in ENDINGS]
+    for role in ROLES:
+        names = [name for name, side in SPLITS.items() if side == role]
+        paths = [one_copy(root / f"{name}{end}") for name in names for end in ENDINGS]
         paths = [path for path in paths if path]
         if len(paths) > 1:
             raise BadFile(paths[1], f"one file for {role}", f"a second one beside {paths[0].name}")
         found += [(role, path) for path in paths]
     if not any(role == "train" for role, _ in found):
-        others = [path for path in root.iterdir() if path.name.removesuffix(".gz").rpartition(".")[2] in ENDINGS]
+        others = [path for path in root.iterdir() if ending(path) in ENDINGS]
         others.sort()
         if found or len(others) != 1:
-            wanted = f"train.{{{','.join(ENDINGS)}}}, or one file of all rows"
+            wanted = f"train with one of {', '.join(ENDINGS)}, or one file of all rows"
             given = ", ".join(path.name for path in others) or "no file of rows"
             raise MissingFile(f"{root}: wanted {wanted}, given {given:.200}")
         return [(None, others[0])]
     return found
 
 
-def _row(path: Path, found: FileRows, place: int, task: TextTask, named: Mapping[str, str]) -> dict[str, Any]:
+def _row(cells: Mapping[str, Any], place: int, task: TextTask, named: Mapping[str, str]) -> dict[str, Any]:
     """Raises: BadCell."""
-    given, where = found.rows[place], found.where(place)
-    row: dict[str, Any] = {"id": place}
-    if ID in named and not isinstance(id := given.get(named[ID]), int):
-        row["id"] = cell_text(path, where, named[ID], id)
-    elif ID in named:
-        row["id"] = id
+    row: dict[str, Any] = {"id": id_of(cells.get(named[ID])) if ID in named else place}
     for name in needed_fields(task):
-        column = named[name]
-        values = given.get(column)
+        values = cells.get(named[name])
         several = name == TARGET and isinstance(values, list | tuple) and len(values) > 0
-        texts = [cell_text(path, where, column, value) for value in (values if several else [values])]
-        row[name] = tuple(texts) if name == TARGET else texts[0]
+        texts = tuple(_text(value, name) for value in (values if several else [values]))
+        row[name] = texts if name == TARGET else texts[0]
     if task.label_names and (len(row[TARGET]) > 1 or row[TARGET][0] not in task.label_names):
         given = ", ".join(row[TARGET])
         wanted = f"one of task.labels ({', '.join(task.label_names):.200})"
-        shown = f"{given!r:.80}.{did_you_mean(given, task.label_names)}"
-        raise BadCell(path, named[TARGET], where, wanted, shown)
+        raise BadCell(TARGET, wanted, f"{given!r:.80}.{did_you_mean(given, task.label_names)}")
     return row
 
 
-def _side(path: Path, found: FileRows, place: int, named: Mapping[str, str]) -> str | None:
-    """Of a file of all rows: what its split column says, None without one. Raises: BadCell."""
-    if SPLIT not in named:
-        return None
-    given = str(found.rows[place].get(named[SPLIT])).strip().lower()
-    for role, names in SPLIT_NAMES.items():
-        if given in names:
-            return role
-    known = [name for names in SPLIT_NAMES.values() for name in names]
-    shown = f"{given!r:.80}.{did_you_mean(given, known)}"
-    raise BadCell(path, named[SPLIT], found.where(place), f"one of {', '.join(known)}", shown)
+def _text(value: Any, name: str) -> str:
+    return str(value).lower() if isinstance(value, bool) else one_text(value, name)
 
 
 def _divided(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dept_vl.config import Experiment
-from dept_vl.data.own_text import ENDINGS, SPLIT_NAMES
+from dept_vl.data.own.cells import SPLITS
+from dept_vl.data.own.table import ENDINGS
 from dept_vl.data.sources import Loaded
 from dept_vl.data.survey import (
     SHARES,
@@ -42,7 +43,7 @@ _LISTED = 50  # cut answers and unreadable pictures on the page
 
 
 @dataclass(frozen=True)
-class Sample:
+class PageExample:
     """An example as the page shows it. picture: a data URI, or None with the reason in `problem`."""
 
     role: str
@@ -67,7 +68,7 @@ class Look:
     unreadable: Mapping[str, str]
     decoded: bool
     labels: tuple[str, ...]
-    samples: Sequence[Sample]
+    samples: Sequence[PageExample]
 
     @property
     def labels_flag(self) -> str:
@@ -84,8 +85,8 @@ def guess_task(path: Path) -> str:
     Raises: BadFile for a file that cannot be read.
     """
     if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.suffix.lstrip(".") in ENDINGS)
-        files.sort(key=lambda each: each.stem not in SPLIT_NAMES["train"])
+        files = sorted(each for each in path.iterdir() if each.suffix in ENDINGS)
+        files.sort(key=lambda each: SPLITS.get(each.stem) != "train")
         if not files:
             return CaptionTask.name
         path = files[0]
@@ -227,7 +228,7 @@ def _proposed_labels(task: Task, targets: Mapping[str, tuple[int, int]]) -> tupl
     return tuple(sorted(targets)) if min(count for _, count in targets.values()) > 2 else ()
 
 
-def _samples(loaded: Mapping[str, Loaded]) -> list[Sample]:
+def _samples(loaded: Mapping[str, Loaded]) -> list[PageExample]:
     """The first by a checksum of the id, from as many splits as there are, train first."""
     ordered = {role: sorted(each.examples, key=_checksum) for role, each in loaded.items()}
     shares = Counter(list(loaded)[place % len(loaded)] for place in range(SAMPLES))
@@ -239,10 +240,10 @@ def _checksum(example: Example) -> int:
     return zlib.crc32(str(example.id).encode("utf-8", "surrogatepass"))
 
 
-def _sample(role: str, example: Example, paths: Mapping[str, Path]) -> Sample:
+def _sample(role: str, example: Example, paths: Mapping[str, Path]) -> PageExample:
     if example.image is None:
-        return Sample(role, example, None, "")
+        return PageExample(role, example, None, "")
     try:
-        return Sample(role, example, thumbnail(paths[example.image]), "")
+        return PageExample(role, example, thumbnail(paths[example.image]), "")
     except (UnreadableImage, KeyError) as error:
-        return Sample(role, example, None, getattr(error, "reason", "its file was not found"))
+        return PageExample(role, example, None, getattr(error, "reason", "its file was not found"))

@@ -249,7 +249,7 @@ class AdaptedModel:
         return row.decoding, row.max_source_length, row.own_cue, self._inside_of(row)
 
     def _put_inside(self, tuning: Tuning | None) -> None:
-        """Let the frozen model compute with `tuning` in it, and with no other. Raises: BadTuning, UnfitWeights."""
+        """Let the frozen model compute with `tuning` in it, and with no other. Raises: BadTuning, UnfitTuning."""
         if self._inside is tuning:
             return
         if self._inside is not None:

@@ -4,7 +4,7 @@ from dept_vl.tuning.adapter import BottleneckAdapter
 from dept_vl.tuning.adapterdrop import AdapterDrop
 from dept_vl.tuning.bitfit import BitFit
 from dept_vl.tuning.build import build_tuning, count_published, count_weights, name_of
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Tuning, UnfitWeights
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Tuning, UnfitTuning
 from dept_vl.tuning.full import Full
 from dept_vl.tuning.hyperdecoder import HyperDecoder
 from dept_vl.tuning.hyperformer import HyperFormer
@@ -31,7 +31,7 @@ __all__ = [
     "PTuningV2",
     "PrefixTuning",
     "Tuning",
-    "UnfitWeights",
+    "UnfitTuning",
     "build_tuning",
     "count_published",
     "count_weights",

@@ -29,7 +29,7 @@ class BadTuning(ValueError):
     """A method that this frozen model cannot have, or arguments that do not fit it."""
 
 
-class UnfitWeights(ValueError):
+class UnfitTuning(ValueError):
     """Saved weights that do not fit the frozen model to which they are attached."""
 
 
@@ -97,7 +97,7 @@ class Tuning(Part):
     def attach(self, backbone: Frozen) -> None:
         """Put the weights into the frozen model: new ones, or those that this part holds.
 
-        Raises: BadTuning for another method in it; UnfitWeights.
+        Raises: BadTuning for another method in it; UnfitTuning.
         """
         name = type(self).__name__
         if backbone.attached is not None:
@@ -123,7 +123,7 @@ class Tuning(Part):
         """The weights on the model's device, with the values that this part holds, if any."""
         own = {name: weight for group in self._groups.values() for name, weight in group.items()}
         if held and (wrong := misfits(own, held)):
-            raise UnfitWeights(f"{type(self).__name__}: weights that do not fit this frozen model: {'; '.join(wrong)}")
+            raise UnfitTuning(f"{type(self).__name__}: weights that do not fit this frozen model: {'; '.join(wrong)}")
         for name, weight in own.items():
             value = nn.Parameter(held.get(name, weight).detach().to(device, torch.float32, copy=bool(held)))
             torch.utils.swap_tensors(weight, value)  # the object stays the one that the model computes with

@@ -26,7 +26,7 @@ RECORD = "source.json"
 _LONGEST = 100  # characters of the file's name that go into the folder's
 
 
-class Source(msgspec.Struct):
+class _ConvertedFrom(msgspec.Struct):
     """Of which file a folder was made."""
 
     file: str
@@ -61,7 +61,7 @@ def find_converted(kind: str, file: str) -> Path | None:
     found = []
     for record in (cache_root() / kind).glob(f"*/{RECORD}"):
         with contextlib.suppress(OSError, ValueError):  # deleted meanwhile, or no record of ours
-            if msgspec.json.decode(record.read_bytes(), type=Source).file == file:
+            if msgspec.json.decode(record.read_bytes(), type=_ConvertedFrom).file == file:
                 found.append((record.stat().st_mtime, record.parent))
     return max(found)[1] if found else None
 

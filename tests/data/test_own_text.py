@@ -99,17 +99,17 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are(tmp_path, head, 
 
 
 BAD = {
-    "an empty cell": ('{"text": "", "label": "bad"}', "wanted a text in column 'text' of line 3, given nothing"),
-    "a missing value": ('{"text": null, "label": "bad"}', "'text' of line 3, given nothing"),
-    "a missing field": ('{"label": "bad"}', "wanted a text in column 'text' of line 3, given nothing"),
-    "a list": ('{"text": ["a"], "label": "bad"}', r"'text' of line 3, given \['a'\] \(list\)"),
-    "an object": ('{"text": "a", "label": {"b": 1}}', r"'label' of line 3, given .* \(dict\)"),
-    "an unknown class": ('{"text": "a", "label": "god"}', r"wanted one of task.labels \(bad, good\) in column 'label' "
-                                                         r"of line 3, given 'god'. Did you mean 'good'\?"),
-    "no class by place": ('{"text": "a", "label": 1}', "in column 'label' of line 3, given '1'"),
-    "two classes": ('{"text": "a", "label": ["bad", "good"]}', "in column 'label' of line 3, given 'bad, good'"),
+    "an empty cell": ('{"text": "", "label": "bad"}', "line 3, column 'text': wanted text, given an empty cell"),
+    "a missing value": ('{"text": null, "label": "bad"}', "line 3, column 'text': wanted text, given nothing"),
+    "a missing field": ('{"label": "bad"}', "line 3, column 'text': wanted text, given nothing"),
+    "a list": ('{"text": ["a"], "label": "bad"}', r"line 3, column 'text': wanted text, given a list: \['a'\]"),
+    "an object": ('{"text": "a", "label": {"b": 1}}', "line 3, column 'label': wanted text, .* given an object"),
+    "an unknown class": ('{"text": "a", "label": "god"}',
+                         r"'label': wanted one of task.labels \(bad, good\), given 'god'. Did you mean 'good'\?"),
+    "no class by place": ('{"text": "a", "label": 1}', "line 3, column 'label': wanted one of .* given '1'"),
+    "two classes": ('{"text": "a", "label": ["bad", "good"]}', "column 'label': .* given 'bad, good'"),
     "an unknown split": ('{"text": "a", "label": "bad", "split": "trian"}',
-                         r"wanted one of train, .* in column 'split' of line 3, given 'trian'. Did you mean 'train'\?"),
+                         r"line 3, column 'split': wanted one of train, .* given 'trian'. Did you mean 'train'\?"),
 }  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def test_a_bad_row_is_refused_by_file_line_and_column_or_left_out_and_listed(tmp
     lines = [json.dumps(row) for row in good]
     path = tmp_path / "films.jsonl"
     path.write_text("\n".join([*lines[:2], line, *lines[2:]]) + "\n")
-    with pytest.raises(BadFile, match=f"films.jsonl: .*{message}"):
+    with pytest.raises(BadFile, match=f"films.jsonl, .*{message}"):
         load_own_text(path, SPLITS, CLASSES)
     loaded = load_own_text(path, SPLITS, CLASSES, on_bad_row="skip")
     assert [len(each.examples) for each in loaded.values()] == [6, 3, 3]
@@ -143,7 +143,7 @@ def test_not_a_number_in_parquet_is_refused(tmp_path):
 
     rows = [{"text": "a", "label": 1.5}, {"text": "b", "label": float("nan")}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "own.parquet")
-    with pytest.raises(BadFile, match="wanted a text in column 'label' of row 2, given nan"):
+    with pytest.raises(BadFile, match="row 2, column 'label': wanted text, given NaN"):
         load_own_text(tmp_path / "own.parquet", SPLITS, OWN_TEXT)
 
 
@@ -177,7 +177,7 @@ def test_an_id_column_names_rows_where_it_tells_them_apart(tmp_path):
     assert set(ids(load_own_text(path, {"a": ("all", None)}, CLASSES)["a"])) == {str(100 + n) for n in range(12)}
     path = write_csv(tmp_path / "films.csv", [f"7,{line}" for line in films(12)], "id,text,label")
     assert "films-3" in ids(load_own_text(path, {"a": ("all", None)}, CLASSES)["a"])
-    with pytest.raises(BadFile, match="wanted every id once in column 'id' of line 3, given '7' again"):
+    with pytest.raises(BadFile, match="line 3, column 'id': wanted every id once, given '7' again"):
         load_own_text(path, SPLITS, CLASSES, columns={"id": "id"})
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dept_vl.train.optim import build_optimizer
-from dept_vl.tuning import TUNINGS, BadTuning, UnfitWeights
+from dept_vl.tuning import TUNINGS, BadTuning, UnfitTuning
 from tests.tiny_runs import fit_toy, trained_bytes
 from tests.tiny_tunings import (
     CASES,
@@ -166,7 +166,7 @@ def test_weights_of_another_model_are_refused_and_leave_no_trace(case, load):
     backbone = load(other)
     before = values(backbone)
     tuning.detach()
-    with pytest.raises((UnfitWeights, BadTuning)):
+    with pytest.raises((UnfitTuning, BadTuning)):
         tuning.attach(backbone)
     assert same(values(backbone), before) and backbone.attached is None
 
@@ -174,5 +174,5 @@ def test_weights_of_another_model_are_refused_and_leave_no_trace(case, load):
 def test_a_size_that_weights_claim_takes_no_memory(load):
     tuning = make("lora", r=10**12)
     tuning.hold({"weights.encoder.q.lora_A.weight": torch.zeros(1, 1)})
-    with pytest.raises(UnfitWeights, match="LoRA: weights that do not fit"):
+    with pytest.raises(UnfitTuning, match="LoRA: weights that do not fit"):
         tuning.attach(load())

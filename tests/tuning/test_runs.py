@@ -16,7 +16,7 @@ from dept_vl.run.saved import score_adapter
 from dept_vl.saved import read_adapter
 from dept_vl.serve.named import UnknownAdapter
 from dept_vl.serve.rows import WrongTask
-from dept_vl.tuning import UnfitWeights
+from dept_vl.tuning import UnfitTuning
 from tests.tiny_runs import json_lines, text_experiment, write_cola
 from tests.tiny_tunings import CASES, RATES
 
@@ -151,5 +151,5 @@ def test_none_is_null(experiment):
 def test_weights_that_do_not_fit_are_refused_when_they_are_loaded(experiment, folders, tmp_path, monkeypatch):
     run(experiment("bitfit", max_steps=1))
     monkeypatch.setattr("dept_vl.serve.adapted.check_identity", lambda *_, **__: None)
-    with pytest.raises(UnfitWeights, match="BitFit: weights that do not fit this frozen model"):
+    with pytest.raises(UnfitTuning, match="BitFit: weights that do not fit this frozen model"):
         AdaptedModel.from_pretrained(tmp_path / "run", backbone=folders["t5_v1_1"])

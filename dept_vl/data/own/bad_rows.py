@@ -22,7 +22,7 @@ class BadCell(ValueError):
         return f"{self.meaning}: wanted {self.wanted}, given {self.given}"
 
 
-class BadRow(BadFile):
+class UnusableRow(BadFile):
     """A row that cannot be used, where none may be left out."""
 
 
@@ -37,12 +37,12 @@ class BadRows:
         self.skipped: list[Mapping[str, str | None]] = []
 
     def add(self, file: Path | str, place: str, columns: Mapping[str, str], error: BadCell | BadFile) -> None:
-        """columns: meaning to column. Raises: BadRow."""
+        """columns: meaning to column. Raises: UnusableRow."""
         column, where = None, f"{file}, {place}"
         if isinstance(error, BadCell):
             column = columns.get(error.meaning, error.meaning)
             where += f", column {column!r}"
         if not self._skips:
-            raise BadRow(where, error.wanted, f"{error.given} ({_WAY_OUT})") from error
+            raise UnusableRow(where, error.wanted, f"{error.given} ({_WAY_OUT})") from error
         reason = f"wanted {error.wanted}, given {error.given}"
         self.skipped.append({"file": str(file), "place": place, "column": column, "reason": reason})

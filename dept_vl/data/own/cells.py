@@ -45,10 +45,10 @@ def texts_of(value: Any, meaning: str, *, delimited: bool = False) -> tuple[str,
     if delimited and isinstance(value, str):
         value = _list_in(value, meaning)
     if not isinstance(value, list | tuple):
-        return (_one(value, meaning, delimited),)
+        return (one_text(value, meaning, delimited),)
     if not value:
         raise BadCell(meaning, "at least one", "an empty list")
-    return tuple(_one(each, meaning, delimited) for each in value)
+    return tuple(one_text(each, meaning, delimited) for each in value)
 
 
 def id_of(value: Any) -> int | str:
@@ -84,7 +84,8 @@ def described(value: Any, *, delimited: bool = False) -> str:
     return f"{value!r:.80} ({type(value).__name__})"
 
 
-def _one(value: Any, meaning: str, delimited: bool) -> str:
+def one_text(value: Any, meaning: str, delimited: bool = False) -> str:
+    """A text, a number, or an object with one of them. Raises: BadCell."""
     if isinstance(value, Mapping):  # as VQA v2 has it: {"answer": "yes", "answer_confidence": "maybe"}
         names = [name for name in (meaning.removesuffix("s"), meaning, "raw", "text") if name in value]
         if not names:

@@ -20,7 +20,7 @@ from dept_vl.data.data_root import MissingFile
 from dept_vl.data.own.cells import SPLITS
 from dept_vl.data.own.columns import Family
 from dept_vl.data.own.pictures import SUFFIXES
-from dept_vl.data.own.table import ENDINGS, Cells, Table, ending, image_folders, labelled, read_table
+from dept_vl.data.own.table import ENDINGS, Cells, OwnTable, ending, image_folders, labelled, read_table
 from dept_vl.data.text_sources import HubError, all_shards
 from dept_vl.untrusted.bad_file import BadFile, listed
 from dept_vl.untrusted.gzip_bytes import read_bytes
@@ -31,7 +31,7 @@ _NOT_ROWS = re.compile(r"(dataset_infos?|dataset_dict|state|config)\.json|skippe
 _BATCH = 64  # rows that are taken from a data set at a time
 
 
-def find_tables(root: Path, family: Family, image_root: Path | None = None) -> list[Table]:
+def find_tables(root: Path, family: Family, image_root: Path | None = None) -> list[OwnTable]:
     """Raises: MissingFile where nothing here is a table; BadFile where it is not clear which files belong together."""
     if root.is_file():
         return [read_table(root, root=root.parent, image_root=image_root)]
@@ -48,7 +48,7 @@ def find_tables(root: Path, family: Family, image_root: Path | None = None) -> l
     raise MissingFile(f"{root}: wanted {wanted}, given none of them; see docs/own_data.md")
 
 
-def hub_tables(name: str, image_root: Path | None = None) -> list[Table]:
+def hub_tables(name: str, image_root: Path | None = None) -> list[OwnTable]:
     """name: NAME or NAME:CONFIGURATION. Raises: HubError."""
     import datasets  # here, since it takes a second to import
 
@@ -113,7 +113,7 @@ def _is_split_folder(path: Path) -> bool:
     return path.name.lower() in SPLITS and path.is_dir()
 
 
-def _saved_tables(root: Path, image_root: Path | None) -> list[Table]:
+def _saved_tables(root: Path, image_root: Path | None) -> list[OwnTable]:
     import datasets  # here, since it takes a second to import
 
     try:
@@ -125,7 +125,7 @@ def _saved_tables(root: Path, image_root: Path | None) -> list[Table]:
     return [_set_table(str(root), split, each, root, image_root) for split, each in splits.items()]
 
 
-def _set_table(where: str, split: str | None, rows: Any, folder: Path, image_root: Path | None) -> Table:
+def _set_table(where: str, split: str | None, rows: Any, folder: Path, image_root: Path | None) -> OwnTable:
     """Pictures stay as they are stored: bytes or a path."""
     name = None if split is None else split_in_name(str(split))
     if split is not None and name is None:
@@ -135,7 +135,7 @@ def _set_table(where: str, split: str | None, rows: Any, folder: Path, image_roo
         for batch in rows.with_format("arrow").iter(_BATCH):
             yield from batch.to_pylist()
 
-    return Table(
+    return OwnTable(
         file=where if split is None else f"{where}, split {split}",
         columns=tuple(rows.column_names),
         rows=lambda: enumerate(labelled(stored(), rows.features), 1),
@@ -156,10 +156,10 @@ def _texts_beside(root: Path) -> Iterator[tuple[Path, str | None]]:
             yield folder, split
 
 
-def _text_tables(root: Path) -> Iterator[Table]:
+def _text_tables(root: Path) -> Iterator[OwnTable]:
     for folder, split in _texts_beside(root):
         name = folder.relative_to(root).as_posix()
-        yield Table(folder, ("image", "captions"), _captioned(folder), (folder,), name, split, "picture")
+        yield OwnTable(folder, ("image", "captions"), _captioned(folder), (folder,), name, split, "picture")
 
 
 def _captioned(folder: Path) -> Callable[[], Iterator[tuple[int, Cells | BadFile]]]:

@@ -19,7 +19,7 @@ from dept_vl.data.own.find import HUB, find_tables, hub_tables
 from dept_vl.data.own.options import choose_among, has_options
 from dept_vl.data.own.pictures import Pictures
 from dept_vl.data.own.recipes import RECIPES, recipe_tables
-from dept_vl.data.own.table import Cells, Table
+from dept_vl.data.own.table import Cells, OwnTable
 from dept_vl.data.own.turns import turns_of, without_placeholder
 from dept_vl.embedded.packages import packaged
 from dept_vl.registry import did_you_mean
@@ -62,7 +62,7 @@ def read_own(
     it; an empty name leaves that column unread. on_bad_row: error refuses the first row that cannot be used, skip
     leaves such rows out. image_root: where relative image paths start, before the file's own folder and its images/.
     cache: where pictures that come as bytes or base64 are written.
-    Raises: BadRow (a BadFile) with file, line and column; BadFile for a file as a whole; MissingFile, HubError.
+    Raises: UnusableRow (a BadFile) with file, line and column; BadFile for a file as a whole; MissingFile, HubError.
     """
     name, where = split_root(root)
     if name is None:
@@ -107,8 +107,8 @@ class _Reader:
         self.notes: list[str] = []
         self.number = self.systems = 0
 
-    def read(self, table: Table) -> None:
-        """The rows of a table. Raises: BadRow, BadFile."""
+    def read(self, table: OwnTable) -> None:
+        """The rows of a table. Raises: UnusableRow, BadFile."""
         names = recognise(table.columns, self.family, self.given, table.file)
         self._note_columns(table, names)
         for number, cells in table.rows():
@@ -125,7 +125,7 @@ class _Reader:
             self.rows.setdefault(split, []).extend(rows)
 
     def _rows_of(
-        self, table: Table, number: int, cells: Cells, value: Mapping[str, Any], split: str | None
+        self, table: OwnTable, number: int, cells: Cells, value: Mapping[str, Any], split: str | None
     ) -> list[Row]:
         turns = turns_of(value["turns"]) if "turns" in value else None
         if turns is None:
@@ -146,7 +146,7 @@ class _Reader:
         self.systems += turns.systems if turns is not None else 0
         return rows
 
-    def _asked(self, table: Table, cells: Cells, value: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _asked(self, table: OwnTable, cells: Cells, value: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         """Question ("" for a caption) and answers, or captions, of a plain row."""
         if self.family == "caption":
             return "", texts_of(value["captions"], "captions", delimited=table.delimited)
@@ -167,7 +167,7 @@ class _Reader:
             if not answers[0]:
                 raise BadCell("turns", "an answer", f"an empty one in turn {2 * place + 2}")
 
-    def _note_columns(self, table: Table, names: Mapping[str, str]) -> None:
+    def _note_columns(self, table: OwnTable, names: Mapping[str, str]) -> None:
         recognised = {column: meaning for meaning, column in names.items()}
         if not recognised.items() <= self.recognised.items():
             self.recognised |= recognised

@@ -13,14 +13,14 @@ from pathlib import Path
 from dept_vl.data.data_root import MissingFile, one_copy
 from dept_vl.data.own import official
 from dept_vl.data.own.columns import Family
-from dept_vl.data.own.table import Cells, Table
+from dept_vl.data.own.table import Cells, OwnTable
 from dept_vl.untrusted.bad_file import BadFile
 
 FOLDERS = ("", "annotations", "Annotations", "data", "easy_vqa/data")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PublishedSet:
     """files: split (None: the rows say it) to the official file's names, the first that is there is read. images:
     folders below the root in which its pictures may lie. rows: a file to its rows. home: where a person gets the set.
     note: what a user should know of its splits."""
@@ -33,7 +33,7 @@ class Recipe:
     note: str = ""
 
 
-def recipe_tables(name: str, root: Path, family: Family, image_root: Path | None = None) -> list[Table]:
+def recipe_tables(name: str, root: Path, family: Family, image_root: Path | None = None) -> list[OwnTable]:
     """The splits of a published set that are there. Raises: MissingFile, BadFile, ValueError for the other family."""
     recipe = RECIPES[name]
     if family != recipe.family:
@@ -57,16 +57,16 @@ def recipe_tables(name: str, root: Path, family: Family, image_root: Path | None
 
 def _table(
     path: Path, rows: list[Cells], folders: tuple[Path, ...], name: str, split: str | None, notes: tuple[str, ...]
-) -> Table:
-    return Table(path, tuple(rows[0]), lambda: enumerate(rows, 1), folders, name, split, notes=notes)
+) -> OwnTable:
+    return OwnTable(path, tuple(rows[0]), lambda: enumerate(rows, 1), folders, name, split, notes=notes)
 
 
 def _no_test(name: str) -> str:
     return f"{name} publishes no test answers: its validation split is test, and val is held out of train"
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "easy-vqa": Recipe(
+RECIPES: Mapping[str, PublishedSet] = {
+    "easy-vqa": PublishedSet(
         "vqa",
         {"train": ("train/questions.json",), "test": ("test/questions.json",)},
         ("", "data", "easy_vqa/data"),
@@ -74,7 +74,7 @@ RECIPES: Mapping[str, Recipe] = {
         "the PyPI package easy-vqa: give its folder easy_vqa/data",
         "val is held out of train",
     ),
-    "vizwiz": Recipe(
+    "vizwiz": PublishedSet(
         "vqa",
         {"train": ("train.json",), "test": ("val.json",)},
         ("", "train", "val", "images"),
@@ -82,7 +82,7 @@ RECIPES: Mapping[str, Recipe] = {
         "vizwiz.org, Visual Question Answering",
         _no_test("VizWiz"),
     ),
-    "gqa": Recipe(
+    "gqa": PublishedSet(
         "vqa",
         {
             "train": ("train_balanced_questions.json",),
@@ -94,7 +94,7 @@ RECIPES: Mapping[str, Recipe] = {
         "the GQA project's page at Stanford, balanced questions and images",
         "the balanced questions; test is testdev",
     ),
-    "ok-vqa": Recipe(
+    "ok-vqa": PublishedSet(
         "vqa",
         {
             "train": ("OpenEnded_mscoco_train2014_questions.json",),
@@ -105,7 +105,7 @@ RECIPES: Mapping[str, Recipe] = {
         "okvqa.allenai.org, version 1.1; the images are COCO's of 2014",
         "its validation split is test, and val is held out of train",
     ),
-    "textvqa": Recipe(
+    "textvqa": PublishedSet(
         "vqa",
         {"train": ("TextVQA_0.5.1_train.json",), "test": ("TextVQA_0.5.1_val.json",)},
         ("train_images", "train_val_images/train_images", "images", ""),
@@ -113,7 +113,7 @@ RECIPES: Mapping[str, Recipe] = {
         "textvqa.org, version 0.5.1",
         _no_test("TextVQA"),
     ),
-    "scienceqa": Recipe(
+    "scienceqa": PublishedSet(
         "vqa",
         {None: ("problems.json", "scienceqa/problems.json")},
         ("", "images", "scienceqa/images"),
@@ -121,7 +121,7 @@ RECIPES: Mapping[str, Recipe] = {
         "scienceqa.github.io",
         "questions without a picture are left out; options stand behind the question, the answer is an option's text",
     ),
-    "vqa-rad": Recipe(
+    "vqa-rad": PublishedSet(
         "vqa",
         {None: ("VQA_RAD Dataset Public.json", "VQA_RAD_Dataset_Public.json")},
         ("VQA_RAD Image Folder", "VQA_RAD_Image_Folder", "images", ""),
@@ -129,7 +129,7 @@ RECIPES: Mapping[str, Recipe] = {
         "the Open Science Framework, osf.io/89kps",
         "val is held out of train; the published train and test share pictures",
     ),
-    "nocaps": Recipe(
+    "nocaps": PublishedSet(
         "caption",
         {"test": ("nocaps_val_4500_captions.json",)},
         ("images", "val", ""),
@@ -137,7 +137,7 @@ RECIPES: Mapping[str, Recipe] = {
         "nocaps.org, validation; the images are Open Images'",
         "validation is test; there is no training split: train on COCO captions, then evaluate",
     ),
-    "flickr30k": Recipe(
+    "flickr30k": PublishedSet(
         "caption",
         {None: ("dataset_flickr30k.json",)},
         ("flickr30k-images", "flickr30k_images", "images", ""),

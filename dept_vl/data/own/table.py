@@ -21,7 +21,7 @@ _OFFICIAL = ({"images", "annotations"}, {"questions"}, {"annotations"})  # keys 
 
 
 @dataclass(frozen=True)
-class Table:
+class OwnTable:
     """rows: the number of each line or row, from 1, with its cells, or with what is wrong with the line. unit: line or
     row. folders: where a relative image path may start, the first one first. split: train, val or test, where the
     file's name says it. delimited: cells are text, with words for nothing. name: what ids begin with. notes: what a
@@ -50,7 +50,7 @@ def image_folders(folder: Path, image_root: Path | None = None) -> tuple[Path, .
     return (*([] if image_root is None else [image_root]), folder, folder / "images")
 
 
-def read_table(path: Path, *, root: Path, split: str | None = None, image_root: Path | None = None) -> Table:
+def read_table(path: Path, *, root: Path, split: str | None = None, image_root: Path | None = None) -> OwnTable:
     """The table in one file below `root`. Raises: BadFile."""
     name = path.relative_to(root).as_posix().removesuffix(".gz").removesuffix(ending(path))
     if ending(path) not in ENDINGS:
@@ -61,7 +61,7 @@ def read_table(path: Path, *, root: Path, split: str | None = None, image_root: 
         first = next(iter(parquet_rows(path)), None)
         if first is None:
             raise BadFile(path, "at least one row", "an empty file")
-        return Table(path, tuple(first), lambda: enumerate(_with_labels(path), 1), **common)
+        return OwnTable(path, tuple(first), lambda: enumerate(_with_labels(path), 1), **common)
     refused: list[tuple[int, BadFile]] = []
     found = read_rows(path, refused=refused, quoted=True)
     if ending(path) == ".json" and len(found.rows) == 1 and read_bytes(path).lstrip().startswith(b"{"):
@@ -73,11 +73,11 @@ def read_table(path: Path, *, root: Path, split: str | None = None, image_root: 
     if not found.rows:
         raise refused[0][1]
     unit = "line" if found.lines else "row"
-    table = Table(path, columns, lambda: rows, unit=unit, delimited=delimited, **common)
+    table = OwnTable(path, columns, lambda: rows, unit=unit, delimited=delimited, **common)
     return shared_images(table) if delimited and {"index", "image"} <= set(columns) else table
 
 
-def shared_images(table: Table) -> Table:
+def shared_images(table: OwnTable) -> OwnTable:
     """VLMEvalKit's way to save space: an image cell of up to 64 characters that is another row's index stands for that
     row's image."""
     rows = list(table.rows())
