@@ -191,7 +191,7 @@ def test_the_same_text_is_never_on_two_sides(tmp_path):
 @pytest.mark.parametrize(
     ("files", "error", "message"),
     [
-        ((), MissingFile, "wanted train with one of .jsonl, .json, .csv, .tsv, .parquet, or one file of all rows, given no"),
+        ((), MissingFile, "or one file of all rows, given no file of rows"),
         (("a.csv", "b.csv"), MissingFile, "or one file of all rows, given a.csv, b.csv"),
         (("test.csv",), MissingFile, "wanted train"),
         (("train.csv", "train.tsv"), BadFile, "wanted one file for train, given a second one beside train.csv"),
