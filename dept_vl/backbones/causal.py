@@ -166,7 +166,8 @@ class CausalBackbone(Backbone):
         shared = prompt_length + (0 if images is None else images.length)
         if not mask[:, :shared].all():
             raise MixedPrompts(f"prompt_length={shared}: wanted a prompt without pads, given masked columns in it")
-        beyond = self._window is not None and mask.shape[1] + new - 1 > self._window
+        # where processes hold parts of the model, all of them have to read equally often, whatever their rows' lengths
+        beyond = self._window is not None and (self.synced or mask.shape[1] + new - 1 > self._window)
         if not shared or self.model.training or beyond or (mask.sum(1) <= shared).any():
             return *pads_behind_prompt(embeds, mask), None
         embeds, mask = pads_behind_prompt(embeds, mask, shared)

@@ -97,9 +97,12 @@ def read_own_text(
     sides: list[tuple[str | None, dict[str, Any]]] = []
     files, agreed = _files(Path(root)), []
     for role, path in files:
-        found = read_rows(path)
-        if found.first_short and on_bad_row == "error":
-            raise found.first_short
+        refused: list[tuple[int, BadFile]] = []
+        found = read_rows(path, refused=refused, quoted=True)
+        for number, error in refused:
+            bad.add(path, f"line {number:,}", {}, error)
+        if not found.rows:
+            raise refused[0][1]
         named = _named(path, found, task, columns or {})
         agreed.append({name: named[name] for name in needed_fields(task)})
         read = ", ".join(f"{column!r} is the {name}" for name, column in named.items())
@@ -107,7 +110,7 @@ def read_own_text(
         ids: set[Any] = set()
         for place in range(len(found.rows)):
             try:
-                row = _row(found.rows[place], place, task, named)
+                row = _row(found.rows[place], place, task, named, delimited=ending(path) in (".csv", ".tsv"))
                 if row["id"] in ids:
                     raise BadCell(ID, "every id once", f"{row['id']!r} again")
                 side = role or (split_of(found.rows[place].get(named[SPLIT])) if SPLIT in named else None)
@@ -117,8 +120,6 @@ def read_own_text(
             ids.add(row["id"])
             row["id"] = f"{path.stem}-{row['id']}" if len(files) > 1 or ID not in named else row["id"]
             sides.append((side, row))
-        short = {"file": str(path), "place": "", "column": None, "reason": "too few cells"}
-        own.skipped += [short] * found.short
     own.columns = agreed[0] if all(each == agreed[0] for each in agreed) else {}
     if own.skipped:
         first = ", ".join(each for each in own.skipped[0].values() if each)
@@ -162,13 +163,15 @@ def _files(root: Path) -> list[tuple[str | None, Path]]:
     return found
 
 
-def _row(cells: Mapping[str, Any], place: int, task: TextTask, named: Mapping[str, str]) -> dict[str, Any]:
+def _row(
+    cells: Mapping[str, Any], place: int, task: TextTask, named: Mapping[str, str], *, delimited: bool
+) -> dict[str, Any]:
     """Raises: BadCell."""
     row: dict[str, Any] = {"id": id_of(cells.get(named[ID])) if ID in named else place}
     for name in needed_fields(task):
         values = cells.get(named[name])
         several = name == TARGET and isinstance(values, list | tuple) and len(values) > 0
-        texts = tuple(_text(value, name) for value in (values if several else [values]))
+        texts = tuple(_text(value, name, delimited) for value in (values if several else [values]))
         row[name] = texts if name == TARGET else texts[0]
     if task.label_names and (len(row[TARGET]) > 1 or row[TARGET][0] not in task.label_names):
         given = ", ".join(row[TARGET])
@@ -177,8 +180,8 @@ def _row(cells: Mapping[str, Any], place: int, task: TextTask, named: Mapping[st
     return row
 
 
-def _text(value: Any, name: str) -> str:
-    return str(value).lower() if isinstance(value, bool) else one_text(value, name)
+def _text(value: Any, name: str, delimited: bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else one_text(value, name, delimited)
 
 
 def _divided(

@@ -61,10 +61,10 @@ def read_rows(
 
     columns: the names of a delimited file's columns, () where its first line has them. A first line that repeats them
     is a header too. refused: gets each line that is no row, with its number, in place of an error; lines with too few
-    cells go there too. quoted: the cells of a .tsv may be in quotation marks, as pandas writes them.
+    cells go there too, and blank lines are left out. quoted: the cells of a .tsv may be in quotation marks, as pandas writes them.
     Raises: BadFile naming the file, and the line where there is one.
     """
-    ending = Path(path.name.removesuffix(".gz")).suffix
+    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending not in _READERS:
         wanted = f"a name that ends in one of {', '.join(_READERS)} (or that and .gz)"
         raise BadFile(path, wanted, f"{ending or 'no ending'!r}.{did_you_mean(ending, _READERS)}")
@@ -141,6 +141,8 @@ def _table(path: Path, form: _Form, lines: Iterator[tuple[int, list[str]]]) -> F
     short, first_short = 0, None
     is_row = bool(first) and list(names) != first
     for number, cells in itertools.chain([(place, first)] if is_row else [], lines):
+        if form.refused is not None and not cells:  # a blank line of a .csv
+            continue
         if len(cells) == len(names):
             rows.append(dict(zip(names, cells, strict=True)))
             ends.append(number)
@@ -165,6 +167,8 @@ def _json_lines(path: Path, form: _Form) -> FileRows:
     rows: list[dict[str, Any]] = []
     ends = array.array("L")
     for number, line in enumerate(data.split(b"\n") if data else (), 1):
+        if form.refused is not None and not line.strip():
+            continue
         try:
             rows.append(decode_json(path, line, dict[str, Any], f" in line {number:,}"))
             ends.append(number)

@@ -13,6 +13,7 @@ from dept_vl.config import Experiment, make_experiment
 from dept_vl.plans.schema import Cell, Needs, PlanFile
 from dept_vl.plans.settings import BadPlan, flat, merge, nested
 from dept_vl.run import resolve
+from dept_vl.tasks import TASKS
 
 RESULTS = "results.json"
 WITHOUT_EFFECT = (
@@ -134,7 +135,7 @@ def make_run(
 ) -> Run:
     """prompts: the runs of `cell.sources`. Raises: BadPlan."""
     start: dict[str, Any] = {}
-    mixture = cell.settings.get("task", {}).get("mixture") or ()
+    mixture = [TASKS[each].name for each in cell.settings.get("task", {}).get("mixture") or ()]
     if {each.config.task.name for each in prompts} == set(mixture):
         prompts = sorted(prompts, key=lambda each: mixture.index(each.config.task.name))
     if prompts:

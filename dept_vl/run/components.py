@@ -54,12 +54,12 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
     """
     task, config = build_task(config), resolve(config)
     order_of(config)
+    check_shares(config.task.split_shares)
     resume_point(config)
     if task.visual:
         check_tower_settings(tower_settings(config))
         check_projection(config.vision.projection.name, config.vision.projection.args)
         refuse_read_only(Path(config.vision.feature_dir))
-        check_shares(config.task.split_shares)
     number = len(task.members) if isinstance(task, Mixture) else None
     for key, args in (("adapter", config.adapter.args), ("inside", config.inside.args)):
         if (given := args.get("num_tasks", number)) != number:

@@ -60,7 +60,7 @@ def score_own_file(
 
 def read_predictions(file: Path) -> dict[int | str, str]:
     """Answers by id. Raises: BadFile for a row without id or answer, or an id that occurs twice."""
-    found = read_rows(file)
+    found = read_rows(file, quoted=True)
     answers: dict[int | str, str] = {}
     twice = []
     for place, row in enumerate(found.rows):

@@ -129,4 +129,6 @@ def _joined(splits: Sequence[Loaded]) -> Loaded:
         [example for each in splits for example in each.examples],
         {name: sum(each.counts.get(name, 0) for each in splits) for name in names},
         {image: path for each in splits for image, path in each.image_paths.items()},
+        tuple(dict.fromkeys(note for each in splits for note in each.notes)),
+        tuple(row for each in splits for row in each.skipped),
     )

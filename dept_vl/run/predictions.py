@@ -61,7 +61,7 @@ def find_rows(adapter: Path | str, file: Path) -> list[dict[str, Any]]:
     """The rows of a file, each one that the adapter can answer. Raises: BadFile naming file, line and field, WrongTask,
     BadAdapterFolder."""
     adapters = _named(adapter)
-    found = read_rows(file)
+    found = read_rows(file, quoted=True)
     if found.first_short:
         raise found.first_short
     try:

@@ -14,6 +14,7 @@ from dept_vl.adapters import ADAPTERS, Folded, Rows, Teachers
 from dept_vl.config import AdapterConfig, BadConfig, Experiment
 from dept_vl.saved import check_identity, read_any
 from dept_vl.saved.files import read_config
+from dept_vl.tasks import TASKS
 
 
 def check_sources(config: AdapterConfig) -> None:
@@ -51,6 +52,14 @@ def check_teachers(config: Experiment, *, visual: bool) -> None:
             f"adapter.start.sources: wanted text tasks and nothing inside the frozen model for the teachers of "
             f"{given.name}, given {beside}: a teacher is a prompt alone"
         )
+    tasks = [TASKS[each].name for each in config.task.mixture or ()]
+    for folder, task in zip(given.start["sources"], tasks, strict=False):  # their number is checked by check_sources
+        taught = (read_config(Path(folder)).get("task") or {}).get("name", task)
+        if taught != task:
+            raise BadConfig(
+                f"adapter.start.sources: wanted the teachers in the order of task.mixture ({', '.join(tasks)}), given "
+                f"{folder} of {taught} in the place of {task}"
+            )
 
 
 def read_teachers(

@@ -114,6 +114,8 @@ def extract(
             unreadable |= reasons
             for name in names if rank == 0 else ():
                 index.add(name)
+        if rank == 0:
+            index.refresh()  # another run may have published some meanwhile
     store = None
     if rank == 0:
         store = _view(hashes, images, index, unreadable)

@@ -148,10 +148,33 @@ def test_not_a_number_in_parquet_is_refused(tmp_path):
 
 
 def test_a_line_with_too_few_cells_is_refused_or_counted(tmp_path):
-    path = write_csv(tmp_path / "films.csv", [*films(20), "alone"])
-    with pytest.raises(BadFile, match=r"films.csv: wanted 2 cells in line 22"):
+    path = write_csv(tmp_path / "films.csv", [*films(20), "alone", "one,good,more"])
+    with pytest.raises(BadFile, match=r"films.csv, line 22: wanted 2 cells in line 22"):
         load_own_text(path, SPLITS, CLASSES)
-    assert load_own_text(path, SPLITS, CLASSES, on_bad_row="skip")["train"].counts["skipped_bad_rows"] == 1
+    skipped = load_own_text(path, SPLITS, CLASSES, on_bad_row="skip")["train"].skipped
+    assert [each["place"] for each in skipped] == ["line 22", "line 23"]
+
+
+def test_a_broken_line_of_json_is_left_out_where_rows_may_be(tmp_path):
+    path = tmp_path / "films.jsonl"
+    good = [json.dumps({"text": f"film {n}", "label": "good"}) for n in range(20)]
+    path.write_text("\n".join([*good[:3], '{"text": "cut', "", *good[3:]]) + "\n")
+    with pytest.raises(BadFile, match="films.jsonl, line 4: "):
+        load_own_text(path, SPLITS, CLASSES)
+    [skipped] = load_own_text(path, SPLITS, CLASSES, on_bad_row="skip")["train"].skipped
+    assert skipped["place"] == "line 4"  # and a blank line is no row
+    path.write_text("not JSON\n")
+    with pytest.raises(BadFile, match="films.jsonl"):
+        load_own_text(path, SPLITS, CLASSES, on_bad_row="skip")
+
+
+def test_a_table_writes_quotes_and_nothing_as_pandas_does(tmp_path):
+    path = tmp_path / "films.tsv"
+    path.write_text("text\tlabel\n" + "".join(f'"film ""{n}"""\tgood\n' for n in range(12)) + "film\tnan\n")
+    with pytest.raises(BadFile, match="line 14, column 'label': wanted text"):
+        load_own_text(path, SPLITS, CLASSES)
+    examples = load_own_text(path, {"a": ("all", None)}, CLASSES, on_bad_row="skip")["a"].examples
+    assert examples[0].source.endswith('film "0"') and len(examples) == 12
 
 
 def test_a_split_column_is_followed_and_what_it_lacks_is_held_out(tmp_path):

@@ -180,9 +180,12 @@ def test_a_standardised_projection_reads_features_that_have_no_mean_and_a_spread
     torch.testing.assert_close(shifted(features), plain(features))  # until it has seen any
     shifted.fit(features.half())
     rows = features.flatten(0, 1)
-    even = ((rows - rows.mean(0)) / rows.std(0)).unflatten(0, (50, 3))
+    even = ((rows - rows.mean(0)) / rows.std(0, correction=0)).unflatten(0, (50, 3))
     torch.testing.assert_close(shifted(features), plain(even), rtol=1e-4, atol=1e-4)
     assert "mean" in shifted.state_dict() and "mean" not in dict(shifted.named_parameters())
+    features[..., 2] = 7.0  # a feature that never varied does not drown the others where it does
+    shifted.fit(features)
+    assert shifted.std[2] == 1 and (shifted.std[:2] > 0.5).all()
 
 
 @pytest.mark.parametrize("name", sorted(PROJECTIONS))

@@ -53,6 +53,8 @@ def texts_of(value: Any, meaning: str, *, delimited: bool = False) -> tuple[str,
 
 def id_of(value: Any) -> int | str:
     """Raises: BadCell."""
+    if isinstance(value, float) and value.is_integer():  # a table with gaps has 3.0 for 3
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int | str) or is_missing(value):
         raise BadCell("id", "a whole number or text", described(value))
     return value

@@ -148,7 +148,7 @@ def _existing(path: Path) -> Path | None:
     """The file, or the one of that name with an image's ending, as where a table has ids alone."""
     if path.exists():
         return path
-    if path.suffix:
+    if path.suffix.lower() in SUFFIXES:
         return None
     return next((each for suffix in SUFFIXES if (each := path.with_name(path.name + suffix)).is_file()), None)
 

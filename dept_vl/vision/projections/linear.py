@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.vision.projections.contract import EPSILON, PROJECTIONS, Projection, linear
+from dept_vl.vision.projections.contract import PROJECTIONS, Projection, linear
 
 
 @PROJECTIONS.register("linear")
@@ -49,4 +49,6 @@ class VisualProjection(Projection):
         if self.standardise:
             features = features.float()
             self.mean.copy_(features.mean((0, 1)))
-            self.std.copy_(features.std((0, 1)) + EPSILON)
+            std = features.std((0, 1), correction=0)
+            # a feature that hardly varies here would drown all others where it does
+            self.std.copy_(torch.where(std > 1e-4 * std.mean(), std, 1.0))
