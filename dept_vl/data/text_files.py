@@ -61,7 +61,8 @@ def read_rows(
 
     columns: the names of a delimited file's columns, () where its first line has them. A first line that repeats them
     is a header too. refused: gets each line that is no row, with its number, in place of an error; lines with too few
-    cells go there too, and blank lines are left out. quoted: the cells of a .tsv may be in quotation marks, as pandas writes them.
+    cells go there too, and blank lines are left out. quoted: the cells of a .tsv may be in quotation marks, as pandas
+    writes them.
     Raises: BadFile naming the file, and the line where there is one.
     """
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
