@@ -104,7 +104,9 @@ def _run(
     }
     parts = build(config, accelerator, splits, report=report)
     if accelerator.is_main_process:  # only now: a run whose data or models cannot be read leaves an earlier run alone
-        prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
+        moved = prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
+        if moved is not None and report:
+            report(f"the earlier run of {folder} is now {moved}")
         write_skipped((split for each in parts.members or (parts,) for split in each.splits.values()), folder)
         write_config(config, folder)
         for line in data_lines(parts) if report else ():
@@ -175,13 +177,15 @@ def refuse_occupied(folder: Path, *, resumed: bool) -> None:
         raise OccupiedFolder(f"{folder}: wanted an empty folder or an earlier run, given other files")
 
 
-def prepare_folder(folder: Path, *, resumed: bool) -> None:
-    """Make the run folder, moving an earlier run aside. Raises: OccupiedFolder."""
+def prepare_folder(folder: Path, *, resumed: bool) -> Path | None:
+    """Make the run folder; returns where an earlier run was moved to. Raises: OccupiedFolder."""
     refuse_occupied(folder, resumed=resumed)
+    moved = None
     if not resumed and _has_files(folder):
         number = next(n for n in range(1, 1 << 30) if not folder.with_name(f"{folder.name}.{n}").exists())
-        folder.rename(folder.with_name(f"{folder.name}.{number}"))
+        moved = folder.rename(folder.with_name(f"{folder.name}.{number}"))
     folder.mkdir(parents=True, exist_ok=True)
+    return moved
 
 
 def score_baselines(parts: Parts) -> dict[str, float]:

@@ -50,7 +50,7 @@ def test_an_empty_folder_is_used_and_a_resumed_one_stays(tmp_path):
     (folder / "config.yaml").write_text("seed: 1\n")
     prepare_folder(folder, resumed=True)
     assert (folder / "config.yaml").exists() and not (tmp_path / "run.1").exists()
-    prepare_folder(folder, resumed=False)
+    assert prepare_folder(folder, resumed=False) == tmp_path / "run.1"
     assert (tmp_path / "run.1" / "config.yaml").exists() and not any(folder.iterdir())
 
 

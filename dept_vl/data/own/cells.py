@@ -105,6 +105,8 @@ def one_text(value: Any, meaning: str, delimited: bool = False) -> str:
 def _list_in(cell: str, meaning: str) -> str | list[Any]:
     """The list that a cell holds; the cell itself, where it does not read as one."""
     text = cell.strip()
+    if text.startswith(("['", '["')) and not text.endswith("]"):
+        raise BadCell(meaning, "a whole list", f"one that is cut: {text:.80}")
     if not (text.startswith("[") and text.endswith("]")):
         return cell
     try:

@@ -121,6 +121,9 @@ class Pictures:
         if Path(text).is_absolute():
             if Path(text).exists():
                 return Path(text)
+            if (parent := Path(text).parent).is_dir():
+                close = _close_name(Path(text).name, [parent])
+                raise BadCell("image", "an image file", f"{text!r:.200}, not found in its folder.{close}")
             raise BadCell("image", here, f"{text!r}, which this machine has not.{_same_name(text, folders)}")
         if _WINDOWS.match(text):
             raise BadCell("image", here, f"the path {text!r} of another machine.{_same_name(text, folders)}")

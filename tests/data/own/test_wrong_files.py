@@ -124,6 +124,7 @@ WRONG = {
     "no answer in the list": (jsonl({**GOOD, "answers": []}), ["line 2", "'answers'", "an empty list"]),
     "empty answer": (text(HEAD + "images/0.png,a, \n"), ["line 2", "'answer'", "an empty cell"]),
     "numpy's list": (text(HEAD + "images/0.png,a,\"['red' 'blue']\"\n"), ["line 2", "'answer'", "commas"]),
+    "a cut list": (text(HEAD + "images/0.png,a,\"['red', 'bl\"\n"), ["line 2", "'answer'", "cut"]),
     "empty file": (text(b""), ["x.csv", "at least one row", "empty"]),
     "header only": (text(HEAD), ["x.csv", "at least one row", "header"]),
     "ragged CSV": (text(HEAD + "images/0.png,a,b\nimages/1.png,Hi, there?,b\n"), ["line 3", "3 cells", "4"]),
@@ -218,7 +219,7 @@ def test_skip_leaves_the_bad_row_out_counts_it_and_lists_it(tmp_path, case):
     make, parts = WRONG[case]
     write_pictures(tmp_path)
     path = make(tmp_path)
-    if case in ("nan in CSV", "empty answer", "numpy's list"):  # the only row
+    if case in ("nan in CSV", "empty answer", "numpy's list", "a cut list"):  # the only row
         with pytest.raises(BadFile, match="none of 1"):
             read_own(path, family="vqa", on_bad_row="skip", cache=tmp_path / "cache")
         return
