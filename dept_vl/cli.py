@@ -1,4 +1,4 @@
-"""The command line `dept-vl`: train, evaluate, predict, plan, features, methods. The scripts call the same functions.
+"""The command line `dept-vl`: train, evaluate, predict, plan and others. The scripts call the same functions.
 
 Each function takes the words behind its name, and imports what needs torch once the flags are known to be good, so
 that --help answers at once.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from dept_vl.config import PlainParser, config_files, parse_experiment
+from dept_vl.config import Experiment, PlainParser, config_files, parse_experiment
 from dept_vl.tasks import TASKS, TextTask
 
 TEXT_TASKS = ", ".join(name for name, task in TASKS.items() if isinstance(task, TextTask))
@@ -39,7 +39,8 @@ SCORERS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = {each.__name__: each for each in (train, evaluate, predict, plan, features, methods)}
+    functions = (train, tune_rates, evaluate, predict, plan, features, methods)
+    commands = {each.__name__.replace("_", "-"): each for each in functions}
     parser = argparse.ArgumentParser("dept-vl", description="Soft-prompt adapters for frozen models.")
     subparsers = parser.add_subparsers(dest="command", required=True, help="dept-vl COMMAND --help explains its flags")
     for name, each in commands.items():
@@ -54,9 +55,7 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     task = _kind_of_task(argv) or task or "vqa"
-    adapter = "dept_vqa" if task == "vqa" else "dept"
-    defaults = config_files("backbones/tiny.yaml", f"tasks/{task}_shapes.yaml", f"adapters/{adapter}.yaml")
-    config = parse_experiment(argv, description=ABOUT[task], defaults=defaults, prog=_program("train"))
+    config = _parse_run(argv, task, ABOUT[task], _program("train"))
     from dept_vl.run import notes
     from dept_vl.run.execute import run_each
     from dept_vl.run.results import overview, summary
@@ -70,6 +69,45 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
             finished.append(results)
     if len(finished) > 1:
         print(f"\n{overview(finished)}")
+
+
+def _parse_run(argv: Sequence[str], task: str, about: str, program: str) -> Experiment:
+    """The experiment of the flags, over the default files of vqa, caption or text."""
+    adapter = "dept_vqa" if task == "vqa" else "dept"
+    defaults = config_files("backbones/tiny.yaml", f"tasks/{task}_shapes.yaml", f"adapters/{adapter}.yaml")
+    return parse_experiment(argv, description=about, defaults=defaults, prog=program)
+
+
+def tune_rates(argv: Sequence[str] | None = None) -> None:
+    """Propose a learning rate for each group of weights by a range test on your model and data, in one process.
+
+    Takes the flags of `train`, and nothing is written into the run folder. Its own flags: --steps N, of each group
+    (default 60, and one more loss for each at the start); --output FILE.svg or FILE.png, for the curves; --json, for
+    one JSON object instead of text.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    own = argparse.ArgumentParser(_program("tune-rates"), add_help=False, allow_abbrev=False)
+    own.add_argument("--steps", type=int, default=60)
+    own.add_argument("--output", type=Path)
+    own.add_argument("--json", action="store_true")
+    given, argv = own.parse_known_args(argv)
+    form = given.output.suffix.lower().removeprefix(".") if given.output else None
+    if form not in (None, "svg", "png"):
+        own.error(f"--output: wanted a name ending in .svg or .png, given {given.output}")
+    about = " ".join(tune_rates.__doc__.split())
+    config = _parse_run(argv, _kind_of_task(argv) or "vqa", about, own.prog)
+    from dept_vl.run.rate_curves import picture_of, text_of
+    from dept_vl.run.rates import propose_rates
+    from dept_vl.untrusted.whole_files import check_writable, write_whole
+
+    with _clean_stdout() as stdout, plain_errors("tune-rates"):
+        if given.output:
+            check_writable(given.output)
+        proposal = propose_rates(config, given.steps, functools.partial(print, file=sys.stderr, flush=True))
+        if given.output:
+            write_whole(given.output, picture_of(proposal, form))
+        text = json.dumps(proposal.as_json(), indent=2) if given.json else "\n".join(text_of(proposal))
+        stdout.write(text + "\n")
 
 
 def _kind_of_task(argv: Sequence[str]) -> str | None:

@@ -29,10 +29,10 @@ def training_batches(parts: Parts) -> TrainingBatches:
     )
 
 
-def fit(parts: Parts, folder: Path) -> Trained:
-    """Trains the parts; the network ends with the best weights."""
-    config, optim = parts.config, parts.config.optim
-    optimizer = build_optimizer(
+def new_optimizer(parts: Parts) -> torch.optim.Optimizer:
+    """The config's, over the groups of the network."""
+    optim = parts.config.optim
+    return build_optimizer(
         parts.network.param_groups(),
         optim.lr,
         name=optim.name,
@@ -40,6 +40,12 @@ def fit(parts: Parts, folder: Path) -> Trained:
         betas=optim.betas,
         eps=optim.eps,
     )
+
+
+def fit(parts: Parts, folder: Path) -> Trained:
+    """Trains the parts; the network ends with the best weights."""
+    config, optim = parts.config, parts.config.optim
+    optimizer = new_optimizer(parts)
     schedule = build_schedule(
         optimizer, name=optim.lr_scheduler_type, max_steps=config.max_steps, warmup_steps=optim.warmup_steps
     )
