@@ -125,16 +125,16 @@ def quantise(model: PreTrainedModel, load_in: str) -> None:
     check_format(load_in)
     if any(hasattr(weight, "ds_id") for weight in model.parameters()):
         raise NotQuantised(f"load_in {load_in}: wanted whole weights, given ones that ZeRO-3 keeps in parts")
-    table, layer = model.get_input_embeddings().weight, FORMATS[load_in]
+    table, head = model.get_input_embeddings().weight, model.get_output_embeddings()
     found = [
         path
         for path, each in model.named_modules()
-        if isinstance(each, nn.Linear | Conv1D) and each is not model.get_output_embeddings() and each.weight is not table
+        if isinstance(each, nn.Linear | Conv1D) and each is not head and each.weight is not table
     ]
     for path in found:  # one by one, so that an unpacked layer goes before the next is packed
         each = model.get_submodule(path)
         weight = each.weight.T if isinstance(each, Conv1D) else each.weight
-        model.set_submodule(path, layer(weight, each.bias).train(each.training))
+        model.set_submodule(path, FORMATS[load_in](weight, each.bias).train(each.training))
 
 
 def check_format(load_in: str) -> None:

@@ -56,11 +56,6 @@ def start(config: Experiment) -> Accelerator:
             "bf16: DeepSpeed keeps the compute type to itself; wanted backbone.dtype bfloat16 in its place, in which "
             "the frozen model is held and computes, while the trained weights stay float32"
         )
-    if config.backbone.load_in is not None and (shards or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"):
-        raise BadConfig(
-            f"backbone.load_in: wanted null under {'DeepSpeed' if shards else 'FSDP'}, which takes float weights apart, "
-            f"given {config.backbone.load_in}; without either, each process holds the packed model whole"
-        )
     accelerator = Accelerator(
         cpu=not (torch.cuda.is_available() or shards),
         mixed_precision="bf16" if config.bf16 else "no",

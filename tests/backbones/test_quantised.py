@@ -1,7 +1,7 @@
 """Frozen weights in 8 and 4 bits: how far they are from the model in floats, and that every law of it still holds.
 
-Tolerances, as shares of the reference's own norm: a layer's weights and output 0.01 in int8 and 0.12 in nf4, the logits of
-the embedded model 0.01 and 0.1, and a prompt's gradient five times that.
+Tolerances, as shares of the reference's own norm: a layer's weights and output 0.01 in int8 and 0.12 in nf4, the
+logits of the embedded model 0.01 and 0.1, and a prompt's gradient five times that.
 """
 
 import copy
@@ -165,7 +165,7 @@ def test_rows_of_a_batch_are_what_they_are_alone(load, form):
 
 
 @FORMS
-def test_at_the_shape_of_t5_base_the_packed_model_takes_what_the_issue_allows(form):
+def test_at_the_shape_of_t5_base_a_packed_model_takes_little_over_half_or_a_third_of_bfloat16(form):
     """Counted on one layer of each stack, without weights: the other eleven are the same."""
     config = T5Config(d_model=768, d_kv=64, d_ff=3072, num_layers=1, num_heads=12, vocab_size=32128)
     with torch.device("meta"):
