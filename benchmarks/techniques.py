@@ -13,6 +13,7 @@ from benchmarks.shapes import PROMPT, dept, gpt2, prompted, random_batch, step, 
 from benchmarks.table import Line, Measured, exactly
 from benchmarks.timing import Times, interleave, ratio
 from dept_vl.backbones import CandidateTree, Seq2SeqBackbone, pads_last
+from dept_vl.backbones.quantised import quantise
 from dept_vl.data.batches import evaluation_batches
 from dept_vl.model import Batch, Network
 from dept_vl.run.measure import kept_bytes
@@ -24,14 +25,15 @@ Pair = tuple[Callable[[], object], Callable[[], object]]
 
 
 def techniques(setting: Setting) -> Measured:
-    """SDPA, bf16, torch.compile, recomputed activations, fused AdamW, whole rows moved instead of numbers, the fold,
-    the vocabulary over target positions alone, evaluation by length and batches by a number of tokens; on a GPU also
-    TF32 and pinned copies."""
+    """SDPA, bf16, torch.compile, recomputed activations, weights in int8, fused AdamW, whole rows
+    moved instead of numbers, the fold, the vocabulary over target positions alone, evaluation by length and batches by
+    a number of tokens; on a GPU also TF32 and pinned copies."""
     comparisons = {
         "eager attention / SDPA, step": _attention,
         "fp32 / bf16 autocast, step": _autocast,
         "eager / torch.compile at one length, step": _compiled,
         "activations recomputed / kept, step": _recomputed,
+        "frozen weights in floats / int8, step": _int8,
         "AdamW by groups of tensors / fused, optimizer alone": _adamw,
         "pads moved by gather / by whole rows, forward and backward": _pads,
         "shift computed from its pair / folded, forward without gradient": _fold,
@@ -51,6 +53,7 @@ def techniques(setting: Setting) -> Measured:
         seconds[name] = times
         lines.append(Line(name, ratio(times["without"], times["with"])))
     lines.append(Line("bytes kept for backward, activations kept / recomputed", exactly(facts.pop("kept_ratio"))))
+    lines.append(Line("bytes of the frozen model, in floats / int8", exactly(facts.pop("held_ratio"))))
     return Measured(lines, seconds, facts)
 
 
@@ -105,6 +108,15 @@ def _recomputed(setting: Setting, facts: dict) -> Pair:
     kept = [kept_bytes(lambda each=each: each(batch).mean(), each.parameters()) for each in (network, other)]
     facts["kept_ratio"] = kept[0] / kept[1]
     return lambda: step(other, batch), lambda: step(network, batch)
+
+
+def _int8(setting: Setting, facts: dict) -> Pair:
+    network, batch = _network(setting)
+    other, _ = _network(setting)
+    quantise(other.backbone.model, "int8")
+    held = [each.backbone.model.get_memory_footprint() for each in (network, other)]
+    facts["held_ratio"] = held[0] / held[1]
+    return lambda: step(network, batch), lambda: step(other, batch)
 
 
 def _adamw(setting: Setting, facts: dict) -> Pair:

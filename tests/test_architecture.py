@@ -34,6 +34,7 @@ HOMES = {
     "tokenizers": MODEL_LIBRARIES | {"data"},
     "timm": MODEL_LIBRARIES,
     "peft": MODEL_LIBRARIES,
+    "bitsandbytes": MODEL_LIBRARIES,
     "accelerate": LAUNCHERS,
     "deepspeed": LAUNCHERS | {"backbones"},  # which reads a weight that is kept in parts
 }

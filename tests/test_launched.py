@@ -94,6 +94,21 @@ def test_what_the_launcher_asks_for_and_a_run_does_not_do_is_refused(told, messa
         start(Experiment())
 
 
+@pytest.mark.parametrize("name", ["ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"])
+def test_packed_weights_are_refused_where_weights_are_taken_apart(name):
+    config = Experiment(backbone=BackboneConfig(load_in="int8"))
+    with pytest.raises(BadConfig, match=f"backbone.load_in: wanted null under {name}.*given int8"):
+        check_launcher(config, {name: "true"})
+    check_launcher(config, {name: "false"})
+
+
+def test_stages_that_sort_neurons_want_float_weights():
+    packed = BackboneConfig(load_in="int8")
+    Experiment(backbone=packed, progressive=ProgressiveConfig("depth"))
+    with pytest.raises(BadConfig, match="progressive.kind: wanted none or depth, given width, .*load_in int8"):
+        Experiment(backbone=packed, progressive=ProgressiveConfig("width"))
+
+
 def test_what_the_launcher_says_by_itself_is_no_contradiction():
     plain = {
         "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO", "ACCELERATE_USE_FSDP": "true",

@@ -18,6 +18,7 @@ from dept_vl.backbones.causal import CausalBackbone
 from dept_vl.backbones.frozen import Backbone
 from dept_vl.backbones.gguf import UnreadableGguf, gguf_folder
 from dept_vl.backbones.laws import check_laws
+from dept_vl.backbones.quantised import check_format, quantise
 from dept_vl.backbones.quirks import CAUSAL_TYPES, SEQ2SEQ_TYPES, UnsupportedType, check_direction
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
 from dept_vl.backbones.weights import check_keys, check_values, quiet_report
@@ -52,6 +53,7 @@ def load_backbone(
     revision: str | None = None,
     dtype: str = "float32",
     attn_implementation: str | None = None,
+    load_in: str | None = None,
 ) -> Backbone:
     """Loads and freezes an encoder-decoder (kind "seq2seq": T5 and others) or a decoder alone (kind "causal": GPT-2,
     LLaMA and others); the kind is never guessed. A model of a type that no test covers is read where `check_laws`
@@ -61,6 +63,7 @@ def load_backbone(
         model_name_or_path: "tiny-t5" (embedded), a folder, a hub name, or a name ending in .gguf (see `gguf_folder`).
         dtype: float32 or bfloat16, in which the weights are held.
         attn_implementation: None leaves the choice to transformers.
+        load_in: int8 or nf4 packs the linear layers once they are read and hashed (see `quantise`); None leaves them.
 
     Raises:
         WrongKind: an unknown kind, or a model of the other one; the message says which kind loads it.
@@ -71,10 +74,13 @@ def load_backbone(
             tokens.
         BadFile: a file is a git-lfs pointer.
         UnsupportedPrecision: another dtype, or float16 with T5, whose feed-forward activations overflow it.
+        NotQuantised: another format, its library missing, or weights that ZeRO-3 keeps in parts.
     """
     if kind not in _KINDS:
         raise WrongKind(f"kind: wanted one of {', '.join(_KINDS)}, given {kind!r}.{did_you_mean(kind, _KINDS)}")
     _check_dtype(dtype, kind)
+    if load_in is not None:
+        check_format(load_in)
     wanted, read, backbone = _KINDS[kind]
     try:
         path = embedded(model_name_or_path) or gguf_folder(model_name_or_path, revision) or model_name_or_path
@@ -106,7 +112,11 @@ def load_backbone(
     check_keys(model_name_or_path, model, report, written)
     check_values(model_name_or_path, model)
     place = Path(model_name_or_path)
-    return _wrap(backbone, model, place.name if place.exists() else str(model_name_or_path), revision)
+    frozen = _wrap(backbone, model, place.name if place.exists() else str(model_name_or_path), revision)
+    if load_in is not None:
+        frozen.identity()  # of the files' weights, so that an adapter fits the model in any format
+        quantise(model, load_in)
+    return frozen
 
 
 def _wrap(backbone: type[Backbone], model: PreTrainedModel, name: str, revision: str | None) -> Backbone:

@@ -237,6 +237,7 @@ def load_language(config: Experiment) -> tuple[Tokenizer, Backbone]:
         revision=given.revision,
         dtype=given.dtype,
         attn_implementation=given.attn_implementation,
+        load_in=given.load_in,
     )
     tokenizer = load_fitting(
         given.source,

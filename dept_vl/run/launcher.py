@@ -14,6 +14,7 @@ _NOT_DONE = {
     "ACCELERATE_USE_PARALLELISM_CONFIG": "tensor, context and sequence parallelism are not supported: wanted one "
     "process, DDP, FSDP or DeepSpeed",
 }
+_SHARDING = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
 _NOT_DONE_UNDER_FSDP = {
     "FSDP_OFFLOAD_PARAMS": "FSDP keeps its parts on the GPUs here: wanted it off, or DeepSpeed ZeRO-3, which offloads",
     "FSDP_ACTIVATION_CHECKPOINTING": "wanted backbone.gradient_checkpointing in its place",
@@ -39,6 +40,12 @@ def check_launcher(config: Experiment, environment: Mapping[str, str] = os.envir
     for name, why in (_NOT_DONE | fsdp).items():
         if _on(environment, name):
             raise BadConfig(f"accelerate's environment sets {name}, but {why}")
+    sharding = next((name for name in _SHARDING if _on(environment, name)), None)
+    if sharding is not None and config.backbone.load_in is not None:
+        raise BadConfig(
+            f"backbone.load_in: wanted null under {sharding}, which takes weights of one floating type apart, given "
+            f"{config.backbone.load_in}: under DDP each process holds the packed model whole"
+        )
     clipping = environment.get("ACCELERATE_GRADIENT_CLIPPING", "none").lower()
     if clipping not in ("none", "auto") and float(clipping) != (config.optim.max_grad_norm or 0):
         raise BadConfig(

@@ -35,6 +35,7 @@ def score_adapter(
     score: Score | None = None,
     columns: dict[str, str] | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
+    load_in: Literal["int8", "nf4"] | None = None,
 ) -> dict[str, Any]:
     """Scores a saved adapter on a task.
 
@@ -56,6 +57,7 @@ def score_adapter(
             (token_f1, anls, relaxed_accuracy), else auto.
         columns: of your own file, which column holds what; null is what the adapter records, or the usual names.
         on_bad_row: of your own file: error or skip.
+        load_in: int8 or nf4, in which the frozen language model's linear layers are held; null is float32.
     """
     if predictions is not None:
         check_writable(Path(predictions))
@@ -71,7 +73,8 @@ def score_adapter(
     config = _experiment(saved, task, root, split, protocol, label_form, decoding, backbone)
     given = {"score": score, "columns": columns, "on_bad_row": on_bad_row}
     given = {name: value for name, value in given.items() if value is not None}
-    config = dataclasses.replace(config, task=dataclasses.replace(config.task, **given))
+    language = dataclasses.replace(config.backbone, load_in=load_in)
+    config = dataclasses.replace(config, task=dataclasses.replace(config.task, **given), backbone=language)
     config = resolve(dataclasses.replace(config, per_device_eval_batch_size=batch_size, bf16=bf16, progress=False))
     with together(config):
         parts = build(config, start(config), {"test": (split, limit)}, saved=saved)

@@ -63,6 +63,7 @@ class AdaptedModel:
         *,
         adapter_name: str = DEFAULT_NAME,
         dtype: str = "float32",
+        load_in: str | None = None,
     ) -> "AdaptedModel":
         """Load an adapter folder beside the frozen models that it names.
 
@@ -70,6 +71,7 @@ class AdaptedModel:
             backbone, vision: folders (or names) of the frozen models in place of the recorded names; their
                 content must be what was recorded.
             dtype: in which the language model computes, float32 or bfloat16.
+            load_in: int8 or nf4, in which its linear layers are held; None is dtype.
 
         Raises:
             BadAdapterFolder, MismatchedBackbone, WrongTokenizer; MissingBackbone, MissingTokenizer or UnloadableTower
@@ -81,7 +83,7 @@ class AdaptedModel:
         kind = "causal" if saved.config["task_type"] == "CAUSAL_LM" else "seq2seq"
         pad_token = (saved.config["task"] or {}).get("pad_token")
         try:
-            frozen = load_backbone(name, kind=kind, revision=revision, dtype=dtype)
+            frozen = load_backbone(name, kind=kind, revision=revision, dtype=dtype, load_in=load_in)
             facts = frozen.token_facts()
             tokenizer = load_fitting(name, facts, kind=kind, revision=revision, pad_token=pad_token)
         except (MissingBackbone, MissingTokenizer) as error:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dept_vl.tuning.contract import TUNINGS, Groups, Tuning
+from dept_vl.tuning.contract import TUNINGS, Groups, Tuning, refuse_quantised
 from dept_vl.tuning.places import dead_keys, modules_named, places_of
 
 DEAD = "q (k + b) = q k + q b, and the softmax over keys cancels q b, which is the same for all of them"
@@ -65,6 +65,8 @@ class Biases:
 
     def merge(self) -> None:
         """Biases of linear maps become the maps' own; a norm of T5's has no place for one, so its bias stays beside."""
+        for module, _, _ in self._linear:
+            refuse_quantised(module, f"{type(self._tuning).__name__}, to be merged")
         for module, bias, remove in self._linear:
             remove()
             module.bias = nn.Parameter(bias.detach().to(module.weight.dtype), requires_grad=False)

@@ -77,6 +77,7 @@ class Tuning(Part):
 
     groups: ClassVar[tuple[str, ...]]
     published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the papers' tables on T5-base
+    reads_weights: ClassVar[bool] = False  # whether it needs the values of the model's own matrices
     examples: int = 0
 
     def __init__(self) -> None:
@@ -104,6 +105,8 @@ class Tuning(Part):
             raise BadTuning(
                 f"{name}: wanted a frozen model without a method inside, given one with {backbone.attached}"
             )
+        if self.reads_weights:
+            refuse_quantised(backbone.model, name)
         backbone.identity()  # of the frozen model, while it is one
         backbone.attached = name
         self.undo(partial(self._release, backbone))
@@ -225,6 +228,13 @@ class Tuning(Part):
                 own[name].copy_(given[name])
         left = len(own) - len(same)
         return (f"{left} of {len(own)} tensors inside the model start anew",) if left else ()
+
+
+def refuse_quantised(model: nn.Module, method: str) -> None:
+    """Raises: BadTuning for a model whose matrices are packed into integers: their numbers are no weights."""
+    packed = next((name for name, each in model.named_parameters() if not each.is_floating_point()), None)
+    if packed is not None:
+        raise BadTuning(f"{method}: wanted a model in floats (backbone.load_in null), given one with {packed} packed")
 
 
 def _put(weight: nn.Parameter, places: Places) -> None:

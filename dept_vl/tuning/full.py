@@ -15,6 +15,7 @@ from dept_vl.tuning.places import fixed_weights
 class Full(Tuning):
     groups = ("full",)
     published = {}
+    reads_weights = True
 
     def place(self, model: PreTrainedModel) -> Groups:
         frozen = dict(model.named_parameters())  # a tensor that stands in two places, once

@@ -49,6 +49,7 @@ class LadderSideTuning(Tuning):
 
     groups = ("side", "ladder", "gate")
     published = {"reduction": 8}
+    reads_weights = True
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from dept_vl.tuning.contract import BadTuning, Groups, Tuning
+from dept_vl.tuning.contract import BadTuning, Groups, Tuning, refuse_quantised
 
 _NAME = "default"  # of the adapter within PEFT; its saved files leave it out
 
@@ -65,6 +65,8 @@ class PeftLayers(Tuning):
         self.target_modules = sorted(config.target_modules)
 
     def merge(self) -> None:
+        for layer in self._layers:
+            refuse_quantised(layer, f"{type(self).__name__}, to be merged")
         for layer in self._layers:
             base = layer.get_base_layer()
             for weight in base.parameters():
