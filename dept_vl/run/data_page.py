@@ -3,6 +3,7 @@
 `look` measures; `as_lines` and `as_page` show the same numbers. Nothing is fetched and nothing is trained.
 """
 
+import contextlib
 import json
 import zlib
 from collections import Counter
@@ -11,9 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dept_vl.config import Experiment
-from dept_vl.data.own.cells import SPLITS
-from dept_vl.data.own.table import ENDINGS
-from dept_vl.data.sources import Loaded
+from dept_vl.data.data_root import matching_files
+from dept_vl.data.own import RECIPES, is_own, split_root
+from dept_vl.data.own.columns import USUAL, recognise
+from dept_vl.data.own.find import find_tables, hub_tables
+from dept_vl.data.own.pictures import SUFFIXES
+from dept_vl.data.own.table import OwnTable, read_table
+from dept_vl.data.own_text import split_files
+from dept_vl.data.sources import QUESTIONS, Loaded
 from dept_vl.data.survey import (
     SHARES,
     Lengths,
@@ -24,20 +30,18 @@ from dept_vl.data.survey import (
     target_lengths,
 )
 from dept_vl.data.text import Kind
-from dept_vl.data.text_files import read_rows
 from dept_vl.data.tokenizer import Tokenizer, load_tokenizer
 from dept_vl.run.components import read_splits
 from dept_vl.run.report import page_template, thumbnail
 from dept_vl.run.tasks import build_task, resolve, suit
 from dept_vl.tasks import OWN_TEXT, CaptionTask, Task, VqaTask
 from dept_vl.tasks.example import Example
-from dept_vl.untrusted.bad_file import listed
+from dept_vl.untrusted.bad_file import BadFile, listed
 from dept_vl.untrusted.images import UnreadableImage, check_image, open_image
 
 SAMPLES = 5
 MOST_DECODED = 5000  # pictures that are decoded whole; of more only the headers are read
-_PICTURES = {"picture", "photo", "img", "file_name", "filename"}  # and any name that begins with "image"
-_ASKED = {"question", "questions", "answer", "answers", "conversations", "messages"}
+_WEAK = ("file", "path", "url")  # columns that texts have too: a picture's by what they hold
 _FEW = 20  # different answers that look like classes
 _LISTED = 50  # cut answers and unreadable pictures on the page
 
@@ -79,21 +83,41 @@ class Look:
         return len({path for each in self.loaded.values() for path in each.image_paths.values()})
 
 
-def guess_task(path: Path) -> str:
-    """own_text, vqa or caption, by the names of the first row's fields; a folder without rows of its own is captions'.
+def guess_task(root: Path | str) -> str:
+    """own_text, vqa or caption, by the columns of the first table of a file, a folder, `hub:NAME` or `RECIPE:FOLDER`;
+    of official files by their names, and caption for a folder without rows.
 
-    Raises: BadFile for a file that cannot be read.
+    Raises: MissingFile, HubError; BadFile for a file that cannot be read.
     """
-    if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.suffix in ENDINGS)
-        files.sort(key=lambda each: SPLITS.get(each.stem) != "train")
-        if not files:
-            return CaptionTask.name
-        path = files[0]
-    names = {name.lower() for name in read_rows(path).rows[0]}
-    if not any(name.startswith("image") or name in _PICTURES for name in names):
-        return OWN_TEXT.name
-    return VqaTask.name if names & _ASKED else CaptionTask.name
+    name, where = split_root(root)
+    if name in RECIPES:
+        return RECIPES[name].family
+    if name is None and where.is_dir() and not (is_own(where, VqaTask.name) and is_own(where, CaptionTask.name)):
+        return VqaTask.name if matching_files(where, QUESTIONS.format("*")) else CaptionTask.name
+    table = hub_tables(str(where))[0] if name is not None else _first_table(where)
+    _, cells = next(iter(table.rows()))
+    columns = [column for column in table.columns if column.lower() not in _WEAK or _is_picture(cells, column)]
+    for family in (VqaTask.name, CaptionTask.name):
+        with contextlib.suppress(BadFile):
+            recognise(columns, family, {}, table.file)
+            return family
+    known = {column.strip().lower().replace(" ", "_").replace("-", "_") for column in columns}
+    return VqaTask.name if known & set(USUAL["image"]) else OWN_TEXT.name
+
+
+def _first_table(root: Path) -> OwnTable:
+    """Raises: MissingFile, BadFile."""
+    try:
+        return find_tables(root, CaptionTask.name)[0]
+    except BadFile:  # own text reads train.csv whatever else lies beside it
+        if not root.is_dir():
+            raise
+        path = split_files(root)[0][1]
+        return read_table(path, root=root)
+
+
+def _is_picture(cells: Mapping[str, object] | BadFile, column: str) -> bool:
+    return not isinstance(cells, BadFile) and str(cells.get(column)).lower().endswith(SUFFIXES)
 
 
 def load_roles(
@@ -111,11 +135,13 @@ def load_roles(
 
 
 def look_at(config: Experiment, task: Task, loaded: Mapping[str, Loaded]) -> Look:
-    """`look` with the config's lengths and its backbone's tokenizer. Raises: MissingTokenizer."""
+    """`look` with the config's lengths and its backbone's tokenizer and form of text. Raises: MissingTokenizer."""
     backbone = config.backbone
-    tokenizer = load_tokenizer(backbone.model_name_or_path, backbone.revision, backbone.pad_token)
+    tokenizer = load_tokenizer(backbone.source, backbone.revision, backbone.pad_token)
     sizes = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
-    return look(Path(config.task.root).name, task, loaded, tokenizer, kind=backbone.kind, **sizes)
+    kind = "chat" if backbone.chat_template else backbone.kind
+    hashes = Path(config.vision.feature_dir) / "hashes.json"
+    return look(Path(config.task.root).name, task, loaded, tokenizer, kind=kind, hashes=hashes, **sizes)
 
 
 def count_lines(loaded: Mapping[str, Loaded]) -> list[str]:
@@ -135,12 +161,14 @@ def look(
     kind: Kind,
     max_source_length: int,
     max_target_length: int,
+    hashes: Path | None = None,
 ) -> Look:
-    """name: of the set, as the page's title. loaded: by role, train first."""
+    """name: of the set, as the page's title. loaded: by role, train first. hashes: a file that remembers the pictures'
+    hashes."""
     lengths, targets = {}, {}
     for role, each in loaded.items():
         own = target_lengths(tokenizer, each.examples, kind)
-        found = source_lengths(tokenizer, each.examples, kind)
+        found = source_lengths(tokenizer, each.examples, kind, own_cue=task.visual)
         lengths[role, "source"] = measure_lengths(found, max_source_length)
         spread = [length for length, count in own.values() for _ in range(count)]
         lengths[role, "target"] = measure_lengths(spread, max_target_length)
@@ -155,7 +183,7 @@ def look(
         lengths=lengths,
         cut=sorted(cut, key=lambda each: (-each[1], each[0])),
         also_in_train=also_in_train(loaded),
-        twice=same_pictures(loaded),
+        twice=same_pictures(loaded, hashes),
         unreadable=_unreadable(paths),
         decoded=len(paths) <= MOST_DECODED,
         labels=_proposed_labels(task, targets),
