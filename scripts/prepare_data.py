@@ -15,11 +15,12 @@ from pathlib import Path
 from dept_vl.cli import plain_errors
 from dept_vl.config import config_files, parse_experiment
 from dept_vl.data.data_root import MissingFile, MissingImages
+from dept_vl.data.guess import guess_task
 from dept_vl.data.own import is_own
 from dept_vl.data.sources import load_aokvqa
 from dept_vl.embedded.shapes import write_shapes, write_text_shapes
 from dept_vl.registry import wanted_one_of
-from dept_vl.run.data_page import as_lines, as_page, count_lines, guess_task, load_roles, look_at
+from dept_vl.run.data_page import as_lines, as_page, count_lines, load_roles, look_at
 from dept_vl.tasks import TASKS, TextTask
 from dept_vl.untrusted.whole_files import check_writable, write_whole
 
@@ -53,7 +54,8 @@ if __name__ == "__main__":
         if args.set in WRITERS:
             print(f"Shapes are in {WRITERS[args.set](args.root, seed=args.seed)}")
             sys.exit()
-        output = Path(f"{Path(args.set.rpartition(':')[2]).stem}_page.html") if own and args.output is None else args.output
+        page = Path(f"{Path(args.set.rpartition(':')[2]).stem}_page.html")
+        output = page if own and args.output is None else args.output
         if output is not None:
             check_writable(output)
         root, name = (args.set, None) if own else (args.root, (VISUAL | TEXT)[args.set])

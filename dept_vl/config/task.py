@@ -36,8 +36,9 @@ class TaskConfig:
             template, labels, lengths and score, and their mean picks the checkpoint.
         sampling: how often each task of the mixture is drawn.
         root: folder of the data set, in the layout of data/README.md; "shapes" generates the embedded set, "hub"
-            fetches a text set from the hub. For VQA, captions and own_text also your own file or folder, and for the first
-            two hub:NAME or a published set by its recipe, as vizwiz:FOLDER; docs/own_data.md has the formats.
+            fetches a text set from the hub. For VQA, captions and own_text also your own file or folder, and
+            for the first two hub:NAME or a published set by its recipe, as vizwiz:FOLDER; docs/own_data.md has the
+            formats.
         columns: what the columns of your own file are, as {image: photo, question: asked, answers: reply}; also
             captions, split, id and turns. Of own_text source (or the template's fields), target, split and id. Usual
             names are recognised, and an empty name leaves a column unread.

@@ -47,9 +47,7 @@ def divide(
     return parts, [f"{sizes} ({how})", *shared(sides, "images")]
 
 
-def _draw(
-    rows: Iterable[Row], shares: Mapping[str, float], content: Mapping[str, str]
-) -> dict[str, list[Row]]:
+def _draw(rows: Iterable[Row], shares: Mapping[str, float], content: Mapping[str, str]) -> dict[str, list[Row]]:
     """Raises: BadShares for fewer different images than sides."""
     rows = list(rows)
     try:
