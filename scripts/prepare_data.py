@@ -15,10 +15,12 @@ from pathlib import Path
 from dept_vl.cli import plain_errors
 from dept_vl.config import config_files, parse_experiment
 from dept_vl.data.data_root import MissingFile, MissingImages
+from dept_vl.data.guess import guess_task
+from dept_vl.data.own import is_own
 from dept_vl.data.sources import load_aokvqa
 from dept_vl.embedded.shapes import write_shapes, write_text_shapes
 from dept_vl.registry import wanted_one_of
-from dept_vl.run.data_page import as_lines, as_page, count_lines, guess_task, load_roles, look_at
+from dept_vl.run.data_page import as_lines, as_page, count_lines, load_roles, look_at
 from dept_vl.tasks import TASKS, TextTask
 from dept_vl.untrusted.whole_files import check_writable, write_whole
 
@@ -45,17 +47,18 @@ if __name__ == "__main__":
     known = {**WRITERS, **VISUAL, **TEXT}
     with plain_errors("prepare_data"):
         own = args.set not in known
-        if own and not Path(args.set).exists():
+        if own and not (is_own(args.set, "vqa") or Path(args.set).exists()):
             sys.exit(f"prepare_data.py: error: wanted an existing file or folder, or {wanted_one_of(known, args.set)}")
         if not own and args.root is None:
             parser.error(f"--root: wanted the folder of {args.set}")
         if args.set in WRITERS:
             print(f"Shapes are in {WRITERS[args.set](args.root, seed=args.seed)}")
             sys.exit()
-        output = Path(f"{Path(args.set).stem}_page.html") if own and args.output is None else args.output
+        page = Path(f"{Path(args.set.rpartition(':')[2]).stem}_page.html")
+        output = page if own and args.output is None else args.output
         if output is not None:
             check_writable(output)
-        root, name = (Path(args.set), None) if own else (args.root, (VISUAL | TEXT)[args.set])
+        root, name = (args.set, None) if own else (args.root, (VISUAL | TEXT)[args.set])
         guess = own and NAMED.isdisjoint(each.partition("=")[0] for each in flags)
         name = guess_task(root) if guess else name
         words = [f"--task.name={name}"] if name else []

@@ -36,10 +36,12 @@ class TaskConfig:
             template, labels, lengths and score, and their mean picks the checkpoint.
         sampling: how often each task of the mixture is drawn.
         root: folder of the data set, in the layout of data/README.md; "shapes" generates the embedded set, "hub"
-            fetches a text set from the hub. For VQA and captions also your own file or folder, hub:NAME, or a published
-            set by its recipe, as vizwiz:FOLDER; docs/own_data.md has the formats.
+            fetches a text set from the hub. For VQA, captions and own_text also your own file or folder, and
+            for the first two hub:NAME or a published set by its recipe, as vizwiz:FOLDER; docs/own_data.md has the
+            formats.
         columns: what the columns of your own file are, as {image: photo, question: asked, answers: reply}; also
-            captions, split, id and turns. Usual names are recognised, and an empty name leaves a column unread.
+            captions, split, id and turns. Of own_text source (or the template's fields), target, split and id. Usual
+            names are recognised, and an empty name leaves a column unread.
         image_root: folder where the image paths of your own file start; null is the file's folder and its images/.
         split_shares: shares of the images, or of a text task's texts, that train, val and test get where your own data
             says no splits.
@@ -56,7 +58,7 @@ class TaskConfig:
         max_source_length: tokens of the source text; longer ones are cut and counted. null is the task's own.
         max_target_length: tokens of the target, its end token included. null is the task's own.
         num_beams: beams of the decoding; 1 is greedy.
-        train_split: split to train on: train, val, test or, for vqa and caption, all.
+        train_split: split to train on: train, val, test or, for vqa, caption and own_text, all.
         eval_split: split that selects the checkpoint.
         test_split: split of the reported score.
         max_train_samples: at most so many training examples (null: all).

@@ -19,13 +19,15 @@ from dept_vl.data.own.bad_rows import BadCell, BadRows
 from dept_vl.data.own.cells import SPLITS, id_of, one_text, split_of
 from dept_vl.data.own.table import ENDINGS, ending
 from dept_vl.data.own_columns import ID, SPLIT, find_columns
-from dept_vl.data.seeded_split import ROLES, SEED, SHARES, TooFewToSplit, seeded_split
+from dept_vl.data.seeded_split import ROLES, SEED, SHARES, TooFewToSplit, check_shares, seeded_split, shared
 from dept_vl.data.sources import EmptySplit, Loaded, Splits
 from dept_vl.data.text_files import FileRows, read_rows
 from dept_vl.registry import did_you_mean, wanted_one_of
 from dept_vl.tasks.own_text import TARGET, needed_fields
 from dept_vl.tasks.text_task import TextTask
 from dept_vl.untrusted.bad_file import BadFile
+
+_SHOWN = 40  # characters of a text that stands on two sides
 
 
 @dataclass
@@ -79,7 +81,7 @@ def load_own_text(
         if not examples:
             raise EmptySplit(f"{root}: wanted at least one row in split {split!r}, given none ({sizes})")
         own_counts = {**counts, "in_split": len(rows), "examples": len(examples), "images": 0}
-        loaded[role] = Loaded(examples, own_counts, {}, notes, tuple(own.skipped), own.columns)
+        loaded[role] = Loaded(examples, own_counts, {}, notes, tuple(own.skipped), own.columns, tuple(shares))
     return loaded
 
 
@@ -91,11 +93,12 @@ def read_own_text(
     on_bad_row: Literal["error", "skip"] = "error",
     shares: Sequence[float] = SHARES,
 ) -> OwnText:
-    """All rows by side. Raises: MissingFile, BadFile."""
+    """All rows by side. Raises: MissingFile, BadFile, BadShares."""
+    check_shares(shares)
     own, bad = OwnText(), BadRows(on_bad_row)
     own.skipped = bad.skipped
     sides: list[tuple[str | None, dict[str, Any]]] = []
-    files, agreed = _files(Path(root)), []
+    files, agreed = split_files(Path(root)), []
     for role, path in files:
         refused: list[tuple[int, BadFile]] = []
         found = read_rows(path, refused=refused, quoted=True)
@@ -125,6 +128,9 @@ def read_own_text(
         first = ", ".join(each for each in own.skipped[0].values() if each)
         own.notes.append(f"{root}: {len(own.skipped):,} rows left out; the first: {first}")
     own.rows = _divided(Path(root), sides, task, shares, own.notes)
+    texts = {role: [task.fill(row)[0] for row in rows] for role, rows in own.rows.items()}
+    common = shared({role: {text: text[:_SHOWN] for text in each} for role, each in texts.items()}, "texts")
+    own.notes += [f"{root}: {each}" for each in common]
     return own
 
 
@@ -138,7 +144,7 @@ def _named(path: Path, found: FileRows, task: TextTask, given: Mapping[str, str]
     return named
 
 
-def _files(root: Path) -> list[tuple[str | None, Path]]:
+def split_files(root: Path) -> list[tuple[str | None, Path]]:
     """The split of each file, None for a file of all. Raises: MissingFile, BadFile."""
     if root.is_file():
         return [(None, root)]
@@ -191,7 +197,7 @@ def _divided(
     shares: Sequence[float],
     notes: list[str],
 ) -> dict[str, list[dict[str, Any]]]:
-    """Rows by side; a side that is not given is drawn from train, the same text never on two sides."""
+    """Rows by side; a side that is not given is drawn from train, of whose rows no text is then on two sides."""
     rows: dict[str, list[dict[str, Any]]] = {role: [] for role in ROLES}
     for role, row in sides:
         rows[role or "train"].append(row)

@@ -5,7 +5,10 @@ the same on every machine, in every order of the file, and adding a few rows mov
 """
 
 import hashlib
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
+
+from dept_vl.untrusted.bad_file import listed
 
 ROLES = ("train", "val", "test")
 SEED = 42  # of the published splits too; a run's own seed leaves the split alone
@@ -27,6 +30,18 @@ def check_shares(shares: Sequence[float]) -> None:
             f"task.split_shares: wanted three numbers for {', '.join(ROLES)}, at least 0, train's above 0, that add up "
             f"to 1, given {list(shares)}"
         )
+
+
+def shared(sides: Mapping[str, Mapping[Hashable, str]], what: str) -> list[str]:
+    """A sentence for every two sides that have keys in common; splits that a user gave stay as they are. sides: by
+    name, each key with what to call it there. what: it is, in the plural."""
+    found = []
+    for (one, own), (other, others) in itertools.combinations(sides.items(), 2):
+        names = [(own[key], others[key]) for key in own if key in others]
+        if names:
+            called = sorted(first if first == second else f"{first} = {second}" for first, second in names)
+            found.append(f"{one} and {other} share {listed(called, show=2)} {what}")
+    return found
 
 
 def seeded_split(keys: Sequence[Hashable], shares: Mapping[str, float], *, seed: int = SEED) -> list[str]:

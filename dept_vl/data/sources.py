@@ -48,7 +48,7 @@ class Loaded:
     dropped_no_answer and, for A-OKVQA, dropped_no_image, then examples and images, as loaded; images_of_another_year
     where some were found under another year's name; skipped_bad_rows of own data that has any. notes: sentences
     about how own data was understood. skipped: file, place, column and reason of each of its rows that was left out.
-    columns: of own text, which column holds which field.
+    columns: of own text, which column holds which field. shares: of own data, those by which a split is drawn.
     """
 
     examples: list[Example]
@@ -57,6 +57,7 @@ class Loaded:
     notes: tuple[str, ...] = ()
     skipped: tuple[Mapping[str, str | None], ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
+    shares: tuple[float, ...] = ()
 
 
 def load_vqa(root: Path | str, split: str, task: Task, limit: int | None = None) -> Loaded:

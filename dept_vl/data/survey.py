@@ -1,6 +1,5 @@
 """Numbers to read before training: how long texts are beside what is read of them, and what stands on two sides."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -44,11 +43,13 @@ def measure_lengths(lengths: Sequence[int] | np.ndarray, limit: int) -> Lengths:
     return Lengths(len(ordered), shares, longest, limit, int((ordered > limit).sum()), _rounded(held))
 
 
-def source_lengths(tokenizer: Tokenizer, examples: Sequence[Example], kind: Kind) -> np.ndarray:
-    """Of each example's source, uncut."""
+def source_lengths(
+    tokenizer: Tokenizer, examples: Sequence[Example], kind: Kind, *, own_cue: bool = False
+) -> np.ndarray:
+    """Of each example's source, uncut. own_cue: see `tokenise`."""
     place: dict[str, int] = {}
     rows = np.fromiter((place.setdefault(each.source, len(place)) for each in examples), np.int64)
-    return tokenise(tokenizer, list(place), _WHOLE, kind=kind).lengths[rows]
+    return tokenise(tokenizer, list(place), _WHOLE, kind=kind, own_cue=own_cue).lengths[rows]
 
 
 def target_lengths(tokenizer: Tokenizer, examples: Sequence[Example], kind: Kind) -> dict[str, tuple[int, int]]:
@@ -71,9 +72,11 @@ def also_in_train(splits: Mapping[str, Loaded], train: str = "train") -> dict[st
     return {role: count for role, count in counts.items() if count}
 
 
-def same_pictures(splits: Mapping[str, Loaded]) -> list[tuple[str, str]]:
+def same_pictures(splits: Mapping[str, Loaded], hashes: Path | None = None) -> list[tuple[str, str]]:
     """Pairs of pictures on two sides, as "train: a.jpg" and "test: b.jpg", that are one key or the same bytes. Only
-    files of equal size are read."""
+    files of equal size are read. hashes: see `hash_files`."""
+    from dept_vl.vision.hashes import hash_files  # here, since its package imports open_clip
+
     sides: dict[tuple[str, Path], str] = {}
     for role, each in splits.items():
         for key, path in each.image_paths.items():
@@ -81,16 +84,15 @@ def same_pictures(splits: Mapping[str, Loaded]) -> list[tuple[str, str]]:
     by_size: dict[int, list[tuple[str, Path]]] = {}
     for role, path in sides:
         by_size.setdefault(path.stat().st_size if path.is_file() else -1, []).append((role, path))
-    pairs = []
-    for size, places in by_size.items():
-        if size < 0 or len({role for role, _ in places}) < 2:
+    alike = [each for size, each in by_size.items() if size >= 0 and len({role for role, _ in each}) > 1]
+    digests = hash_files({str(path): path for each in alike for _, path in each}, hashes)
+    pairs, first = [], {}
+    for place in (place for each in alike for place in each):
+        if (digest := digests[str(place[1])]) is None:
             continue
-        first: dict[str, tuple[str, Path]] = {}
-        for place in places:
-            with place[1].open("rb") as file:
-                other = first.setdefault(hashlib.file_digest(file, "sha256").hexdigest(), place)
-            if other[0] != place[0]:
-                pairs.append((sides[other], sides[place]))
+        other = first.setdefault(digest, place)
+        if other[0] != place[0]:
+            pairs.append((sides[other], sides[place]))
     return pairs
 
 

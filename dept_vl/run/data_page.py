@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dept_vl.config import Experiment
-from dept_vl.data.own.cells import SPLITS
-from dept_vl.data.own.table import ENDINGS
 from dept_vl.data.sources import Loaded
 from dept_vl.data.survey import (
     SHARES,
@@ -24,20 +22,17 @@ from dept_vl.data.survey import (
     target_lengths,
 )
 from dept_vl.data.text import Kind
-from dept_vl.data.text_files import read_rows
 from dept_vl.data.tokenizer import Tokenizer, load_tokenizer
 from dept_vl.run.components import read_splits
 from dept_vl.run.report import page_template, thumbnail
 from dept_vl.run.tasks import build_task, resolve, suit
-from dept_vl.tasks import OWN_TEXT, CaptionTask, Task, VqaTask
+from dept_vl.tasks import OWN_TEXT, Task
 from dept_vl.tasks.example import Example
 from dept_vl.untrusted.bad_file import listed
 from dept_vl.untrusted.images import UnreadableImage, check_image, open_image
 
 SAMPLES = 5
 MOST_DECODED = 5000  # pictures that are decoded whole; of more only the headers are read
-_PICTURES = {"picture", "photo", "img", "file_name", "filename"}  # and any name that begins with "image"
-_ASKED = {"question", "questions", "answer", "answers", "conversations", "messages"}
 _FEW = 20  # different answers that look like classes
 _LISTED = 50  # cut answers and unreadable pictures on the page
 
@@ -79,23 +74,6 @@ class Look:
         return len({path for each in self.loaded.values() for path in each.image_paths.values()})
 
 
-def guess_task(path: Path) -> str:
-    """own_text, vqa or caption, by the names of the first row's fields; a folder without rows of its own is captions'.
-
-    Raises: BadFile for a file that cannot be read.
-    """
-    if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.suffix in ENDINGS)
-        files.sort(key=lambda each: SPLITS.get(each.stem) != "train")
-        if not files:
-            return CaptionTask.name
-        path = files[0]
-    names = {name.lower() for name in read_rows(path).rows[0]}
-    if not any(name.startswith("image") or name in _PICTURES for name in names):
-        return OWN_TEXT.name
-    return VqaTask.name if names & _ASKED else CaptionTask.name
-
-
 def load_roles(
     config: Experiment, splits: Sequence[str], load: Callable[..., Loaded] | None = None
 ) -> tuple[Experiment, Task, dict[str, Loaded]]:
@@ -111,11 +89,13 @@ def load_roles(
 
 
 def look_at(config: Experiment, task: Task, loaded: Mapping[str, Loaded]) -> Look:
-    """`look` with the config's lengths and its backbone's tokenizer. Raises: MissingTokenizer."""
+    """`look` with the config's lengths and its backbone's tokenizer and form of text. Raises: MissingTokenizer."""
     backbone = config.backbone
-    tokenizer = load_tokenizer(backbone.model_name_or_path, backbone.revision, backbone.pad_token)
+    tokenizer = load_tokenizer(backbone.source, backbone.revision, backbone.pad_token)
     sizes = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
-    return look(Path(config.task.root).name, task, loaded, tokenizer, kind=backbone.kind, **sizes)
+    kind = "chat" if backbone.chat_template else backbone.kind
+    hashes = Path(config.vision.feature_dir) / "hashes.json"
+    return look(Path(config.task.root).name, task, loaded, tokenizer, kind=kind, hashes=hashes, **sizes)
 
 
 def count_lines(loaded: Mapping[str, Loaded]) -> list[str]:
@@ -135,12 +115,14 @@ def look(
     kind: Kind,
     max_source_length: int,
     max_target_length: int,
+    hashes: Path | None = None,
 ) -> Look:
-    """name: of the set, as the page's title. loaded: by role, train first."""
+    """name: of the set, as the page's title. loaded: by role, train first. hashes: a file that remembers the pictures'
+    hashes."""
     lengths, targets = {}, {}
     for role, each in loaded.items():
         own = target_lengths(tokenizer, each.examples, kind)
-        found = source_lengths(tokenizer, each.examples, kind)
+        found = source_lengths(tokenizer, each.examples, kind, own_cue=task.visual)
         lengths[role, "source"] = measure_lengths(found, max_source_length)
         spread = [length for length, count in own.values() for _ in range(count)]
         lengths[role, "target"] = measure_lengths(spread, max_target_length)
@@ -155,7 +137,7 @@ def look(
         lengths=lengths,
         cut=sorted(cut, key=lambda each: (-each[1], each[0])),
         also_in_train=also_in_train(loaded),
-        twice=same_pictures(loaded),
+        twice=same_pictures(loaded, hashes),
         unreadable=_unreadable(paths),
         decoded=len(paths) <= MOST_DECODED,
         labels=_proposed_labels(task, targets),

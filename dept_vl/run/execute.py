@@ -227,9 +227,10 @@ def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> No
 
 
 def _task_facts(parts: Parts) -> dict[str, Any]:
-    task, columns = parts.config.task, dict(parts.splits["test"].columns)
+    task, data = parts.config.task, parts.splits["test"]
     more = {"score": parts.task.metric} if isinstance(parts.task, VqaTask) else {}
-    more |= {"columns": columns} if columns else {}
+    more |= {"columns": dict(data.columns)} if data.columns else {}
+    more |= {"split_shares": list(data.shares)} if data.shares else {}
     return {
         "name": task.name,
         "template": parts.task.template,

@@ -1,7 +1,8 @@
-"""A run over a user's own data: the settings for its reader, what it says of the data, and the rows it left out."""
+"""A run over a user's own data: the settings for its reader, and the rows it left out."""
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from dept_vl.config import Experiment
@@ -11,7 +12,6 @@ from dept_vl.tasks import CaptionTask, VqaTask
 from dept_vl.untrusted.whole_files import write_whole
 
 SKIPPED = "skipped_rows.jsonl"
-Report = Callable[[str], None]
 
 
 def load_own(
@@ -21,6 +21,8 @@ def load_own(
     if not is_own(root, task.name):
         return None
     given, features = config.task, Path(config.vision.feature_dir)
+    with contextlib.suppress(OSError):  # one that cannot be written may be read; what has to be is refused elsewhere
+        features.mkdir(parents=True, exist_ok=True)
     return load_own_splits(
         root,
         splits,
@@ -31,13 +33,8 @@ def load_own(
         image_root=None if given.image_root is None else Path(given.image_root),
         cache=features.with_name("own_images"),
         hashes=features / "hashes.json",
+        num_threads=config.vision.num_workers,
     )
-
-
-def report_notes(loaded: Iterable[Loaded], report: Report) -> None:
-    """Each note once: the splits of one root have them in common."""
-    for note in dict.fromkeys(note for each in loaded for note in each.notes):
-        report(note)
 
 
 def write_skipped(loaded: Iterable[Loaded], folder: Path) -> None:

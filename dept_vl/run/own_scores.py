@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dept_vl.config import Experiment, Score, TaskConfig
+from dept_vl.data.seeded_split import SHARES
 from dept_vl.data.text_files import read_rows
 from dept_vl.run.components import read_splits
 from dept_vl.run.tasks import build_task, resolve, suit
@@ -28,6 +29,8 @@ def score_own_file(
     columns: dict[str, str] | None = None,
     template: str | None = None,
     labels: tuple[str, ...] | None = None,
+    split_shares: tuple[float, ...] = SHARES,
+    image_root: str | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
 ) -> dict[str, Any]:
     """Scores a predictions file against your own data.
@@ -41,9 +44,12 @@ def score_own_file(
         columns: what the columns are, as --task.columns; the usual names are recognised.
         template: of own_text, where it reads other fields than source; as in training.
         labels: of own_text: its classes, as in training.
+        split_shares: of data that says no splits, as in training, so that val and test are the same rows.
+        image_root: folder where the image paths of your file start; null is the file's folder and its images/.
         on_bad_row: error stops at the first row that cannot be used, skip leaves it out and counts it.
     """
     given = {"columns": columns or {}, "template": template, "labels": labels, "on_bad_row": on_bad_row, "score": score}
+    given |= {"split_shares": split_shares, "image_root": image_root}
     config = resolve(Experiment(task=TaskConfig(name=task, root=root, **given)))
     loaded = read_splits(config, build_task(config), {"test": (split, None)})["test"]
     suited = suit(build_task(config), {"test": loaded})

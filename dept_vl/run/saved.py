@@ -1,18 +1,21 @@
 """Scoring a saved adapter on a task: ours, PEFT's or the DePT authors', beside the frozen model that it names."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, Score, TaskConfig, VisionConfig, load_experiment
-from dept_vl.metrics.answers import AUTO, CHOSEN_BY_DATA, SCORES
+from dept_vl.data.seeded_split import SHARES
+from dept_vl.metrics.answers import AUTO, CHOSEN_BY_DATA, SCORES, TooManyAnswers
+from dept_vl.metrics.vqa import TooFewAnswers
 from dept_vl.run.assembly import build, start
 from dept_vl.run.processes import together
 from dept_vl.run.results import prediction_rows, write_predictions
 from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import SavedAdapter, read_any, tower_of
 from dept_vl.serve.rows import WrongTask
-from dept_vl.tasks import OWN_TEXT, TASKS, TextTask
+from dept_vl.tasks import OWN_TEXT, TASKS, Example, Task, TextTask, VqaTask
 from dept_vl.train.evaluate import histogram
 from dept_vl.untrusted.whole_files import check_writable
 
@@ -34,6 +37,8 @@ def score_adapter(
     predictions: str | None = None,
     score: Score | None = None,
     columns: dict[str, str] | None = None,
+    split_shares: tuple[float, ...] | None = None,
+    image_root: str | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
     load_in: Literal["int8", "nf4"] | None = None,
 ) -> dict[str, Any]:
@@ -53,9 +58,12 @@ def score_adapter(
         batch_size: rows at once.
         bf16: compute in bfloat16 under autocast; null is as the run in this folder did, false where there is none.
         predictions: a JSONL file to write, a line per example.
-        score: of vqa: auto goes by the answers; null is the one that the adapter records where it was asked for by name
-            (token_f1, anls, relaxed_accuracy), else auto.
+        score: of vqa: auto goes by the answers; null is the one that the adapter records, or auto where it is one that
+            goes by the answers (vqa_accuracy, exact_match, best_match) and these do not allow it.
         columns: of your own file, which column holds what; null is what the adapter records, or the usual names.
+        split_shares: of your own data that says no splits, as in training; null is what the adapter records, or
+            training's default.
+        image_root: folder where the image paths of your own file start; null is the file's folder and its images/.
         on_bad_row: of your own file: error or skip.
         load_in: int8 or nf4, in which the frozen language model's linear layers are held; null is float32.
     """
@@ -72,6 +80,7 @@ def score_adapter(
     bf16 = _precision(Path(adapter)) if bf16 is None else bf16
     config = _experiment(saved, task, root, split, protocol, label_form, decoding, backbone)
     given = {"score": score, "columns": columns, "on_bad_row": on_bad_row}
+    given |= {"split_shares": split_shares, "image_root": image_root}
     given = {name: value for name, value in given.items() if value is not None}
     language = dataclasses.replace(config.backbone, load_in=load_in)
     config = dataclasses.replace(config, task=dataclasses.replace(config.task, **given), backbone=language)
@@ -79,6 +88,8 @@ def score_adapter(
     with together(config):
         parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
         answers = parts.predict("test")
+    if score is None:
+        parts.task = _as_recorded(parts.task, saved, parts.splits["test"].examples)
     if predictions is not None:
         write_predictions(Path(predictions), prediction_rows(parts.splits["test"].examples, answers, ("references",)))
     scores = parts.score("test", answers)
@@ -95,6 +106,18 @@ def score_adapter(
         "bf16": bf16,
         "backbone": parts.identities["backbone"],
     }
+
+
+def _as_recorded(task: Task, saved: SavedAdapter, examples: Sequence[Example]) -> Task:
+    """The task with the score that the adapter records, where the data of its run chose that and these allow it: the
+    run chose it over more splits than the one that is scored now."""
+    facts = saved.config["task"] or {}
+    if not isinstance(task, VqaTask) or facts.get("name") != task.name or facts.get("score") not in CHOSEN_BY_DATA:
+        return task
+    try:
+        return dataclasses.replace(task, metric=facts["score"]).suited(examples)
+    except (TooFewAnswers, TooManyAnswers):
+        return task
 
 
 def _precision(folder: Path) -> bool:
@@ -129,6 +152,7 @@ def _experiment(
         label_form=label_form or _label_form(own, name),
         score=own["score"] if own.get("score") in NAMED else AUTO,
         columns=own.get("columns") or {},
+        split_shares=tuple(own.get("split_shares") or SHARES),
         labels=tuple(own["labels"].values()) or None if own and name == OWN_TEXT.name else None,
     )
     config = saved.config

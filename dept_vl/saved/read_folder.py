@@ -102,10 +102,17 @@ def _check_task(path: Path, config: dict[str, Any]) -> None:
             raise BadAdapterFolder(path, f"task.{name} <= {_MOST[name]:,}", f"{task[name]:,}")
     if not isinstance(task.get("chat_template", False), bool):
         raise BadAdapterFolder(path, "task.chat_template as true or false", f"{task['chat_template']!r:.80}")
+    shares = task.get("split_shares", [1, 0, 0])
+    if not isinstance(shares, list) or len(shares) != 3 or not all(map(_is_share, shares)):
+        raise BadAdapterFolder(path, "task.split_shares as three numbers from 0 to 1", f"{shares!r:.80}")
     for name in ("labels", "columns"):
         named = task.get(name, {})
         if not isinstance(named, dict) or not all(isinstance(each, str) for each in named.values()):
             raise BadAdapterFolder(path, f"task.{name} as strings by string", f"{named!r:.80}")
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _build_parts(path: Path, described: Mapping[str, Any]) -> dict[str, Part]:

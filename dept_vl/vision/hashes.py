@@ -20,14 +20,14 @@ Stamp = list[int]  # size, modification time, change time (which nobody can set 
 
 
 def hash_files(
-    files: Mapping[str, Path], cache: Path, *, num_threads: int = 1, progress: bool = False
+    files: Mapping[str, Path], cache: Path | None = None, *, num_threads: int = 1, progress: bool = False
 ) -> dict[str, str | None]:
     """sha256 of each file's bytes by key; None where the file cannot be read.
 
     `cache` is a JSON file that this function keeps: path to stamp and hash. A damaged one is made anew; one in a
-    read-only folder is read alone.
+    read-only folder is read alone. None remembers nothing.
     """
-    known = _read(cache)
+    known = {} if cache is None else _read(cache)
     fresh: dict[str, tuple[Stamp, str]] = {}
 
     def remembered(path: Path) -> str | None:
@@ -54,7 +54,7 @@ def hash_files(
         found = pool.map(read, [files[key] for key in unread])
         hashed = tqdm(found, total=len(unread), desc="hashing images", unit="img", disable=not (progress and unread))
         hashes |= zip(unread, hashed, strict=True)
-    if fresh and os.access(cache.parent, os.W_OK):  # read once more: another run may have added its own
+    if fresh and cache is not None and os.access(cache.parent, os.W_OK):  # read anew: another run may have added some
         write_whole(cache, json.dumps({**known, **_read(cache), **fresh}).encode())
     return hashes
 

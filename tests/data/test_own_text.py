@@ -8,6 +8,7 @@ import pytest
 from dept_vl.data.data_root import MissingFile
 from dept_vl.data.few_shot import FewShot
 from dept_vl.data.own_text import load_own_text, read_own_text
+from dept_vl.data.seeded_split import BadShares
 from dept_vl.data.sources import EmptySplit
 from dept_vl.tasks import OWN_TEXT
 from dept_vl.tasks.own_text import with_labels
@@ -254,3 +255,13 @@ def test_numbers_are_read_as_they_are_written_and_an_unread_column_is_left_alone
     examples = load_own_text(path, {"a": ("all", None)}, OWN_TEXT, columns={"id": ""})["a"].examples
     assert {each.source for each in examples} >= {"0", "0.5", "5", "5.5"}
     assert {each.targets for each in examples} == {("true",), ("false",)}
+
+
+def test_texts_that_given_splits_share_are_said_and_the_shares_kept(tmp_path):
+    write_csv(tmp_path / "train.csv", films(10))
+    write_csv(tmp_path / "test.csv", films(3, first=8))
+    loaded = load_own_text(tmp_path, SPLITS, CLASSES, shares=(0.7, 0.2, 0.1))["train"]
+    [note] = [note for note in loaded.notes if " share " in note]
+    assert "share 2 (" in note and "A good film 9." in note and loaded.shares == (0.7, 0.2, 0.1)
+    with pytest.raises(BadShares, match="task.split_shares: .*given .0.7, 0.2."):
+        load_own_text(tmp_path, SPLITS, CLASSES, shares=(0.7, 0.2))

@@ -1,15 +1,21 @@
 """Look before you train: the lines and the page about a data set, read as a browser would."""
 
 import dataclasses
+import gzip
 import json
 import shutil
 from html.parser import HTMLParser
 
 import pytest
 
-from dept_vl.config import Experiment, TaskConfig
+from dept_vl.config import BackboneConfig, Experiment, TaskConfig
+from dept_vl.data.batches import EncodedExamples
+from dept_vl.data.guess import guess_task
 from dept_vl.data.tokenizer import load_tokenizer
-from dept_vl.run.data_page import as_lines, as_page, count_lines, guess_task, load_roles, look, look_at, proposal
+from dept_vl.run import data_page
+from dept_vl.run.data_page import as_lines, as_page, count_lines, load_roles, look, look_at, proposal
+from dept_vl.untrusted.bad_file import BadFile
+from tests.data.test_chat import CHATML, byte_level
 
 HOSTILE = '<script>alert("x")</script>\'"><img src=x onerror=alert(1)>&amp;'
 ROLES = ("train", "val", "test")
@@ -131,6 +137,9 @@ def test_pictures_stand_in_the_page_and_unreadable_ones_are_named(place, tmp_pat
         ({"text": "a", "label": "b"}, "own_text"), ({"image": "a.jpg", "question": "b", "answer": "c"}, "vqa"),
         ({"image_path": "a.jpg", "caption": "b"}, "caption"), ({"image": "a.jpg", "conversations": []}, "vqa"),
         ({"file_name": "a.jpg", "text": "b"}, "caption"), ({"question": "a", "answer": "b"}, "own_text"),
+        ({"image": "a.jpg", "query": "b", "label": "c"}, "vqa"), ({"images": ["a.jpg"], "texts": []}, "vqa"),
+        ({"image": "a.jpg", "question": "b"}, "vqa"), ({"url": "https://x.org", "text": "b", "label": "c"}, "own_text"),
+        ({"path": "a.PNG", "text": "b"}, "caption"),
     ],
 )  # fmt: skip
 def test_the_task_is_guessed_by_the_columns(tmp_path, row, task):
@@ -139,3 +148,44 @@ def test_the_task_is_guessed_by_the_columns(tmp_path, row, task):
     assert guess_task(write(tmp_path / "folder" / "train.jsonl", [row]).parent) == task
     (tmp_path / "pictures").mkdir()
     assert guess_task(tmp_path / "pictures") == "caption"
+
+
+@pytest.mark.parametrize("place", ["data/train.jsonl", "train/metadata.jsonl", "train.jsonl.gz", "train.jsonl"])
+@pytest.mark.parametrize(
+    ("row", "task"),
+    [({"file_name": "a.jpg", "question": "b", "answer": "c"}, "vqa"), ({"text": "a", "label": "b"}, "own_text")],
+)
+def test_the_task_of_a_folder_is_that_of_its_first_table(tmp_path, place, row, task):
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    data = (json.dumps(row) + "\n").encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    assert guess_task(tmp_path) == task
+
+
+def test_the_task_of_a_recipe_of_official_files_and_of_texts_beside_others(tmp_path, place):
+    assert guess_task(f"vizwiz:{tmp_path}") == "vqa" and guess_task(place / "shapes") == "vqa"
+    write(tmp_path / "train.jsonl", films(2))
+    write(tmp_path / "more.jsonl", films(2))
+    assert guess_task(tmp_path) == "own_text"
+
+
+def test_a_file_of_short_lines_alone_is_refused_by_name(tmp_path):
+    path = tmp_path / "short.csv"
+    path.write_text("text,label\nalone\n")
+    with pytest.raises(BadFile, match="short.csv"):
+        guess_task(path)
+
+
+@pytest.mark.parametrize(("settings", "kind"), [({}, "causal"), ({"chat_template": True}, "chat")])
+def test_lengths_are_those_that_training_reads(place, monkeypatch, settings, kind):
+    """The template of a chat model counts, a question about a picture has its own cue, a .gguf file its own name."""
+    tokenizer, names = byte_level(CHATML), []
+    monkeypatch.setattr(data_page, "load_tokenizer", lambda name, *_: names.append(name) or tokenizer)
+    backbone = BackboneConfig(model_name_or_path="folder", gguf_file="a.gguf", kind="causal", **settings)
+    task = TaskConfig(root=str(place / "shapes"), max_source_length=500)
+    config, task, loaded = load_roles(Experiment(task=task, backbone=backbone), ["test"])
+    sizes = {"max_source_length": 500, "max_target_length": 40}
+    read = EncodedExamples(loaded["test"].examples, tokenizer, kind=kind, own_cue=True, **sizes)
+    found = look_at(config, task, loaded).lengths["test", "source"]
+    assert found.longest == read.source_lengths.max() and names == ["folder/a.gguf"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dept_vl.data.data_root import MissingFile, matching_files
 from dept_vl.data.own.collect import Row
@@ -64,6 +64,7 @@ def load_own_splits(
     image_root: Path | None = None,
     cache: Path = CACHE,
     hashes: Path | None = None,
+    num_threads: int = 1,
 ) -> dict[str, Loaded]:
     """As `load_vqa_splits`; see `read_own` and `divide` for the rest. counts has skipped_bad_rows where there were any.
 
@@ -73,12 +74,12 @@ def load_own_splits(
     found = read_own(
         root, family=family_of(task), columns=columns, on_bad_row=on_bad_row, image_root=image_root, cache=cache
     )
-    parts, sizes = divide(found.rows, shares, found.image_paths, UNDIVIDED, hashes)
+    parts, sizes = divide(found.rows, shares, found.image_paths, UNDIVIDED, hashes, num_threads=num_threads)
     notes = (*found.notes, *(f"{root}: {each}" for each in sizes))
     parts["all"] = _together(parts, "image_id" if family_of(task) == "caption" else "question_id")
+    facts = {"columns": dict(columns or {}), "shares": tuple(shares)}
     return {
-        role: _loaded(root, split, parts, found, notes, task, limit, columns or {})
-        for role, (split, limit) in splits.items()
+        role: _loaded(root, split, parts, found, notes, task, limit, facts) for role, (split, limit) in splits.items()
     }
 
 
@@ -98,7 +99,7 @@ def _loaded(
     notes: tuple[str, ...],
     task: VqaTask | CaptionTask,
     limit: int | None,
-    columns: Mapping[str, str],
+    facts: Mapping[str, Any],
 ) -> Loaded:
     if split not in parts:
         there = ", ".join(f"{name} ({len(rows):,})" for name, rows in parts.items() if name != "all")
@@ -107,7 +108,7 @@ def _loaded(
     examples, counts = read_examples(root, split, list(parts[split]), task, limit, counts)
     image_paths = {example.image: found.image_paths[example.image] for example in examples}
     counts["images"] = len(image_paths)
-    return Loaded(examples, counts, image_paths, notes, found.skipped, dict(columns))
+    return Loaded(examples, counts, image_paths, notes, found.skipped, **facts)
 
 
 def _is_document(path: Path) -> bool:

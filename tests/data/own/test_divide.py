@@ -73,6 +73,12 @@ def test_given_splits_stay_and_a_missing_one_is_drawn_out_of_train(paths):
     assert divide({"test": given["test"]}, SHARES, paths, "all")[0] == {"test": given["test"]}
 
 
+def test_one_picture_under_two_names_in_given_splits_is_reported(paths):
+    given = {"train": rows_of(["1.png", "2.png"]), "test": rows_of(["21.png", "3.png"])}
+    parts, notes = divide(given, (0.9, 0.0, 0.1), paths, "all")
+    assert parts == given and notes[1:] == ["train and test share 1 ('1.png = 21.png') images"]
+
+
 def test_a_share_of_zero_draws_nothing(paths):
     parts, _ = divide({"all": rows_of(["1.png"])}, (1.0, 0.0, 0.0), paths, "all")
     assert list(parts) == ["train"]
