@@ -54,7 +54,7 @@ def train(argv: Sequence[str] | None = None, task: str | None = None) -> None:
     `task`: vqa, caption or text, whose default configs are used where no --task says otherwise; None is vqa.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    task = _kind_of_task(argv) or task or "vqa"
+    task = kind_of_task(argv) or task or "vqa"
     config = _parse_run(argv, task, ABOUT[task], _program("train"))
     from dept_vl.run import notes
     from dept_vl.run.execute import run_each
@@ -95,7 +95,7 @@ def tune_rates(argv: Sequence[str] | None = None) -> None:
     if form not in (None, "svg", "png"):
         own.error(f"--output: wanted a name ending in .svg or .png, given {given.output}")
     about = " ".join(tune_rates.__doc__.split())
-    config = _parse_run(argv, _kind_of_task(argv) or "vqa", about, own.prog)
+    config = _parse_run(argv, kind_of_task(argv) or "vqa", about, own.prog)
     from dept_vl.run.rate_curves import picture_of, text_of
     from dept_vl.run.rates import propose_rates
     from dept_vl.untrusted.whole_files import check_writable, write_whole
@@ -110,7 +110,8 @@ def tune_rates(argv: Sequence[str] | None = None) -> None:
         stdout.write(text + "\n")
 
 
-def _kind_of_task(argv: Sequence[str]) -> str | None:
+def kind_of_task(argv: Sequence[str]) -> str | None:
+    """vqa, caption or text, by the task that flags name; None where they name none."""
     words = [part for word in argv for part in word.split("=", 1)]
     flags = ("--task", "--task.name", "--task.mixture")
     names = [name for flag, name in itertools.pairwise(words) if flag in flags]

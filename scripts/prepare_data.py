@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dept_vl.cli import plain_errors
+from dept_vl.cli import kind_of_task, plain_errors
 from dept_vl.config import config_files, parse_experiment
 from dept_vl.data.data_root import MissingFile, MissingImages
 from dept_vl.data.guess import guess_task
@@ -48,23 +48,22 @@ if __name__ == "__main__":
     with plain_errors("prepare_data"):
         own = args.set not in known
         if own and not (is_own(args.set, "vqa") or Path(args.set).exists()):
-            sys.exit(f"prepare_data.py: error: wanted an existing file or folder, or {wanted_one_of(known, args.set)}")
+            sys.exit(f"prepare_data.py: error: {args.set}: no such file or folder; {wanted_one_of(known, args.set)}")
         if not own and args.root is None:
             parser.error(f"--root: wanted the folder of {args.set}")
         if args.set in WRITERS:
             print(f"Shapes are in {WRITERS[args.set](args.root, seed=args.seed)}")
             sys.exit()
-        page = Path(f"{Path(args.set.rpartition(':')[2]).stem}_page.html")
-        output = page if own and args.output is None else args.output
+        output = Path(f"{Path(args.set.rpartition(':')[2]).stem}_page.html") if own and not args.output else args.output
         if output is not None:
             check_writable(output)
         root, name = (args.set, None) if own else (args.root, (VISUAL | TEXT)[args.set])
         guess = own and NAMED.isdisjoint(each.partition("=")[0] for each in flags)
         name = guess_task(root) if guess else name
-        words = [f"--task.name={name}"] if name else []
-        words += [f"--task.root={root}", *flags]
+        words = [*([f"--task.name={name}"] if name else []), f"--task.root={root}", *flags]
         words += [f"--task.protocol={args.protocol}"] if args.protocol else []
-        config = parse_experiment(words, description=__doc__, defaults=config_files("backbones/tiny.yaml"))
+        defaults = config_files("backbones/tiny.yaml", f"tasks/{kind_of_task(words) or 'vqa'}_shapes.yaml")
+        config = parse_experiment(words, description=__doc__, defaults=defaults)
         splits = args.splits or (["train", "val"] if args.set == "aokvqa" else ["train", "val", "test"])
         try:
             config, task, loaded = load_roles(config, splits, load_aokvqa if args.set == "aokvqa" else None)

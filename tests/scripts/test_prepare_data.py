@@ -63,7 +63,7 @@ def test_an_official_set_gets_its_counts_and_a_page_where_asked(prepare, place, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["vqaa"], "wanted an existing file or folder, or wanted one of"),
+        (["vqaa"], "vqaa: no such file or folder; wanted one of"),
         (["films.jsonl", "--task.column", "{}"], 2),
         (["vqa"], 2),
         (["vizwiz:."], "of vizwiz, given none of them"),
