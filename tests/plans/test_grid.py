@@ -208,6 +208,14 @@ cells:
 """
 
 
+def test_teachers_stand_in_the_order_of_a_mixture_whose_tasks_have_short_names(tmp_path):
+    text = CHAIN.replace("shapes-qnli", "cb").replace("shapes-boolq", "boolq")
+    made = load_plan(write(tmp_path, text), Changes(files={"eval_steps": 5}))
+    runs = make_schedule([made], tmp_path).runs
+    [taught, *_] = [each for each in runs.values() if each.config.task.mixture]
+    assert [runs[name].config.task.name for name in taught.sources] == ["superglue-boolq", "superglue-cb"]
+
+
 def test_cells_may_form_a_chain_and_a_mixture_is_one_source(tmp_path):
     """Teachers in the order of the mixture, of the same seed; then a run that starts from what they taught."""
     made = load_plan(write(tmp_path, CHAIN), Changes(files={"eval_steps": 5}))
