@@ -19,11 +19,12 @@ from huggingface_hub import hf_hub_download
 from tokenizers import pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from dept_vl.backbones.weights import UnfitWeights, check_keys, check_values, quiet_report
+from dept_vl.backbones.weights import UnfitWeights, check_keys, check_values
 from dept_vl.embedded.packages import MissingPackage, packaged
 from dept_vl.registry import DeptVLWarning
 from dept_vl.untrusted.converted import converted, find_converted
 from dept_vl.untrusted.lfs_pointers import pointer_at
+from dept_vl.untrusted.transformers_files import quiet_report
 
 SUFFIX = ".gguf"
 _KIND = "gguf-1"

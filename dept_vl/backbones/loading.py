@@ -1,6 +1,5 @@
 """Load a frozen language model by name and kind; fail early."""
 
-import os
 import warnings
 from pathlib import Path
 
@@ -21,10 +20,11 @@ from dept_vl.backbones.laws import check_laws
 from dept_vl.backbones.quantised import check_format, quantise
 from dept_vl.backbones.quirks import CAUSAL_TYPES, SEQ2SEQ_TYPES, UnsupportedType, check_direction
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
-from dept_vl.backbones.weights import check_keys, check_values, quiet_report
+from dept_vl.backbones.weights import check_keys, check_values
 from dept_vl.embedded import embedded
 from dept_vl.registry import DeptVLWarning, did_you_mean
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
+from dept_vl.untrusted.transformers_files import quiet_report, refuse_conversion
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TESTED_TYPES = (*SEQ2SEQ_TYPES, *CAUSAL_TYPES)  # the others are measured when they are loaded
@@ -86,8 +86,7 @@ def load_backbone(
         path = embedded(model_name_or_path) or gguf_folder(model_name_or_path, revision) or model_name_or_path
     except UnreadableGguf as error:
         raise MissingBackbone(str(error)) from error
-    # For a model without safetensors transformers would send its name and the user's token to a conversion service.
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    refuse_conversion()
     # trust_remote_code=None would ask on the terminal whether to run a stranger's code.
     source = {"revision": revision, "trust_remote_code": False}
     _check_folder(Path(path))

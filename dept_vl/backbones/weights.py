@@ -1,9 +1,7 @@
 """Hold a loaded model to its files: no weight drawn at random, none left over, none that is not finite."""
 
-import contextlib
-import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -24,25 +22,6 @@ _LEFTOVERS = re.compile(
 
 class UnfitWeights(ValueError):
     """Files that lack weights of the model, hold others, or hold a NaN: it would not be the pretrained model."""
-
-
-@contextlib.contextmanager
-def quiet_report() -> Iterator[None]:
-    """Without the table in which transformers warns of what `check_keys` refuses.
-
-    A filter and no level: where this logger has a level of its own, transformers also lists the layers that tensor
-    parallelism, which nobody asked for, leaves whole.
-    """
-    logger = logging.getLogger("transformers.modeling_utils")
-    logger.addFilter(_is_error)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_is_error)
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR
 
 
 def check_keys(name: str, model: PreTrainedModel, report: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dept_vl.data.data_root import matching_files
 from dept_vl.data.own import RECIPES, is_own, split_root
-from dept_vl.data.own.columns import USUAL, recognise
+from dept_vl.data.own.columns import USUAL, plain_name, recognise
 from dept_vl.data.own.find import find_tables, hub_tables
 from dept_vl.data.own.pictures import SUFFIXES
 from dept_vl.data.own.table import OwnTable, read_table
@@ -38,8 +38,8 @@ def guess_task(root: Path | str) -> str:
         with contextlib.suppress(BadFile):
             recognise(columns, family, {}, table.file)
             return family
-    known = {column.strip().lower().replace(" ", "_").replace("-", "_") for column in columns}
-    return VqaTask.name if known & set(USUAL["image"]) else OWN_TEXT.name
+    known = map(plain_name, columns)
+    return OWN_TEXT.name if set(USUAL["image"]).isdisjoint(known) else VqaTask.name
 
 
 def _first_table(root: Path) -> OwnTable:

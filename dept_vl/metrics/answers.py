@@ -25,10 +25,9 @@ from dept_vl.metrics import squad
 from dept_vl.metrics.ids import ItemId, check_ids, in_order
 from dept_vl.metrics.vqa import (
     FEWEST_ANSWERS,
-    by_type,
+    averages,
     check_answers,
     flatten_whitespace,
-    mean,
     normalise_answer,
     process_punctuation,
     score_vqa,
@@ -148,12 +147,7 @@ def score_answers(
     for each in answers.values():
         check_for(score, each)
     values = {key: SCORES[score](predictions[key], answers[key]) for key in in_order(answers)}
-    return {
-        score: mean(list(values.values())),
-        "protocol": _PROTOCOLS[score],
-        "by_answer_type": by_type(values, answer_types),
-        "by_question_type": by_type(values, question_types),
-    }
+    return averages(score, values, _PROTOCOLS[score], answer_types, question_types)
 
 
 def check_score(score: str) -> None:

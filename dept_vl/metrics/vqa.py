@@ -128,11 +128,22 @@ def score_vqa(
     check_protocol(protocol)
     check_ids(predictions, answers, "question")
     accuracy = {key: vqa_accuracy(predictions[key], answers[key], protocol) for key in in_order(answers)}
+    return averages("vqa_accuracy", accuracy, protocol, answer_types, question_types)
+
+
+def averages(
+    score: str,
+    values: Mapping[ItemId, float],
+    protocol: str,
+    answer_types: Mapping[ItemId, str | None],
+    question_types: Mapping[ItemId, str | None],
+) -> dict[str, Any]:
+    """The mean of the questions' values under the score's name, its protocol, and the means by type."""
     return {
-        "vqa_accuracy": mean(list(accuracy.values())),
+        score: mean(list(values.values())),
         "protocol": protocol,
-        "by_answer_type": by_type(accuracy, answer_types),
-        "by_question_type": by_type(accuracy, question_types),
+        "by_answer_type": by_type(values, answer_types),
+        "by_question_type": by_type(values, question_types),
     }
 
 

@@ -7,9 +7,7 @@ has the same features in both libraries; tokens in front of the patches (class, 
 import contextlib
 import hashlib
 import json
-import logging
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from dept_vl.registry import wanted_one_of
 from dept_vl.untrusted.bad_file import listed
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
 from dept_vl.untrusted.tensor_files import check_finite
+from dept_vl.untrusted.transformers_files import quiet_report, refuse_conversion
 from dept_vl.vision.preprocess import Preprocessing, check_resize, refuse_strip
 from dept_vl.vision.tower import FrozenTower, UnloadableTower, without_moving_random
 
@@ -164,8 +163,7 @@ class ProcessorPreprocess(Preprocessing):
 def _load(name: str) -> tuple[nn.Module, Any]:
     import transformers
 
-    # For a model without safetensors transformers would send its name and the user's token to a conversion service.
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    refuse_conversion()
     refuse_pointers(Path(name), "*.json", "*.safetensors", "*.bin")
     try:
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
@@ -181,7 +179,7 @@ def _load(name: str) -> tuple[nn.Module, Any]:
             report.update(found)
             return network
 
-        with _quiet_report():
+        with quiet_report():
             network = without_moving_random(build)
         processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     except UnloadableTower:
@@ -201,21 +199,6 @@ def _load(name: str) -> tuple[nn.Module, Any]:
     if given := check_finite(network.state_dict()):
         raise UnloadableTower(f"{name}: wanted finite weights, given {given}: download the model again")
     return network, processor
-
-
-@contextlib.contextmanager
-def _quiet_report() -> Iterator[None]:
-    """Without transformers' table of weights that a tower alone does not need: those of the text side."""
-    logger = logging.getLogger("transformers.modeling_utils")
-    logger.addFilter(_is_error)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_is_error)
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR
 
 
 @contextlib.contextmanager

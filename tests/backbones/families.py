@@ -1,13 +1,15 @@
 """A random model of two layers for every family of language models that is known to work, written as a folder."""
 
+import copy
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
-from dept_vl.backbones import quirks
+from dept_vl.backbones import Backbone, load_backbone, quirks
 
 LLAMA = {
     "vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -126,3 +128,18 @@ def _tables(model: transformers.PreTrainedModel) -> list[torch.Tensor]:
     """Of embedded tokens, of both stacks where each has its own."""
     modules = (each for name, each in model.named_modules() if name.rpartition(".")[2] in ("embed_tokens", "shared"))
     return [each.weight for each in itertools.chain([model.get_input_embeddings()], modules)]
+
+
+def loader(root: Path, kind: type[Backbone]) -> Callable[[str], Backbone]:
+    """load(name): a family's model as it was loaded, though earlier tests had it; written below `root` once."""
+    known: dict[str, tuple[Backbone, transformers.GenerationConfig]] = {}
+
+    def load(name: str) -> Backbone:
+        if name not in known:
+            read = load_backbone(str(write_family(name, root / name)), kind=kind.kind)
+            known[name] = read, copy.deepcopy(read.model.generation_config)
+        model, settings = known[name][0].model, known[name][1]
+        model.generation_config = copy.deepcopy(settings)
+        return kind(model, name=name)
+
+    return load

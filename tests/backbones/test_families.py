@@ -10,7 +10,7 @@ import transformers
 from torch.nn.functional import cross_entropy
 
 from dept_vl.backbones import Backbone, CandidateTree, CausalBackbone, check_laws, choose, load_backbone, quirks
-from tests.backbones.families import CAUSAL, LLAMA, NARROW, write_family
+from tests.backbones.families import CAUSAL, LLAMA, NARROW, loader
 from tests.backbones.plain_causal import (
     PROMPT,
     SIDES,
@@ -29,19 +29,7 @@ CANDIDATES = [[10, 11, 2], [10, 12, 13, 2], [14, 2], [15, 16, 2]]
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory) -> Callable[[str], Backbone]:
-    known: dict[str, tuple[Backbone, transformers.GenerationConfig]] = {}
-    root = tmp_path_factory.mktemp("families")
-
-    def load(name: str) -> Backbone:
-        """As it was loaded, though earlier tests had it."""
-        if name not in known:
-            read = load_backbone(str(write_family(name, root / name)), kind="causal")
-            known[name] = read, copy.deepcopy(read.model.generation_config)
-        model, settings = known[name][0].model, known[name][1]
-        model.generation_config = copy.deepcopy(settings)
-        return CausalBackbone(model, name=name)
-
-    return load
+    return loader(tmp_path_factory.mktemp("families"), CausalBackbone)
 
 
 @pytest.fixture(params=CAUSAL)

@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 
-from dept_vl.backbones import Backbone, CandidateTree, Seq2SeqBackbone, check_laws, choose, load_backbone, quirks
-from tests.backbones.families import SEQ2SEQ, write_family
+from dept_vl.backbones import Backbone, CandidateTree, Seq2SeqBackbone, check_laws, choose, quirks
+from tests.backbones.families import SEQ2SEQ, loader
 from tests.backbones.plain_causal import TIGHT, restricted_greedy
 
 LENGTHS, TARGETS = (13, 2, 9, 5), (3, 1, 4, 2)  # beyond LongT5's blocks and T5Gemma's window, and within
@@ -18,19 +18,7 @@ CANDIDATES = [[10, 11, 1], [10, 12, 13, 1], [14, 1], [15, 16, 1]]
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory) -> Callable[[str], Backbone]:
-    known: dict[str, tuple[Backbone, transformers.GenerationConfig]] = {}
-    root = tmp_path_factory.mktemp("families")
-
-    def load(name: str) -> Backbone:
-        """As it was loaded, though earlier tests had it."""
-        if name not in known:
-            read = load_backbone(str(write_family(name, root / name)), kind="seq2seq")
-            known[name] = read, copy.deepcopy(read.model.generation_config)
-        model, settings = known[name][0].model, known[name][1]
-        model.generation_config = copy.deepcopy(settings)
-        return Seq2SeqBackbone(model, name=name)
-
-    return load
+    return loader(tmp_path_factory.mktemp("families"), Seq2SeqBackbone)
 
 
 @pytest.fixture(params=SEQ2SEQ)

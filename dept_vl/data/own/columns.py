@@ -47,7 +47,7 @@ def recognise(columns: Sequence[str], family: Family, given: Mapping[str, str], 
             given_columns = f"the columns {_listed(columns)}.{did_you_mean(column, columns)}"
             raise BadFile(file, f"the column {column!r} that task.columns.{meaning} names", given_columns)
     found = {meaning: column for meaning, column in given.items() if column}
-    plain = {_plain(column): column for column in reversed(columns)}
+    plain = {plain_name(column): column for column in reversed(columns)}
     for meaning in meanings:
         taken = set(found.values())
         if meaning not in given:
@@ -69,13 +69,15 @@ def recognise(columns: Sequence[str], family: Family, given: Mapping[str, str], 
 def _missing(meaning: str, columns: Sequence[str], taken: set[str]) -> tuple[str, str]:
     wanted = f"a column for the {meaning}, such as {', '.join(USUAL[meaning][:4])}"
     free = [column for column in columns if column not in taken]
-    close = [column for column in free if difflib.get_close_matches(_plain(column), USUAL[meaning], n=1, cutoff=0.7)]
+    usual = USUAL[meaning]
+    close = [column for column in free if difflib.get_close_matches(plain_name(column), usual, n=1, cutoff=0.7)]
     hint = f"Did you mean {close[0]!r}? " if close else ""
     column = close[0] if close else "NAME"
     return wanted, f"the columns {_listed(columns)}. {hint}Say which it is: --task.columns.{meaning} {column}"
 
 
-def _plain(column: str) -> str:
+def plain_name(column: str) -> str:
+    """As USUAL has it: without capitals, blanks and hyphens."""
     return column.strip().lower().replace(" ", "_").replace("-", "_")
 
 
