@@ -110,6 +110,22 @@ def test_generation_from_embeddings_is_that_from_ids(backbone):
 
 
 @torch.no_grad()
+def test_processes_that_hold_parts_read_rows_within_and_beyond_a_window_equally_often(loaded):
+    backbone, read = loaded("mistral beyond its window"), []
+    backbone.synced = True
+    handle = backbone.model.register_forward_pre_hook(lambda *_: read.append(1))
+    often = set()
+    for columns in (NARROW - 2, NARROW + 6):
+        read.clear()
+        embeds = torch.randn(1, columns, backbone.d_model)
+        mask = torch.ones(1, columns, dtype=torch.int64)
+        backbone.next_token_logits(embeds, mask, torch.zeros(1, 0, dtype=torch.int64), prompt_length=2)
+        often.add(len(read))
+    handle.remove()
+    assert len(often) == 1
+
+
+@torch.no_grad()
 def test_a_prompt_is_kept_and_changes_no_logit_and_no_choice(backbone, name):
     """Beyond a window it is not kept. Choices are those of each candidate scored by hand."""
     rows, tree, prefixes = rows_of(backbone, PROMPT), CandidateTree(CANDIDATES), torch.tensor([[4, 8], [16, 0]])

@@ -296,6 +296,21 @@ def test_a_run_leaves_out_what_another_has_published_meanwhile(clip, make_images
     assert len(rows_of(store.folder)) == len(set(rows_of(store.folder))) == 9
 
 
+def test_what_another_run_published_for_a_process_is_found(clip, make_images, tmp_path):
+    """The second process of this run has nothing to tell of, since another run made its shards meanwhile."""
+    images, calls = make_images(10), []
+
+    def gather(each):
+        calls.append(each)
+        if len(calls) != 2:
+            return [each, each]
+        extract(clip, images, tmp_path / "store", batch_size=2, shard_size=3)
+        return [each, ([], {})]
+
+    store = extract(clip, images, tmp_path / "store", batch_size=2, shard_size=3, rank=0, world=2, gather=gather)
+    assert len(calls) == 3 and sorted(store.keys) == sorted(images)
+
+
 def extract_together(world, *arguments, **settings):
     """What each of `world` processes of one run, threads here, was given or refused."""
     meeting, given, ended = threading.Barrier(world), [None] * world, [None] * world
