@@ -49,12 +49,14 @@ def work(t5: Path, folder: Path, accelerator: Accelerator, names: Sequence[str])
             network = Network(network.backbone, {**network.parts, "inside": tuning})
         optimizer = "adafactor" if name == ADAFACTOR else "adamw"
         with patch("torch.randn_like", torch.zeros_like):  # of SMoP's router, which each process would draw too
-            fit_toy(
+            trained = fit_toy(
                 network, t5, folder / name.replace(" ", "_"), steps=STEPS, batch_size=8, eps=1e-3, rates=RATES,
                 accelerator=accelerator, optimizer=optimizer,
             )  # fmt: skip
-        held[name] = {weight: value.detach().cpu().clone() for weight, value in network.trained_state().items()}
+        state = network.trained_state() | trained.joined_parts  # the second is empty beside the main process
+        held[name] = {weight: value.detach().cpu().clone() for weight, value in state.items()}
         frozen = [each for each in network.backbone.parameters() if not each.requires_grad]
+        frozen = frozen or list(network.backbone.parameters())  # under `full` they train, and lie in parts too
         sizes = [getattr(each, "ds_numel", each.numel()) for each in frozen]
         held[name]["share"] = torch.tensor(sum(map(kept_here, frozen)) / max(sum(sizes), 1))
     return held

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from dept_vl.config import BackboneConfig, BadConfig, Experiment, OptimConfig, ProgressiveConfig
+from dept_vl.config import BackboneConfig, BadConfig, Experiment, InsideConfig, OptimConfig, ProgressiveConfig
 from dept_vl.run.assembly import start
 from dept_vl.run.launcher import check_launcher, check_processes, threads
 
@@ -52,6 +52,16 @@ def test_adafactor_is_refused_under_deepspeed_and_runs_elsewhere(stage):
         check_processes(config, launched(DistributedType.DEEPSPEED, stage=stage))
     check_processes(config, launched(DistributedType.MULTI_GPU))
     check_processes(config, launched(DistributedType.FSDP))
+
+
+def test_adafactor_is_refused_where_fsdp_keeps_what_trains_in_parts():
+    whole = Experiment(optim=OptimConfig(name="adafactor"), inside=InsideConfig("lora"))
+    check_processes(whole, launched(DistributedType.FSDP))
+    parts = Experiment(optim=OptimConfig(name="adafactor"), inside=InsideConfig("full"))
+    check_processes(parts, launched(DistributedType.MULTI_GPU))
+    with pytest.raises(BadConfig, match="optim.name: wanted adamw for inside.name full under FSDP, given adafactor"):
+        check_processes(parts, launched(DistributedType.FSDP))
+    check_processes(Experiment(inside=InsideConfig("full")), launched(DistributedType.FSDP))
 
 
 def test_stages_that_sort_frozen_weights_want_them_whole(monkeypatch):

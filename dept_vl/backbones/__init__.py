@@ -4,7 +4,7 @@ from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose, r
 from dept_vl.backbones.causal import CausalBackbone
 from dept_vl.backbones.columns import Embedded, joined, pads_last, stacked
 from dept_vl.backbones.distillation import distance
-from dept_vl.backbones.frozen import Backbone, Embeds, Mask, mean_nats
+from dept_vl.backbones.frozen import Backbone, Embeds, Mask, mean_nats, read_whole
 from dept_vl.backbones.image_cache import SharedImages
 from dept_vl.backbones.laws import check_laws
 from dept_vl.backbones.loading import MissingBackbone, load_backbone
@@ -38,6 +38,7 @@ __all__ = [
     "neuron_scores",
     "pads_last",
     "partial",
+    "read_whole",
     "rows_at_once",
     "sort_neurons",
     "stacked",

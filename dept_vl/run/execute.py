@@ -26,6 +26,7 @@ from dept_vl.run.report import write_report
 from dept_vl.saved.adapter_folder import save_adapter
 from dept_vl.saved.card import ModelFacts
 from dept_vl.tasks import VqaTask
+from dept_vl.train import Trained
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from dept_vl.untrusted.whole_files import write_files_whole
 
@@ -126,8 +127,8 @@ def _run(
     if accelerator.is_main_process:
         for place, each in enumerate(parts.members):
             write_config(each.config, Path(each.config.output_dir))
-            _save(each, results[each.task.name], place)
-        _save(parts, results[parts.task.name])  # a run counts as finished when these are there
+            _save(each, results[each.task.name], trained, place)
+        _save(parts, results[parts.task.name], trained)  # a run counts as finished when these are there
         write_report(folder, image_paths=parts.splits["test"].image_paths)
     accelerator.wait_for_everyone()
     if last:
@@ -205,15 +206,15 @@ def write_config(config: Experiment, folder: Path) -> None:
     write_files_whole(folder, {CONFIG: text.encode("utf-8")})
 
 
-def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> None:
+def _save(parts: Parts, results: dict[str, Any], trained: Trained, place: int | None = None) -> None:
     """The adapter and results.json. `place`: of a task in its mixture; its folder gets what serves that task alone."""
     folder = Path(parts.config.output_dir)
-    trained = dict(parts.network.parts.items())
+    own = dict(parts.network.parts.items())
     if place is not None:
-        trained = {name: part.for_task(place) for name, part in trained.items()}
+        own = {name: part.for_task(place) for name, part in own.items()}
     save_adapter(
         folder,
-        trained,
+        own,
         backbone_identity=parts.identities["backbone"],
         vision_identity=parts.identities.get("vision"),
         covers=parts.network.covers,
@@ -221,6 +222,7 @@ def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> No
         order=parts.network.order,
         task=None if parts.members else _task_facts(parts),
         card=_card(parts, results),
+        joined_parts=trained.joined_parts,
     )
     results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
     write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})

@@ -8,6 +8,7 @@ from accelerate.utils import DistributedType
 
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.train import sharded_blocks
+from dept_vl.tuning import TUNINGS
 
 _NOT_DONE = {
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM is not supported: wanted one process, DDP, FSDP or DeepSpeed",
@@ -81,6 +82,12 @@ def check_processes(config: Experiment, accelerator: Accelerator) -> None:
             )
     elif kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP):
         raise BadConfig(f"wanted one process, DDP, FSDP or DeepSpeed, given {kind}: not supported")
+    method = config.inside.method
+    if sharded_blocks(accelerator) and method and TUNINGS[method].sharded and config.optim.name != "adamw":
+        raise BadConfig(
+            f"optim.name: wanted adamw for inside.name {method} under FSDP, given {config.optim.name}: it averages "
+            "over rows and columns, of which each process has a part; use DDP"
+        )
     if parts and config.progressive.kind != "none":
         raise BadConfig(
             f"progressive.kind: wanted none where the frozen weights are kept in parts (ZeRO-3, FSDP), given "

@@ -25,7 +25,8 @@ from dept_vl.run.data_lines import Report
 from dept_vl.run.fitting import new_optimizer, training_batches
 from dept_vl.run.tasks import resolve
 from dept_vl.train import NonFiniteLoss
-from dept_vl.train.engine import Engine, build_engine
+from dept_vl.train.engine import Engine
+from dept_vl.train.engines import build_engine
 
 LOWEST, HIGHEST = 1e-5, 10.0  # the second times the embeddings' root mean square, where that is above 1
 SMOOTHING = 0.6  # of the exponential moving average, over steps

@@ -14,7 +14,7 @@ folder from PEFT's, whose name and layout it shares.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -56,11 +56,13 @@ class UnsavableAdapter(ValueError):
 
 @dataclass(frozen=True)
 class SavedAdapter:
-    """What an adapter folder holds. `config` is adapter_config.json, `card` the README's text."""
+    """What an adapter folder holds. `config` is adapter_config.json, `card` the README's text. `joined_parts`: the
+    weights, by the names of `weights`, of which this process's modules have only a part."""
 
     parts: dict[str, Part]
     config: dict[str, Any]
     card: str
+    joined_parts: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def adapter(self) -> Adapter:
@@ -85,11 +87,13 @@ class SavedAdapter:
 
     def weights(self) -> dict[str, Tensor]:
         """The trained weights by the names that `Network.trained_state` gives them."""
-        return {
-            f"{name}.{weight}": value.detach().cpu().contiguous()
+        own = {
+            f"{name}.{weight}": value
             for name, part in self.parts.items()
             for weight, value in part.state_dict().items()
         }
+        own |= self.joined_parts
+        return {name: value.detach().cpu().contiguous() for name, value in own.items()}
 
 
 def save_adapter(
@@ -103,6 +107,7 @@ def save_adapter(
     order: Sequence[str] | None = None,
     task: Mapping[str, Any] | None = None,
     card: ModelFacts,
+    joined_parts: Mapping[str, Tensor] | None = None,
 ) -> SavedAdapter:
     """Write the three files, or, on a full disk, leave the older ones.
 
@@ -118,6 +123,7 @@ def save_adapter(
             have more: score: the name of VQA's; columns: which column of a file holds a field; split_shares: by
             which train, val and test of own data were drawn; chat_template: whether a text is the user's turn of it.
             None for an adapter whose task is not known.
+        joined_parts: whole weights in place of those of which `parts` have only a part; see `train.Trained`.
 
     Raises:
         UnsavableAdapter: weights that are no finite numbers, a task or an identity with fields missing.
@@ -126,7 +132,7 @@ def save_adapter(
     """
     facts = {"covers": covers, "task_type": task_type, "order": order, "task": task}
     config = describe_folder(parts, backbone_identity=backbone_identity, vision_identity=vision_identity, **facts)
-    saved = SavedAdapter(dict(parts), config, model_card(config, card))
+    saved = SavedAdapter(dict(parts), config, model_card(config, card), joined_parts or {})
     write_adapter(folder, saved)
     return saved
 

@@ -1,6 +1,6 @@
 """The training loop for adapters, its state and its log."""
 
-from dept_vl.train.engine import sharded_blocks
+from dept_vl.train.engines import sharded_blocks
 from dept_vl.train.log import RunLog, flat
 from dept_vl.train.loop import Trained, train
 from dept_vl.train.state import LearningWarning, NonFiniteLoss, Plan, newest_checkpoint

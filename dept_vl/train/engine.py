@@ -1,22 +1,20 @@
 """Who holds gradients and the optimizer's state: every process all of it, or under DeepSpeed ZeRO each a part.
 
 The loop and what it carries (`train.state`) know an `Engine`; nothing else knows DeepSpeed or FSDP. Whatever it is,
-between two steps each process has the trained weights whole, and the optimizer's state is read and put back in the
-form that torch's AdamW has in one process: a checkpoint does not tell how many processes wrote it.
+between two steps each process has the trained weights whole, but for those in the model's blocks under a method that
+trains all of them (`Tuning.sharded`). Weights and the optimizer's state are read and put back in the form that torch's
+AdamW has in one process: a checkpoint does not tell how many processes wrote it.
 """
 
 import math
-import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
-from torch import Tensor
+from torch import Tensor, nn
 
 from dept_vl.model import Batch, Network
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Engine:
@@ -42,11 +40,15 @@ class Engine:
         return loss.detach()
 
     def gradients(self) -> dict[str, list[Tensor]]:
-        """Of the whole batch, by group of weights; every process has to ask."""
+        """Of the whole batch, by group of weights; every process has to ask. A weight kept in parts has parts of it."""
         return {
             name: [weight.grad for weight in group if weight.grad is not None]
             for name, group in self.network.param_groups().items()
         }
+
+    def norms(self) -> list[Tensor]:
+        """Of the gradients of each group, in the order of `gradients`; every process has to ask."""
+        return [joint_norm(group) for group in self.gradients().values()]
 
     def step(self, norm: float) -> None:
         """A step of the optimizer with gradients whose joint norm before clipping is `norm`."""
@@ -55,6 +57,28 @@ class Engine:
                 gradient.mul_(self.max_grad_norm / (norm + 1e-6))
         self._stepper.step()
         self._stepper.zero_grad(set_to_none=True)
+
+    @property
+    def in_parts(self) -> set[nn.Parameter]:
+        """The trained weights that may be kept in parts: those in the blocks of a model that trains as a whole."""
+        inside = self.network.inside
+        if inside is None or not inside.sharded:
+            return set()
+        blocks = self.network.backbone.blocks()
+        return {weight for block in blocks for weight in block.parameters() if weight.requires_grad}
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """`Network.trained_state` with every weight whole, in the main process; every process has to ask."""
+        return self.network.trained_state() | self.joined_parts()
+
+    def joined_parts(self) -> dict[str, Tensor]:
+        """The weights that are kept in parts, by their names in `trained_state`: whole on the main process's CPU, empty
+        tensors in the others, which have to ask too."""
+        return {}
+
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+        """Into a network that has been prepared. Raises: MismatchedParts."""
+        self.network.load_trained_state(state)
 
     def optimizer_state(self) -> dict[str, Any]:
         """Every process has to ask."""
@@ -66,17 +90,37 @@ class Engine:
 
 
 class ShardedBlocks(Engine):
-    """FSDP2: the frozen model's blocks are kept in parts and gathered one by one as they are read. The trained weights
-    stay whole in every process, and the processes average their gradients."""
+    """FSDP2: the model's blocks are kept in parts and gathered one by one as they are read. Weights that train beside
+    frozen ones stay whole in every process, and the processes average their gradients."""
 
     def prepare(self) -> None:
         from torch.distributed.fsdp import fully_shard
 
-        trained = {weight for weight in self.network.parameters() if weight.requires_grad}  # they stay whole
-        for block in self.network.backbone.blocks():
-            fully_shard(block, reshard_after_forward=True, ignored_params=trained)  # else a block stays whole
+        blocks, sharded = self.network.backbone.blocks(), self.in_parts
+        whole = {weight for weight in self.network.parameters() if weight.requires_grad} - sharded
+        places = {
+            weight: (module, name)
+            for block in blocks
+            for module in block.modules()
+            for name, weight in module.named_parameters(recurse=False)
+            if weight in sharded
+        }
+        for block in blocks:
+            fully_shard(block, reshard_after_forward=True, ignored_params=whole)  # else a block stays whole
+        if sharded:
+            self._train_parts({weight: getattr(*place) for weight, place in places.items()})
         self.network.backbone.synced = True
         self._stepper = self.optimizer
+
+    def _train_parts(self, moved: Mapping[nn.Parameter, nn.Parameter]) -> None:
+        """From now on train the parts that FSDP made of weights, with the state that these had."""
+        self.network.inside.replace(moved)
+        for group in self.optimizer.param_groups:
+            group["params"] = [moved.get(weight, weight) for weight in group["params"]]
+            group["foreach"] = False  # its fast form cannot step parts and whole weights together
+        for weight, part in moved.items():
+            for name, value in self.optimizer.state.pop(weight, {}).items():
+                self.optimizer.state[part][name] = _like(value, part) if value.dim() else value
 
     def learn(self, batch: Batch, *, last: bool) -> Tensor:
         with self.accelerator.autocast():
@@ -84,128 +128,54 @@ class ShardedBlocks(Engine):
         (loss / self.accelerator.gradient_accumulation_steps).backward()
         if last:
             for gradient in (each for group in self.gradients().values() for each in group):
-                torch.distributed.all_reduce(gradient)
-                gradient.div_(self.accelerator.num_processes)
+                if not _is_part(gradient):  # of those FSDP has made the mean
+                    torch.distributed.all_reduce(gradient)
+                    gradient.div_(self.accelerator.num_processes)
         return loss.detach()
 
+    def joined_parts(self) -> dict[str, Tensor]:
+        state = self.network.trained_state().items()
+        return {name: self._whole(value) for name, value in state if _is_part(value)}
 
-class Zero(Engine):
-    """DeepSpeed ZeRO: optimizer states, from stage 2 on gradients and in stage 3 the frozen weights are kept in parts.
-    It clips in its own step, as the other engines do: all groups together."""
-
-    _awaiting: dict[int, dict[str, Tensor]] | None = None  # states that `prepare` puts into their parts
-
-    def prepare(self) -> None:
-        self.accelerator.deepspeed_plugin.deepspeed_config["gradient_clipping"] = self.max_grad_norm or 0.0
-        self._weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        self._engine, stepper = self.accelerator.prepare(self.network, self.optimizer)
-        self._zero = stepper.optimizer
-        if self._stage == 3:
-            self._keep_trained_whole()
-            self.network.backbone.synced = True
-        if self._awaiting:
-            self._put_back()
-
-    @property
-    def _stage(self) -> int:
-        return self._engine.zero_optimization_stage()
-
-    def _keep_trained_whole(self) -> None:
-        """The trained weights are gathered after each step and stay so, for checkpoints and diagnostics read them
-        outside of a forward pass too. They are few; what is worth sharing out are the frozen ones."""
-        kept = self._zero.persistent_parameters
-        kept += [weight for weight in self._weights if not weight.ds_persist]
-        for weight in self._weights:
-            weight.ds_persist = weight.is_external_param = True  # the first alone is not heeded in evaluations
-        kept[0].all_gather(kept)
-
-    def learn(self, batch: Batch, *, last: bool) -> Tensor:
-        self._engine.set_gradient_accumulation_boundary(last)
-        loss = self._engine(batch).mean()
-        self._engine.backward(loss)
-        return loss.detach()
-
-    def gradients(self) -> dict[str, list[Tensor]]:
-        from deepspeed.utils import safe_get_full_grad
-
-        groups = self.network.param_groups()
-        return {name: [safe_get_full_grad(weight) for weight in group] for name, group in groups.items()}
-
-    def step(self, norm: float) -> None:
-        self._engine.step()
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+        own = self.network.trained_state()
+        self.network.load_trained_state(
+            {name: _like(value, own[name]) if name in own else value for name, value in state.items()}
+        )
 
     def optimizer_state(self) -> dict[str, Any]:
-        from deepspeed.utils import safe_get_full_optimizer_state
-
-        place, groups = 0, []
-        for group in self._zero.optimizer.param_groups:  # their weights are parts, and not those of AdamW alone
-            mine = len(self.network.param_groups()[group["name"]])
-            groups.append({**group, "params": list(range(place, place + mine))})
-            place += mine
-        states = self._zero.optimizer.state.values()
-        if not states:
-            return {"state": {}, "param_groups": groups}
-        (step,) = {float(each["step"]) for each in states}
-        self._link_states()
-        state = {
-            number: {
-                "step": torch.tensor(step),
-                **{each: safe_get_full_optimizer_state(weight, each) for each in _MOMENTS},
-            }
-            for number, weight in enumerate(self._weights)
+        state = self.optimizer.state_dict()
+        moments = {
+            number: {name: self._whole(value) for name, value in each.items()}
+            for number, each in state["state"].items()
         }
-        return {"state": state, "param_groups": groups}
+        groups = [{**group, "foreach": self.optimizer.defaults["foreach"]} for group in state["param_groups"]]
+        return {"state": moments, "param_groups": groups}
 
-    def load_optimizer(self, state: dict[str, Any]) -> None:
-        super().load_optimizer(state)
-        self._awaiting = dict(state["state"])
-        self.optimizer.state.clear()
-
-    def _put_back(self) -> None:
-        """Load this process's part of the saved AdamW moments."""
-        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
-
-        zero, third = self._zero, self._stage == 3
-        (step,) = {float(each["step"]) for each in self._awaiting.values()}
-        for part in zero.fp32_partitioned_groups_flat if third else zero.single_partition_of_fp32_groups:
-            moments = {each: torch.zeros_like(part) for each in _MOMENTS}
-            zero.optimizer.state[part] = {"step": torch.tensor(step), **moments}
-        self._link_states()
-        for number, weight in enumerate(self._weights):
-            for moment in _MOMENTS:
-                value = self._awaiting[number][moment].to(weight.device)
-                if third:
-                    safe_set_local_optimizer_state(weight, self._part(value, weight.ds_tensor.numel()), moment)
-                else:
-                    safe_set_full_optimizer_state(weight, value, moment)
-
-    def _link_states(self) -> None:
-        """Tells each weight where its part of the state is. Stages 1 and 2 do so by themselves, but once and for all
-        when the first group of the first step has a state and the others have none."""
-        if self._stage < 3:
-            self._zero._hp_optimizer_states_linked = False
-            self._zero._lazy_init_hp_params_optimizer_state()
-
-    def _part(self, value: Tensor, size: int) -> Tensor:
-        """What this process keeps of a weight: equal parts, the last one filled up with zeros."""
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        flat = torch.nn.functional.pad(value.flatten(), (0, size * world - value.numel()))
-        return flat[rank * size : (rank + 1) * size]
+    def _whole(self, value: Tensor) -> Tensor:
+        if not _is_part(value):
+            return value
+        whole = value.detach().full_tensor()
+        return whole.cpu() if self.accelerator.is_main_process else whole.new_empty(0)
 
 
-def build_engine(
-    accelerator: Accelerator, network: Network, optimizer: torch.optim.Optimizer, max_grad_norm: float | None
-) -> Engine:
-    """The engine that accelerate was launched with."""
-    kind: type[Engine] = Engine
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        kind = Zero
-    elif sharded_blocks(accelerator):
-        kind = ShardedBlocks
-    return kind(accelerator, network, optimizer, max_grad_norm)
+def joint_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """The joint norm. Where some are parts every process has to ask."""
+    tensors = list(tensors)
+    parts = [each for each in tensors if _is_part(each)]
+    norm = torch.nn.utils.get_total_norm([each for each in tensors if not _is_part(each)])
+    return norm.hypot(torch.nn.utils.get_total_norm(parts).full_tensor()) if parts else norm
 
 
-def sharded_blocks(accelerator: Accelerator) -> bool:
-    """Whether FSDP was requested. Without a GPU accelerate ignores the request, so its launcher's variable decides."""
-    requested = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    return accelerator.distributed_type == DistributedType.FSDP or (requested and accelerator.num_processes > 1)
+def _is_part(value: Tensor) -> bool:
+    """Whether FSDP keeps it in parts: a DTensor, whose class takes a second to import."""
+    return hasattr(value, "full_tensor")
+
+
+def _like(value: Tensor, part: Tensor) -> Tensor:
+    """This process's part of a whole tensor, cut as `part` is."""
+    if not _is_part(part):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(part.device), part.device_mesh, part.placements)

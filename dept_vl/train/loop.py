@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dept_vl.data.batches import TrainingBatches
 from dept_vl.model import Network
-from dept_vl.train.engine import build_engine
+from dept_vl.train.engines import build_engine
 from dept_vl.train.log import RunLog
 from dept_vl.train.progressive import Progressive
 from dept_vl.train.state import Evaluate, Plan, RunState, Scores
@@ -37,6 +38,7 @@ class Trained:
     flops_full: int | None  # what the same batches would have taken without partial models
     scoring_flops: int  # of measuring activations
     stages: list[dict[str, Any]]  # partial models by the step from which each acted; empty: none
+    joined_parts: dict[str, Tensor]  # weights that the network has in parts, whole in the main process; see `Engine`
 
 
 def train(
@@ -123,5 +125,5 @@ def train(
     return Trained(
         step, best, run.evaluations, run.seconds, first, flops, flops_full,
         scoring_flops=stages.scoring_flops if stages is not None else 0,
-        stages=settings.get("stages", []),
+        stages=settings.get("stages", []), joined_parts=engine.joined_parts(),
     )  # fmt: skip

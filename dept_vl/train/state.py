@@ -130,7 +130,7 @@ class RunState:
         """The loss averaged over the processes, and the gradient norm of each group before clipping. Whatever a step
         has to know of its numbers is read here, at once: each reading makes the host wait for the device."""
         loss = self.accelerator.reduce(loss, "mean")  # of all, so that all refuse the same step
-        measured = [torch.nn.utils.get_total_norm(group).to(loss) for group in self.engine.gradients().values()]
+        measured = [norm.to(loss) for norm in self.engine.norms()]
         mean, *values = torch.stack([loss, *measured]).tolist()
         return mean, dict(zip(self.groups, values, strict=True))
 
@@ -187,11 +187,11 @@ class RunState:
     def save(self, step: int, rng: dict[str, Any] | None = None) -> None:
         self.agree_on_length()
         states, flops = gather_object([rng_states() if rng is None else rng]), self.all_flops()
-        optimizer = self.engine.optimizer_state()
+        weights, optimizer = self.engine.trained_state(), self.engine.optimizer_state()
         failed = None
         if self.accelerator.is_main_process and not (self.folder / f"step_{step}").exists():
             try:
-                self._write(step, optimizer, states, flops)
+                self._write(step, weights, optimizer, states, flops)
             except OSError as error:
                 failed = error
         [reason] = broadcast_object_list([failed and str(failed)])
@@ -199,12 +199,17 @@ class RunState:
             raise failed or OSError(f"the main process: {reason}")
 
     def _write(
-        self, step: int, optimizer: dict[str, Any], rng: list[dict[str, Any]], flops: tuple[int, int] | None
+        self,
+        step: int,
+        weights: dict[str, torch.Tensor],
+        optimizer: dict[str, Any],
+        rng: list[dict[str, Any]],
+        flops: tuple[int, int] | None,
     ) -> None:
         save_checkpoint(
             self.folder,
             step,
-            weights=self.network.trained_state(),
+            weights=weights,
             optimizer=optimizer,
             schedule=self.schedule.state_dict(),
             progress={
@@ -288,7 +293,7 @@ class RunState:
                 f"{self.folder / f'step_{last}'}; to have the best again, resume from a checkpoint "
                 f"before step {step}, or train anew"
             ) from error
-        self.network.load_trained_state(weights)
+        self.engine.load_trained_state(weights)
         self.network.load_state(progress["parts"])
 
     def rates(self) -> dict[str, float]:

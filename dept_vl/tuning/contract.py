@@ -78,6 +78,7 @@ class Tuning(Part):
     groups: ClassVar[tuple[str, ...]]
     published: ClassVar[Mapping[str, Any] | None] = None  # the arguments of the papers' tables on T5-base
     reads_weights: ClassVar[bool] = False  # whether it needs the values of the model's own matrices
+    sharded: ClassVar[bool] = False  # whether FSDP and ZeRO-3 may keep its weights in parts: they are as many as frozen
     examples: int = 0
 
     def __init__(self) -> None:
@@ -158,6 +159,14 @@ class Tuning(Part):
             raise KeyError(f"wanted names that begin with weights., given {strange[0]}")
         self.weights = _tree({name.removeprefix("weights."): nn.Parameter(each) for name, each in state.items()})
 
+    def replace(self, moved: Mapping[nn.Parameter, nn.Parameter]) -> None:
+        """Train what stands in the model now in place of the weights that are the keys: their parts, under FSDP."""
+        self._groups = {
+            name: {place: moved.get(weight, weight) for place, weight in group.items()}
+            for name, group in self._groups.items()
+        }
+        self.weights = _tree({name: weight for group in self._groups.values() for name, weight in group.items()})
+
     def undo(self, function: Callable[[], Any]) -> None:
         """`detach` calls `function`, the newest first."""
         self._undoing.append(function)
@@ -183,7 +192,7 @@ class Tuning(Part):
             copy = nn.Parameter(weight.detach().clone())
         places = self._places(model)[weight]
         _put(copy, places)
-        self.undo(partial(_put_back, weight, copy, places))
+        self.undo(partial(_put_back, weight, places))
         return copy
 
     def _places(self, model: PreTrainedModel) -> dict[nn.Parameter, Places]:
@@ -242,9 +251,10 @@ def _put(weight: nn.Parameter, places: Places) -> None:
         setattr(module, name, weight)
 
 
-def _put_back(weight: nn.Parameter, copy: nn.Parameter, places: Places) -> None:
+def _put_back(weight: nn.Parameter, places: Places) -> None:
     """The frozen weight, on the device where its trained copy is now."""
-    weight.data = weight.data.to(copy.device)
+    module, name = places[0]
+    weight.data = weight.data.to(getattr(module, name).device)
     _put(weight, places)
 
 
