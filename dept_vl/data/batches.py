@@ -15,11 +15,11 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dept_vl.batch import Batch
 from dept_vl.data.carried import Loss, measure_table
 from dept_vl.data.text import Kind, encode_targets, tokenise, tokenise_targets
 from dept_vl.data.token_table import Rows, TokenTable
 from dept_vl.data.tokenizer import Tokenizer, pad_id
-from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
 
 _WHOLE = 1 << 30  # tokens: more than any text has
