@@ -131,7 +131,10 @@ def build(
         }
     if report is not None and accelerator.is_main_process:
         report_notes(loaded.values(), report)
-    tasks = [suit(task, {role: loaded[task.name, role] for role in splits}) for task in tasks]
+    tasks = [
+        suit(task, {role: loaded[task.name, role] for role in splits}, own.task)
+        for task, own in zip(tasks, configs, strict=True)
+    ]
     check_selecting(config, Mixture(tuple(tasks)) if len(tasks) > 1 else tasks[0])
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)

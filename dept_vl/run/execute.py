@@ -228,7 +228,10 @@ def _save(parts: Parts, results: dict[str, Any], place: int | None = None) -> No
 
 def _task_facts(parts: Parts) -> dict[str, Any]:
     task, data = parts.config.task, parts.splits["test"]
-    more = {"score": parts.task.metric} if isinstance(parts.task, VqaTask) else {}
+    more = {}
+    if isinstance(parts.task, VqaTask):
+        more = {"score": parts.task.metric}
+        more |= {"answers": list(parts.task.candidates)} if parts.task.candidates else {}
     more |= {"columns": dict(data.columns)} if data.columns else {}
     more |= {"split_shares": list(data.shares)} if data.shares else {}
     return {
