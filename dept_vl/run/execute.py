@@ -103,6 +103,7 @@ def _run(
         "test": (task.test_split, task.max_test_samples),
     }
     parts = build(config, accelerator, splits, report=report)
+    config = parts.config  # with what it left to the language model
     if accelerator.is_main_process:  # only now: a run whose data or models cannot be read leaves an earlier run alone
         moved = prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
         if moved is not None and report:
