@@ -12,8 +12,9 @@ import io
 import itertools
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -135,7 +136,7 @@ def evaluate(argv: Sequence[str] | None = None) -> None:
     flags = PlainParser(prog=f"{parser.prog} {what}", description=function.__doc__.partition("\n")[0])
     flags.add_function_arguments(function, as_group=False)
     given = flags.parse_args(argv[1:])
-    with _clean_stdout() as stdout, plain_errors("evaluate"):
+    with _clean_stdout() as stdout, plain_errors("evaluate", [action.dest for action in flags._actions]):
         result = function(**given.as_dict())
         if int(os.environ.get("RANK", 0)) == 0:  # all processes have the result, one prints it
             stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
@@ -254,9 +255,10 @@ def _program(command: str) -> str:
 
 
 @contextlib.contextmanager
-def plain_errors(command: str) -> Iterator[None]:
+def plain_errors(command: str, flags: Collection[str] = ()) -> Iterator[None]:
     """Exit with one plain line and status 1 for what a user can cause. A locale that lacks a character of what is
-    printed ends nothing: it is printed as Python escapes it."""
+    printed ends nothing: it is printed as Python escapes it. flags: of a command with flags of its own, under which
+    the advice names what a run has as --task.columns and the like."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -264,4 +266,9 @@ def plain_errors(command: str) -> Iterator[None]:
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.filename and error.strerror:
             error = f"{error.filename}: {error.strerror}"
-        sys.exit(f"{_program(command)}: error: {error}")
+        sys.exit(f"{_program(command)}: error: {_in_flags(str(error), flags)}")
+
+
+def _in_flags(advice: str, flags: Collection[str]) -> str:
+    """Advice about --task.columns.answers, or task.columns.answers, as --columns.answers where --columns is a flag."""
+    return re.sub(r"(--)?\btask\.(\w+)", lambda found: f"--{found[2]}" if found[2] in flags else found[0], advice)

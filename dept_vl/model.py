@@ -12,7 +12,7 @@ adapter take the same steps, so each row reads what it would read alone.
 
 import dataclasses
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -35,35 +35,12 @@ from dept_vl.backbones import (
     stacked,
     token_order,
 )
+from dept_vl.batch import Batch
 from dept_vl.part import Part, misfits
 from dept_vl.vision.projections import Projection
 
 BASE = "__base__"
 """The name of the bare model in a batch that mixes adapters: no prompt, no shift, no image."""
-
-
-@dataclasses.dataclass
-class Batch:
-    """What one step reads. `ids` hold the example ids, on the host."""
-
-    input_ids: Integer[Tensor, "batch seq"]
-    mask: Integer[Tensor, "batch seq"]  # 1 = a real token
-    labels: Integer[Tensor, "batch target"] | None = None  # -100 = no token
-    features: Float[Tensor, "batch patch width"] | None = None
-    ids: tuple[Hashable, ...] = ()
-    images: tuple[Hashable, ...] | None = None  # the image of each row, where its keys and values are worth keeping
-    right_padded: bool = False  # every row's text is known to stand in front of its pads; saves moving them
-    adapters: tuple[str, ...] | None = None  # the adapter of each row, in the network's bank; None: the network's own
-    tasks: Integer[Tensor, " batch"] | None = None  # the place of each row's task in the mixture that trains; None: one
-    covered: Integer[Tensor, "batch seq"] | None = None  # 1 = a token that the shift counts; None: every real one
-
-    def to(self, device: torch.device) -> "Batch":
-        moved = {
-            field.name: value.to(device, non_blocking=True)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return dataclasses.replace(self, **moved)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,9 +175,8 @@ class Network(nn.Module):
         places: dict[str, list[int]] = {name: [] for name in batch.adapters}
         for row, name in enumerate(batch.adapters):
             places[name].append(row)
-        rows = {name: torch.tensor(each, device=embeds.device) for name, each in places.items()}
-        read = [self._read(self.bank[name], embeds[own], _rows(batch, own), blind) for name, own in rows.items()]
-        return stacked(read, torch.cat(list(rows.values())).argsort())
+        read = [self._read(self.bank[name], embeds[own], batch.rows(own), blind) for name, own in places.items()]
+        return stacked(read, torch.tensor([*itertools.chain(*places.values())], device=embeds.device).argsort())
 
     def _read(
         self, entry: BankEntry, embeds: Float[Tensor, "batch seq d_model"], batch: Batch, blind: bool
@@ -241,7 +217,7 @@ class Network(nn.Module):
         the network in evaluation mode."""
         embedded, rows = self.embed(batch, blind=blind), rows_at_once(self.backbone, tree)
         if self.inside is not None and self.inside.by_row and len(batch.input_ids) > rows:
-            parts = [_part(batch, own.tolist()) for own in torch.arange(len(batch.input_ids)).split(rows)]
+            parts = [batch.rows(own.tolist()) for own in torch.arange(len(batch.input_ids)).split(rows)]
             return torch.cat([self.choose(part, tree, blind=blind) for part in parts])  # each with its own context
         return choose(self.backbone, *embedded, tree, **self._shared(batch))
 
@@ -321,17 +297,3 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(state[name])
-
-
-def _rows(batch: Batch, rows: Integer[Tensor, " own"]) -> Batch:
-    """These rows of a batch, without its labels."""
-    features = None if batch.features is None else batch.features[rows]
-    tasks = None if batch.tasks is None else batch.tasks[rows]
-    covered = None if batch.covered is None else batch.covered[rows]
-    return Batch(batch.input_ids[rows], batch.mask[rows], features=features, tasks=tasks, covered=covered)
-
-
-def _part(batch: Batch, rows: Sequence[int]) -> Batch:
-    """These rows with the adapters that they name."""
-    names = None if batch.adapters is None else tuple(batch.adapters[row] for row in rows)
-    return dataclasses.replace(_rows(batch, torch.tensor(rows)), adapters=names)

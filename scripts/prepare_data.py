@@ -1,15 +1,15 @@
 """Shows what is understood of your own file; or writes the generated Shapes, or checks a downloaded set, file by file.
 
-python scripts/prepare_data.py reviews.csv                        # your own: lines, and a page with five examples
-python scripts/prepare_data.py shapes --root data/shapes
-python scripts/prepare_data.py vqa --root data/vqa2
-python scripts/prepare_data.py caption --root data/coco --output coco.html
-python scripts/prepare_data.py cola --root data/glue --protocol official_dev
-Flags of training (--task, --task.columns, --backbone.model_name_or_path, ...) mean what they mean there.
+    python scripts/prepare_data.py reviews.csv                    # your own: lines, and a page with five examples
+    python scripts/prepare_data.py shapes --root data/shapes
+    python scripts/prepare_data.py vqa --root data/vqa2
+    python scripts/prepare_data.py cola --root data/glue --protocol official_dev
+
+Flags of training mean what they mean there (train_vqa.py --help): --task, --task.columns, --backbone... and others.
 """
 
-import argparse
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from dept_vl.cli import kind_of_task, plain_errors
@@ -36,7 +36,7 @@ Where the sets come from (data/README.md has the layout and the licences):
   A-OKVQA v1p0                       the Allen Institute for AI's A-OKVQA page          -> {root}"""
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("set", help="your own file or folder, or what to write (shapes, shapes-text) or check (a task)")
     parser.add_argument("--root", type=Path, help="folder of the data set, where `set` names one")
     parser.add_argument("--splits", nargs="+", help="splits to look at (default: train val test; train val for aokvqa)")

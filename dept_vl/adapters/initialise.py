@@ -1,4 +1,4 @@
-"""Start vectors for prompts, as [prompt, d_model] fp32 tensors, and the draws of low-rank factors and linear layers.
+"""Start vectors for prompts, as [prompt, d_model] fp32 tensors, and the draws of low-rank factors.
 
 Each takes plain tensors and ids: the caller reads the embedding table and tokenises. With `generator=None`
 torch's global generator draws. Draws are made where the generator lives, so one seed gives one prompt on
@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from dept_vl.registry import wanted_one_of
 
@@ -105,14 +105,6 @@ def factor(
     if distribution == "gaussian":
         return random_rows(num_rows, num_columns, generator, std=bound * 3**-0.5)
     return uniform(num_rows, num_columns, bound, generator)
-
-
-def linear(in_dim: int, out_dim: int, generator: torch.Generator | None) -> nn.Linear:
-    """A Linear layer with torch's own distribution, uniform(+-1 / sqrt(in_dim)), drawn from `generator`."""
-    layer = nn.utils.skip_init(nn.Linear, in_dim, out_dim, device=device_of(generator))
-    layer.weight = nn.Parameter(uniform(out_dim, in_dim, in_dim**-0.5, generator))
-    layer.bias = nn.Parameter(uniform(1, out_dim, in_dim**-0.5, generator)[0])
-    return layer
 
 
 def rows_of(table: Float[Tensor, "vocab d_model"], ids: Sequence[int]) -> Float[Tensor, "rows d_model"]:

@@ -14,7 +14,8 @@ import torch
 from torch import Generator, nn
 
 from dept_vl.adapters.contract import ADAPTERS, Adapter, BadAdapterSize, Pair, Rows, Text, check_size, first_rows
-from dept_vl.adapters.initialise import device_of, linear, uniform
+from dept_vl.adapters.initialise import device_of, uniform
+from dept_vl.linear_start import linear
 
 
 @ADAPTERS.register("p_tuning")

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, nn
 
 from dept_vl.adapters.contract import ADAPTERS, Adapter, Pair, Rows, Text, check_size, first_rows
-from dept_vl.adapters.initialise import linear
+from dept_vl.linear_start import linear
 
 
 @ADAPTERS.register("residual_pt")

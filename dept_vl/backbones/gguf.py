@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from dept_vl.backbones.weights import UnfitWeights, check_keys, check_values
 from dept_vl.embedded.packages import MissingPackage, packaged
 from dept_vl.registry import DeptVLWarning
+from dept_vl.untrusted.bad_file import reason_of
 from dept_vl.untrusted.converted import converted, find_converted
 from dept_vl.untrusted.lfs_pointers import pointer_at
 from dept_vl.untrusted.transformers_files import quiet_report
@@ -69,7 +70,7 @@ def _find(name: str, revision: str | None) -> Path | None:
         owner, repository, file = name.split("/", 2)
         return Path(hf_hub_download(f"{owner}/{repository}", file, revision=revision))
     except (MissingPackage, OSError, ValueError) as error:  # the hub's errors are of both kinds
-        reason = str(error).strip().splitlines()[0]
+        reason = reason_of(error)
         message = reason if name in reason else f"{name}: wanted a .gguf file, given none: {reason}"
         raise UnreadableGguf(message) from error
 
@@ -101,10 +102,10 @@ def _dequantise(source: Path, folder: Path) -> None:
         except UnfitWeights:
             raise
         except Exception as error:  # third parties raise what they like on a stranger's file
-            reason = next(filter(None, map(str.strip, str(error).splitlines())), "no reason given")
+            reason = reason_of(error)
             raise UnreadableGguf(
                 f"{source.name}: wanted a .gguf file that transformers can dequantise, given one where that ends in "
-                f"{type(error).__name__}: {reason:.300}"
+                f"{type(error).__name__}: {reason}"
             ) from error
 
 

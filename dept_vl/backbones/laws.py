@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dept_vl.backbones.frozen import Backbone
 from dept_vl.backbones.quirks import UnsupportedType
+from dept_vl.untrusted.bad_file import reason_of
 
 _SAME = 1e-3  # of the reference's spread, where the same numbers are computed in the same way
 _ALIKE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # where sums are taken in another order
@@ -42,7 +43,7 @@ def check_laws(backbone: Backbone) -> None:
     except UnsupportedType:
         raise
     except Exception as error:  # a type without what a backbone calls raises what it likes
-        reason = f"{type(error).__name__}: {(str(error) or '?').strip().splitlines()[0]:.200}"
+        reason = f"{type(error).__name__}: {reason_of(error)}"
         raise UnsupportedType(f"{given}a short row ends in {reason}{advice}") from error
     finally:
         backbone.eval()  # the kept prompt goes

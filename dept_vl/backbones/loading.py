@@ -23,6 +23,7 @@ from dept_vl.backbones.seq2seq import Seq2SeqBackbone
 from dept_vl.backbones.weights import check_keys, check_values
 from dept_vl.embedded import embedded
 from dept_vl.registry import DeptVLWarning, did_you_mean
+from dept_vl.untrusted.bad_file import reason_of
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
 from dept_vl.untrusted.transformers_files import quiet_report, refuse_conversion
 
@@ -154,7 +155,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _explain(name: str, error: Exception) -> str:
-    reason = next(filter(None, map(str.strip, str(error).splitlines())), "no reason given")
+    reason = reason_of(error)
     if isinstance(error, ImportError):  # its message names the library
         return (
             f"{name}: wanted a model that the installed packages read, given one that needs another. {reason}; install "

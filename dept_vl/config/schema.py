@@ -98,7 +98,8 @@ class OptimConfig:
     Args:
         name: adamw, or adafactor without relative step sizes and scaling by the weights, as Lester et al., FPT and SMoP
             train prompts. Not under DeepSpeed.
-        lr: learning rate of each group of weights, such as prompt, low_rank, projection.
+        lr: learning rate of each group of weights, such as prompt, low_rank, projection. A prompt of null gets a tenth
+            of the root mean square of the language model's embedding table; config.yaml of the run has the number.
         weight_decay: of all groups (0 in DePT's executed recipe).
         betas: AdamW's two averages.
         eps: AdamW's epsilon.
@@ -108,8 +109,8 @@ class OptimConfig:
     """
 
     name: Literal["adamw", "adafactor"] = "adamw"
-    lr: dict[str, float] = dataclasses.field(
-        default_factory=lambda: {"prompt": 0.3, "low_rank": 5e-4, "projection": 1e-3}
+    lr: dict[str, float | None] = dataclasses.field(
+        default_factory=lambda: {"prompt": None, "low_rank": 5e-4, "projection": 1e-3}
     )
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -232,7 +233,9 @@ _AT_LEAST = {
 
 def _check_optimizer(optim: OptimConfig, max_steps: int) -> None:
     for name, rate in optim.lr.items():
-        if not rate >= 0:
+        if rate is None and name != "prompt":
+            raise BadConfig(f"optim.lr.{name}: wanted a number, given null, which only prompt may be")
+        if rate is not None and not rate >= 0:
             raise BadConfig(f"optim.lr.{name}: wanted at least 0, given {rate}")
     limit = optim.max_grad_norm
     for name, good, wanted in (

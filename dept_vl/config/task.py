@@ -49,6 +49,8 @@ class TaskConfig:
             lists them in skipped_rows.jsonl.
         template: the source text with the row's fields in braces, {question} for VQA. null is the task's own.
         labels: the classes of own_text, as the file writes them, to choose among; null for free answers.
+        answers: of vqa: a number chooses among so many of the training set's commonest answers, a file among its lines,
+            a list among its texts; null for free answers. The adapter keeps the list.
         score: of vqa: auto (by the answers: vqa_accuracy for four or more to every question, exact_match for one,
             best_match else), or one of these, token_f1, anls or relaxed_accuracy by name.
         protocol: splits and scoring: official-2021, official-2017 or always for VQA; as_published, official_dev or
@@ -80,6 +82,7 @@ class TaskConfig:
     on_bad_row: Literal["error", "skip"] = "error"
     template: str | None = None
     labels: tuple[str, ...] | None = None
+    answers: int | str | tuple[str, ...] | None = None
     score: Score = "auto"
     protocol: str | None = None
     label_form: Literal["digits", "words"] | None = None

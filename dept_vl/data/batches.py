@@ -15,11 +15,11 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dept_vl.batch import Batch
 from dept_vl.data.carried import Loss, measure_table
 from dept_vl.data.text import Kind, encode_targets, tokenise, tokenise_targets
 from dept_vl.data.token_table import Rows, TokenTable
 from dept_vl.data.tokenizer import Tokenizer, pad_id
-from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
 
 _WHOLE = 1 << 30  # tokens: more than any text has
@@ -99,11 +99,11 @@ class EncodedExamples(Encoded):
         self.examples, self.task = list(examples), task
         self.pad_token_id = pad_id(tokenizer)
         place: dict[Hashable, int] = {}  # what differs to its row, in the order in which it first comes
-        self.source_rows = np.fromiter(
-            (place.setdefault((example.source, example.context), len(place)) for example in self.examples), np.int64
-        )
-        texts, contexts = [text for text, _ in place], [context for _, context in place]
-        self.sources = tokenise(tokenizer, texts, max_source_length, kind=kind, contexts=contexts, own_cue=own_cue)
+        sources = ((example.source, example.context, example.frame) for example in self.examples)
+        self.source_rows = np.fromiter((place.setdefault(each, len(place)) for each in sources), np.int64)
+        texts, contexts, frames = zip(*place, strict=True) if place else ((), (), ())
+        facts = {"kind": kind, "own_cue": own_cue}
+        self.sources = tokenise(tokenizer, texts, max_source_length, contexts=contexts, frames=frames, **facts)
         answers = sorted({target for example in self.examples for target in example.targets})
         self.targets = tokenise_targets(
             tokenizer, answers, max_target_length, kind=kind, may_cut=kind == "seq2seq" or not trained

@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dept_vl.data.tokenizer import Tokenizer
+from dept_vl.untrusted.bad_file import reason_of
+
+Frame = tuple[str, str]
+"""What stands in front of a text and behind it."""
 
 _ASKED, _ANSWERED = "A-text-that-is-asked", "A-text-that-answers"
 
@@ -42,6 +46,15 @@ def turn_of(tokenizer: Tokenizer) -> Turn:
     return Turn(before, after, lead, _end(tokenizer, tail))
 
 
+def frame_of(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]]) -> Frame:
+    """What the template puts around the last message's text, with all earlier turns in front of it and what asks the
+    model to speak behind it. Of a single message of the user it is the frame of `turn_of`. Raises: BadChatTemplate."""
+    asked = [*messages[:-1], {**messages[-1], "content": _ASKED}]
+    before, after = _around(tokenizer, render(tokenizer, asked, add_generation_prompt=True), _ASKED)
+    whole = turn_of(tokenizer).after  # with what the template itself says before an answer, such as an empty thought
+    return before, whole if whole.startswith(after) else after
+
+
 def render(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False) -> str:
     """The conversation as the model reads it. Raises: BadChatTemplate."""
     if not tokenizer.chat_template:
@@ -51,10 +64,10 @@ def render(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, add_g
             list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
         )
     except Exception as error:  # a stranger's template raises what it likes
-        reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+        reason = reason_of(error)
         raise BadChatTemplate(
             f"{tokenizer.name_or_path}: wanted a chat template for {len(messages)} turns, given one that ends in: "
-            f"{reason:.200}"
+            f"{reason}"
         ) from error
 
 

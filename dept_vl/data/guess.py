@@ -8,10 +8,11 @@ from pathlib import Path
 
 from dept_vl.data.data_root import matching_files
 from dept_vl.data.own import RECIPES, is_own, split_root
-from dept_vl.data.own.columns import USUAL, plain_name, recognise
+from dept_vl.data.own.columns import USUAL, recognise
 from dept_vl.data.own.find import find_tables, hub_tables
 from dept_vl.data.own.pictures import SUFFIXES
 from dept_vl.data.own.table import OwnTable, read_table
+from dept_vl.data.own_columns import plain_name
 from dept_vl.data.own_text import split_files
 from dept_vl.data.sources import QUESTIONS
 from dept_vl.tasks import OWN_TEXT, CaptionTask, VqaTask

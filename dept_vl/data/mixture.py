@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from jaxtyping import Integer
 from torch import Tensor
 
+from dept_vl.batch import Batch
 from dept_vl.data.batches import NO_LABEL, Encoded, EncodedExamples, Gather
 from dept_vl.data.token_table import Rows
-from dept_vl.model import Batch
 from dept_vl.tasks.example import Example
 
 By = Literal["size", "temperature", "even"]

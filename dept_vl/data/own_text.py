@@ -19,7 +19,7 @@ from dept_vl.data.own.bad_rows import BadCell, BadRows
 from dept_vl.data.own.cells import SPLITS, id_of, one_text, split_of
 from dept_vl.data.own.table import ENDINGS, ending
 from dept_vl.data.own_columns import ID, SPLIT, find_columns
-from dept_vl.data.seeded_split import ROLES, SEED, SHARES, TooFewToSplit, check_shares, seeded_split, shared
+from dept_vl.data.seeded_split import ROLES, SEED, SHARES, WHOLE, TooFewToSplit, check_shares, seeded_split, shared
 from dept_vl.data.sources import EmptySplit, Loaded, Splits
 from dept_vl.data.text_files import FileRows, read_rows
 from dept_vl.registry import did_you_mean, wanted_one_of
@@ -63,10 +63,12 @@ def load_own_text(
 
     Raises: MissingFile, BadFile, EmptySplit, BadFewShot.
     """
-    own = read_own_text(root, task, columns=columns, on_bad_row=on_bad_row, shares=shares)
-    sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in own.rows.items())
-    notes = (*own.notes, f"{root}: {sizes}")
+    whole = {split for split, _ in splits.values()} == {"all"}  # then nothing is drawn: few rows may not suffice
+    drawn = WHOLE if whole else shares
+    own = read_own_text(root, task, columns=columns, on_bad_row=on_bad_row, shares=drawn)
     parts = {**own.rows, "all": [row for rows in own.rows.values() for row in rows]}
+    sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in parts.items() if (name == "all") == whole)
+    notes = (*own.notes, f"{root}: {sizes}")
     counts = {"read": len(parts["all"]) + len(own.skipped)}
     counts |= {"skipped_bad_rows": len(own.skipped)} if own.skipped else {}
     loaded = {}
@@ -74,9 +76,9 @@ def load_own_text(
         if split not in parts:
             raise EmptySplit(f"{root}: task.{role}_split: {wanted_one_of(parts, split)}")
         rows = parts[split]
-        drawn = few_shot is not None and few_shot.draws(split)
-        examples = [task.read(row) for row in (rows if drawn else rows[:limit])]
-        if drawn:
+        few = few_shot is not None and few_shot.draws(split)
+        examples = [task.read(row) for row in (rows if few else rows[:limit])]
+        if few:
             examples = few_shot.choose(split, task, examples)[:limit]
         if not examples:
             raise EmptySplit(f"{root}: wanted at least one row in split {split!r}, given none ({sizes})")
@@ -136,7 +138,8 @@ def read_own_text(
 
 def _named(path: Path, found: FileRows, task: TextTask, given: Mapping[str, str]) -> dict[str, str]:
     """Field to column; an id that nobody named only where it tells the rows apart."""
-    named = find_columns(path, found.rows, needed_fields(task), given)
+    columns = list(dict.fromkeys(name for row in found.rows for name in row))
+    named = find_columns(path, columns, needed_fields(task), given)
     if ID in named and ID not in given:
         values = [row.get(named[ID]) for row in found.rows]
         if not all(isinstance(each, int | str) and each != "" for each in values) or len(set(values)) < len(values):
@@ -156,7 +159,8 @@ def split_files(root: Path) -> list[tuple[str | None, Path]]:
         paths = [one_copy(root / f"{name}{end}") for name in names for end in ENDINGS]
         paths = [path for path in paths if path]
         if len(paths) > 1:
-            raise BadFile(paths[1], f"one file for {role}", f"a second one beside {paths[0].name}")
+            given = f"a second one beside {paths[0].name}: put all rows into one, or give the one file as task.root"
+            raise BadFile(paths[1], f"one file for {role}", given)
         found += [(role, path) for path in paths]
     if not any(role == "train" for role, _ in found):
         others = [path for path in root.iterdir() if ending(path) in ENDINGS]

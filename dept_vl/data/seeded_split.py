@@ -13,6 +13,7 @@ from dept_vl.untrusted.bad_file import listed
 ROLES = ("train", "val", "test")
 SEED = 42  # of the published splits too; a run's own seed leaves the split alone
 SHARES = (0.8, 0.1, 0.1)  # of the keys, by role
+WHOLE = (1.0, 0.0, 0.0)  # nothing is drawn
 
 
 class BadShares(ValueError):

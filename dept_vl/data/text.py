@@ -10,13 +10,14 @@ the causal cue are never cut; a causal model's target is never cut either.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
 from tokenizers import Encoding
 
-from dept_vl.data.chat import turn_of
+from dept_vl.data.chat import Frame, turn_of
 from dept_vl.data.token_table import TokenTable
 from dept_vl.data.tokenizer import Tokenizer, WrongTokenizer, require_fast
 
@@ -45,26 +46,29 @@ def tokenise(
     *,
     kind: Kind = "seq2seq",
     contexts: Sequence[Span | None] | None = None,
+    frames: Sequence[Frame | None] | None = None,
     own_cue: bool = False,
 ) -> TokenTable:
     """Token ids of every source. One with more than `max_length` tokens loses as many as are over: from the end of its
     context, then from the end of what is left of the text. The table counts those; in a chat template its `spans` say
     where each row has its text.
 
-    contexts: the characters of each text that go first; None, for one or all, cuts the text's end. own_cue: whether
-    each text ends in its own cue for the answer, so that a causal model reads no other behind it.
+    contexts: the characters of each text that go first; None, for one or all, cuts the text's end. frames: what stands
+    around each text in a chat template where that is a longer conversation; None, for one or all, is a single turn.
+    own_cue: whether each text ends in its own cue for the answer, so that a causal model reads no other behind it.
 
     Raises: SlowTokenizer, NoRoom, BadChatTemplate.
     """
     turn = turn_of(tokenizer) if kind == "chat" else None
-    before, cue = ("", CUE if kind == "causal" and not own_cue else "") if turn is None else (turn.before, turn.after)
+    usual = ("", CUE if kind == "causal" and not own_cue else "") if turn is None else (turn.before, turn.after)
     behind = _specials_behind(tokenizer) if kind == "causal" else 0
     contexts = [None] * len(texts) if contexts is None else contexts
+    frames = [usual] * len(texts) if frames is None else [usual if each is None else each for each in frames]
     counts, spans = Counter(), []
 
     def rows() -> Iterator[list[int]]:
-        encodings = _encode(tokenizer, texts, special=turn is None, before=before, cue=cue)
-        for text, context, encoding in zip(texts, contexts, encodings, strict=True):
+        encodings = _encode(tokenizer, texts, frames, special=turn is None)
+        for text, context, (before, _), encoding in zip(texts, contexts, frames, encodings, strict=True):
             ids = encoding.ids[:-behind] if behind else encoding.ids
             over = len(ids) - max_length
             if over > 0 or turn is not None:
@@ -113,7 +117,7 @@ def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: Kind) -> 
         )
     cue = next(_encode(tokenizer, [before], special=False)).ids
     strings = [f"{space}{text}" for text in strings]
-    behind = [encoding.ids for encoding in _encode(tokenizer, strings, special=False, before=before)]
+    behind = [encoding.ids for encoding in _encode(tokenizer, strings, repeat((before, "")), special=False)]
     alone = _encode(tokenizer, strings, special=False)  # where the cue's colon takes the space
     return [
         [*(row[len(cue) :] if row[: len(cue)] == cue else other.ids), end]
@@ -141,16 +145,19 @@ def tokenise_targets(
 
 
 def _encode(
-    tokenizer: Tokenizer, texts: Sequence[str], *, special: bool, before: str = "", cue: str = ""
+    tokenizer: Tokenizer, texts: Sequence[str], frames: Iterable[Frame] | None = None, *, special: bool
 ) -> Iterator[Encoding]:
-    """What `tokenizer(texts, truncation=False).encodings` would hold, without the lists that it makes beside them."""
+    """What `tokenizer(texts, truncation=False).encodings` would hold, each text in its frame, without the lists that it
+    makes beside them."""
     require_fast(tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
+    around = repeat(("", "")) if frames is None else iter(frames)
     for start in range(0, len(texts), _PART):
-        part = [before + text + cue for text in texts[start : start + _PART]]
+        framed = zip(texts[start : start + _PART], around, strict=False)
+        part = [before + text + after for text, (before, after) in framed]
         yield from backend.encode_batch(part, add_special_tokens=special)
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dept_vl.data.encodings import other_encoding
+from dept_vl.data.encodings import other_encoding, spreadsheet_advice
 from dept_vl.registry import did_you_mean
-from dept_vl.untrusted.bad_file import BadFile
+from dept_vl.untrusted.bad_file import BadFile, reason_of
 from dept_vl.untrusted.gzip_bytes import fair_size, read_bytes
 from dept_vl.untrusted.json_files import decode_json
 
@@ -68,7 +68,9 @@ def read_rows(
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending not in _READERS:
         wanted = f"a name that ends in one of {', '.join(_READERS)} (or that and .gz)"
-        raise BadFile(path, wanted, f"{ending or 'no ending'!r}.{did_you_mean(ending, _READERS)}")
+        sheet = spreadsheet_advice(ending)
+        hint = f", {sheet}" if sheet else f".{did_you_mean(ending, _READERS)}"
+        raise BadFile(path, wanted, f"{ending or 'no ending'!r}{hint}")
     found = _READERS[ending](path, _Form(columns, refused, quoted))
     if not found.rows and not found.short and not refused:
         header = " but for its header" if ending in (".tsv", ".csv", ".txt") and read_bytes(path).strip() else ""
@@ -86,13 +88,13 @@ def _text(path: Path) -> str:
 def _refuse_encoding(path: Path, data: bytes) -> None:
     """Raises: BadFile for bytes that are not UTF-8, with the line and what they look like."""
     try:
-        if b"\0" not in data[:400]:
+        place, reason = data.find(b"\0"), "a zero byte"
+        if place < 0:
             data.decode("utf-8")
             return
-        line, reason = 1, "they hold zero bytes"
     except UnicodeDecodeError as error:
-        line, reason = data.count(b"\n", 0, error.start) + 1, error.reason
-    looks = other_encoding(data)
+        place, reason = error.start, error.reason
+    line, looks = data.count(b"\n", 0, place) + 1, other_encoding(data)
     raise BadFile(
         path, f"UTF-8 text in line {line:,}", f"bytes that are not ({reason}){f'; {looks}' if looks else ''}"
     )
@@ -219,8 +221,8 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
                 break
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadFile(path, "a whole parquet file", f"{reason:.200}") from error
+        reason = reason_of(error)
+        raise BadFile(path, "a whole parquet file", f"{reason}") from error
     if held > most:
         given = f"one that unpacks to more than {most:,} bytes, {len(data):,} packed"
         raise BadFile(path, "a parquet file of a fair size", given)

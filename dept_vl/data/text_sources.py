@@ -19,7 +19,7 @@ from dept_vl.data.text_splits import ROLES, BadSplit, published_split, split_row
 from dept_vl.tasks.example import Example
 from dept_vl.tasks.source import Row, Source
 from dept_vl.tasks.text_task import BadRow, TextTask, row_named
-from dept_vl.untrusted.bad_file import BadFile
+from dept_vl.untrusted.bad_file import BadFile, reason_of
 
 HUB = "hub"  # the root that asks the hub
 FAMILIES = ("glue", "superglue", "mrqa")  # folders of a data root in which a set's own folder may lie
@@ -207,6 +207,6 @@ def _fetch(task: TextTask, published: str) -> list[Row]:
         name = source.hub if source.subset is None else f"{source.hub} ({source.subset})"
         raise HubError(
             f"{task.name}: wanted split {published!r} of {name} from the hub, given {type(error).__name__}: "
-            f"{(str(error).splitlines() or ['no message'])[0]}. It needs the network, or the set in the cache and "
+            f"{reason_of(error)}. It needs the network, or the set in the cache and "
             f"HF_HUB_OFFLINE=1; {files}"
         ) from error

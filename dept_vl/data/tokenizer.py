@@ -12,6 +12,7 @@ from dept_vl.backbones.gguf import UnreadableGguf, gguf_folder
 from dept_vl.data.byte_tokenizer import fast_byt5
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
+from dept_vl.untrusted.bad_file import reason_of
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
 
 _SPARE_ROWS = 1024  # of an embedding table that no token uses; CodeGen has 905, T5 28
@@ -48,7 +49,7 @@ def load_tokenizer(name_or_path: str, revision: str | None = None, pad_token: st
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
     except Exception as error:  # third parties raise what they like on a stranger's files
-        reason = next(filter(None, map(str.strip, str(error).splitlines())), "no reason given")
+        reason = reason_of(error)
         if not isinstance(error, OSError | ValueError | ImportError):
             reason = f"Reading it ends in {type(error).__name__}: {reason}"
         raise MissingTokenizer(

@@ -22,6 +22,7 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 """Settings that change no score, so that a finished run with others counts all the same."""
 _SOURCE, _SOURCES = "adapter.start.from", "adapter.start.sources"
+_PROMPT_RATE = "optim.lr.prompt"
 
 
 class StaleRun(ValueError):
@@ -55,6 +56,7 @@ class Run:
         now, then = effective(self.config), flat(results["run_info"]["train_config"])
         own = {_SOURCE} if self.after else set()  # the folder of its source may have moved; its name tells which it is
         own |= {_SOURCES} if self.sources else set()
+        own |= {_PROMPT_RATE} if now.get(_PROMPT_RATE, 0.0) is None else set()  # the run has the language model's
         differ = [name for name in now if name not in own and now[name] != then.get(name, now[name])]
         if differ:
             shown = "; ".join(f"{name} {then[name]!r}, wanted {now[name]!r}" for name in differ)

@@ -34,6 +34,7 @@ from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.launcher import check_launcher, check_processes, rests, threads
 from dept_vl.run.losses import tell_losses
 from dept_vl.run.parts import Parts, mix, timed
+from dept_vl.run.prompt_rate import embedding_rms, with_prompt_rate
 from dept_vl.run.sources import read_teachers
 from dept_vl.run.tasks import build_task, check_selecting, members, resolve, suit
 from dept_vl.saved import SavedAdapter, check_identity
@@ -131,10 +132,17 @@ def build(
         }
     if report is not None and accelerator.is_main_process:
         report_notes(loaded.values(), report)
-    tasks = [suit(task, {role: loaded[task.name, role] for role in splits}) for task in tasks]
+    tasks = [
+        suit(task, {role: loaded[task.name, role] for role in splits}, own.task)
+        for task, own in zip(tasks, configs, strict=True)
+    ]
     check_selecting(config, Mixture(tuple(tasks)) if len(tasks) > 1 else tasks[0])
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)
+    left = config.optim.lr.get("prompt", 0.0) is None
+    config, *configs = (with_prompt_rate(each, backbone) for each in (config, *configs))
+    if left and saved is None and report is not None and accelerator.is_main_process:
+        report(f"prompt rate {config.optim.lr['prompt']:g}, a tenth of the embedding table's root mean square")
     with timed(seconds, "features"):
         images = store_images(config, loaded, accelerator) if tasks[0].visual else None
     loaded = images.loaded if images else loaded
@@ -205,7 +213,7 @@ def _new_parts(
     parts: dict[str, Part] = {"adapter": start_adapter(config.adapter, backbone, tokenizer, generator)}
     if images is not None:
         scale = config.vision.projection_scale
-        scale = float(backbone.embedding_table.float().square().mean().sqrt()) if scale is None else scale
+        scale = embedding_rms(backbone) if scale is None else scale
         given, sizes = config.vision.projection, (images.width, backbone.d_model, images.num_patches)
         parts["projection"] = build_projection(given.name, given.args, *sizes, generator, scale=scale)
         parts["projection"].fit(images.sample("train"))

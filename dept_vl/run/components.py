@@ -110,7 +110,7 @@ def notes(config: Experiment) -> list[str]:
     return [f"not available on this machine: {', '.join(names)}: {reason}" for reason, names in lost.items()]
 
 
-def _check_rates(groups: Sequence[str], rates: Mapping[str, float]) -> None:
+def _check_rates(groups: Sequence[str], rates: Mapping[str, float | None]) -> None:
     """One config may serve several adapters, so a rate may name a group that does not train here, but no misspelt one.
 
     Raises: BadConfig.

@@ -7,6 +7,7 @@ from dept_vl.data.batches import Encoded
 from dept_vl.data.sources import Loaded
 from dept_vl.data.survey import also_in_train
 from dept_vl.run.parts import Parts
+from dept_vl.tasks import VqaTask
 
 Report = Callable[[str], None]
 
@@ -25,6 +26,7 @@ def data_lines(parts: Parts) -> list[str]:
         return [f"{each.task.name}: {line}" for each in parts.members for line in data_lines(each)]
     sizes = ", ".join(f"{role} {len(each.examples):,}" for role, each in parts.splits.items())
     lines = [f"examples: {sizes}; scored by {parts.task.headline}"]
+    lines += _chosen(parts)
     lines += _cut(parts.encoded, parts.config.task.max_source_length, parts.config.task.max_target_length)
     return [*lines, *_twice(parts.splits)]
 
@@ -34,6 +36,15 @@ def data_facts(splits: Mapping[str, Loaded]) -> dict[str, Any]:
     first = next(iter(splits.values()))
     skipped = [dict(each) for each in first.skipped[:_LISTED]]
     return {"notes": list(first.notes), "skipped": skipped, "also_in_train": also_in_train(splits)}
+
+
+def _chosen(parts: Parts) -> list[str]:
+    """How far a list of answers goes: no answer outside it can be right."""
+    task = parts.task
+    if not isinstance(task, VqaTask) or not task.candidates:
+        return []
+    found = [f"{role} {task.answerable(each.examples):,}" for role, each in parts.splits.items()]
+    return [f"answers are chosen among {len(task.candidates):,}; questions with one of them: {', '.join(found)}"]
 
 
 def _cut(encoded: Mapping[str, Encoded], most_source: int, most_target: int) -> list[str]:

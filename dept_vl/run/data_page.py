@@ -85,7 +85,7 @@ def load_roles(
         loaded = {split: load(config.task.root, split, task) for split in splits}
     else:
         loaded = read_splits(config, task, {split: (split, None) for split in splits})
-    return config, suit(task, loaded), loaded
+    return config, suit(task, loaded, config.task), loaded
 
 
 def look_at(config: Experiment, task: Task, loaded: Mapping[str, Loaded]) -> Look:

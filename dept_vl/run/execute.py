@@ -104,6 +104,7 @@ def _run(
         "test": (task.test_split, task.max_test_samples),
     }
     parts = build(config, accelerator, splits, report=report)
+    config = parts.config  # with what it left to the language model
     if accelerator.is_main_process:  # only now: a run whose data or models cannot be read leaves an earlier run alone
         moved = prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
         if moved is not None and report:
@@ -230,7 +231,10 @@ def _save(parts: Parts, results: dict[str, Any], trained: Trained, place: int | 
 
 def _task_facts(parts: Parts) -> dict[str, Any]:
     task, data = parts.config.task, parts.splits["test"]
-    more = {"score": parts.task.metric} if isinstance(parts.task, VqaTask) else {}
+    more = {}
+    if isinstance(parts.task, VqaTask):
+        more = {"score": parts.task.metric}
+        more |= {"answers": list(parts.task.candidates)} if parts.task.candidates else {}
     more |= {"columns": dict(data.columns)} if data.columns else {}
     more |= {"split_shares": list(data.shares)} if data.shares else {}
     return {

@@ -52,7 +52,7 @@ def score_own_file(
     given |= {"split_shares": split_shares, "image_root": image_root}
     config = resolve(Experiment(task=TaskConfig(name=task, root=root, **given)))
     loaded = read_splits(config, build_task(config), {"test": (split, None)})["test"]
-    suited = suit(build_task(config), {"test": loaded})
+    suited = suit(build_task(config), {"test": loaded}, config.task)
     scores = suited.score(read_predictions(results), loaded.examples, split_size=loaded.counts["in_split"])
     return {
         "task": suited.name,

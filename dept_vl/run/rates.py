@@ -23,6 +23,7 @@ from dept_vl.run.assembly import build, start
 from dept_vl.run.components import check
 from dept_vl.run.data_lines import Report
 from dept_vl.run.fitting import new_optimizer, training_batches
+from dept_vl.run.prompt_rate import embedding_rms
 from dept_vl.run.tasks import resolve
 from dept_vl.train import NonFiniteLoss
 from dept_vl.train.engine import Engine
@@ -96,10 +97,11 @@ def propose_rates(config: Experiment, steps: int = 60, report: Report | None = N
         raise BadConfig(f"wanted one process for a range test, given {accelerator.distributed_type}")
     task = config.task
     parts = build(config, accelerator, {"train": (task.train_split, task.max_train_samples)}, report=report)
+    config = parts.config
     optimizer = new_optimizer(parts)
     engine = build_engine(accelerator, parts.network, optimizer, config.optim.max_grad_norm)
     engine.prepare()
-    rms = float(parts.network.backbone.embedding_table.float().square().mean().sqrt())
+    rms = embedding_rms(parts.network.backbone)
     rates = np.geomspace(LOWEST, HIGHEST * max(1.0, rms), steps).tolist()
     curves = range_test(engine, training_batches(parts), rates, seed=config.seed)
     configured = {name: config.optim.lr[name] for name in curves}

@@ -151,6 +151,7 @@ def _experiment(
         decoding=decoding,
         label_form=label_form or _label_form(own, name),
         score=own["score"] if own.get("score") in NAMED else AUTO,
+        answers=tuple(own.get("answers") or ()) or None,
         columns=own.get("columns") or {},
         split_shares=tuple(own.get("split_shares") or SHARES),
         labels=tuple(own["labels"].values()) or None if own and name == OWN_TEXT.name else None,

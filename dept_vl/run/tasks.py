@@ -10,6 +10,7 @@ from dept_vl.config import BadConfig, Experiment, TaskConfig
 from dept_vl.data.sources import Loaded
 from dept_vl.metrics.answers import AUTO
 from dept_vl.registry import did_you_mean
+from dept_vl.run.answers import listed_answers
 from dept_vl.tasks import OWN_TEXT, TASKS, CaptionTask, Mixture, Task, TextTask, VqaTask
 from dept_vl.tasks.own_text import with_labels
 from dept_vl.tuning import TUNINGS
@@ -34,7 +35,11 @@ def members(config: Experiment) -> tuple[Experiment, ...]:
             output_dir=str(Path(config.output_dir) / name),
             metric_for_best_model=None,
             task=dataclasses.replace(
-                given, name=name, mixture=None, score=given.score if name == VqaTask.name else AUTO
+                given,
+                name=name,
+                mixture=None,
+                score=given.score if name == VqaTask.name else AUTO,
+                answers=given.answers if name == VqaTask.name else None,
             ),
         )
         for name in names
@@ -58,6 +63,10 @@ def build_task(config: Experiment) -> Task | Mixture:
         task = dataclasses.replace(task, metric=given.score)
     elif given.score != AUTO:
         raise BadConfig(f"task.score: only vqa has a choice of scores, given {given.score!r} for {given.name}")
+    if given.answers is not None:
+        if not isinstance(task, VqaTask):
+            raise BadConfig(f"task.answers: only vqa has them, given {given.answers!r} for {given.name}")
+        task = dataclasses.replace(task, candidates=listed_answers(given.answers))
     if given.labels is not None:
         if task.name != OWN_TEXT.name:
             raise BadConfig(
@@ -79,13 +88,19 @@ def build_task(config: Experiment) -> Task | Mixture:
     return dataclasses.replace(task, **changes)
 
 
-def suit(task: Task, loaded: Mapping[str, Loaded]) -> Task:
-    """The task with the score that its data allow. loaded: by role; what is scored is all but train.
+def suit(task: Task, loaded: Mapping[str, Loaded], config: TaskConfig) -> Task:
+    """The task with the score that its data allow, and with training's commonest answers where it chooses among these.
+    loaded: by role; what is scored is all but train.
 
-    Raises: TooFewAnswers, TooManyAnswers.
+    Raises: TooFewAnswers, TooManyAnswers; BadConfig for a number of answers without a training set.
     """
     if not isinstance(task, VqaTask):
         return task
+    if isinstance(config.answers, int):
+        if "train" not in loaded:
+            given = f"{config.answers}: no training set is read here"
+            raise BadConfig(f"task.answers: wanted a list or a file, given {given}")
+        task = task.among_commonest(loaded["train"].examples, config.answers)
     scored = [role for role in loaded if role != "train"] or list(loaded)
     return task.suited([example for role in scored for example in loaded[role].examples])
 
@@ -96,6 +111,8 @@ def check_selecting(config: Experiment, task: Task | Mixture) -> None:
     if metric is not None and metric not in task.selecting:
         hint = did_you_mean(metric, task.selecting)
         raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
+
+
 def _causal_template(task: VqaTask | CaptionTask, given: str | None) -> str:
     """Raises: BadConfig for one that ends in a blank, which a tokenizer joins to the answer's first word."""
     template = task.causal_template if given is None else given

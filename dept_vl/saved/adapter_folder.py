@@ -38,7 +38,7 @@ from dept_vl.vision.projections import name_of as name_of_projection
 LIBRARY = "dept_vl"
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
 TASK_FIELDS = ("name", "template", "protocol", "labels", "pad_token", *TASK_SIZES)
-MORE_TASK_FIELDS = ("score", "columns", "split_shares", "chat_template")  # that some tasks have
+MORE_TASK_FIELDS = ("score", "answers", "columns", "split_shares", "chat_template")  # that some tasks have
 KINDS = {"SEQ_2_SEQ_LM": "seq2seq", "CAUSAL_LM": "causal"}  # of backbones, by PEFT's names
 TASK_TYPES = tuple(KINDS)
 COVERS = ("text", "text_and_visual")
@@ -120,9 +120,9 @@ def save_adapter(
         order: `Network.order`, in which prompt, text and visual tokens are read; None: the kind's usual one.
         task: how to ask it: name, template, protocol, max_source_length, max_target_length, num_beams; labels: what
             each answer string means, {} for free answers; pad_token: for a tokenizer that has none. Some tasks
-            have more: score: the name of VQA's; columns: which column of a file holds a field; split_shares: by
-            which train, val and test of own data were drawn; chat_template: whether a text is the user's turn of it.
-            None for an adapter whose task is not known.
+            have more: score: the name of VQA's; answers: the list among which VQA chooses; columns: which column of a
+            file holds a field; split_shares: by which train, val and test of own data were drawn; chat_template:
+            whether a text is the user's turn of it. None for an adapter whose task is not known.
         joined_parts: whole weights in place of those of which `parts` have only a part; see `train.Trained`.
 
     Raises:

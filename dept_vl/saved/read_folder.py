@@ -105,6 +105,9 @@ def _check_task(path: Path, config: dict[str, Any]) -> None:
     shares = task.get("split_shares", [1, 0, 0])
     if not isinstance(shares, list) or len(shares) != 3 or not all(map(_is_share, shares)):
         raise BadAdapterFolder(path, "task.split_shares as three numbers from 0 to 1", f"{shares!r:.80}")
+    answers = task.get("answers", [])
+    if not isinstance(answers, list) or not all(isinstance(each, str) for each in answers):
+        raise BadAdapterFolder(path, "task.answers as a list of texts", f"{answers!r:.80}")
     for name in ("labels", "columns"):
         named = task.get(name, {})
         if not isinstance(named, dict) or not all(isinstance(each, str) for each in named.values()):

@@ -7,7 +7,6 @@ at a time may ask.
 """
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,17 +18,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
-from dept_vl.data.batches import EncodedExamples
-from dept_vl.data.carried import tell
 from dept_vl.data.chat import turn_of
 from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
 from dept_vl.model import BankEntry, Batch, Network
-from dept_vl.registry import DeptVLWarning
 from dept_vl.saved import SavedAdapter, check_identity, read_any, tower_of, write_adapter
+from dept_vl.serve.chat import plan_chat
+from dept_vl.serve.collate import collate_rows
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
 from dept_vl.serve.pictures import Pixels, check_picture, look, pixels_of
 from dept_vl.serve.rows import Row, WrongRows, WrongTask, plan_rows, plan_texts
-from dept_vl.tasks.example import Example
 from dept_vl.train.evaluate import Answerer, Decoding
 from dept_vl.tuning import Tuning
 from dept_vl.vision import Tower, build_tower, with_source
@@ -167,6 +164,25 @@ class AdaptedModel:
         """
         return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=False))
 
+    def chat(
+        self,
+        conversations: Sequence[Any],
+        images: Sequence[Any] | None = None,
+        adapter_names: Sequence[Any] | None = None,
+        *,
+        max_new_tokens: int | None = None,
+    ) -> list[str]:
+        """The model's next turn in each conversation, a `Conversation`, in its own chat template, for adapters trained
+        in it. The shift covers the text of the last turn, which is the user's; earlier turns are read as they are.
+        images: a `Picture` each, for adapters that read images. max_new_tokens: None is the adapter's
+        max_target_length, which may be as short as the answers that it learnt.
+
+        Raises: WrongRows, WrongTask, UnknownAdapter, UnsupportedPicture, UnreadableImage; TooManyPositions for a
+            conversation that does not fit the model.
+        """
+        given = conversations, images, adapter_names, self.adapters, self.tokenizer, max_new_tokens
+        return self._generate(plan_chat(*given))
+
     def preprocess(self, picture: Any) -> Float[Tensor, "channels height width"]:
         """The pixels that the tower reads of a `Picture`; `answer` and `caption` take them too.
 
@@ -265,25 +281,7 @@ class AdaptedModel:
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """What the network reads for rows of one `max_source_length`."""
-        encoded = EncodedExamples(
-            [Example(row.place, row.source, (), (), (), context=row.context) for row in rows],
-            self.tokenizer,
-            kind=self.backbone.text_form,
-            max_source_length=rows[0].max_source_length,
-            max_target_length=rows[0].decoding.max_new_tokens,
-            trained=False,
-            own_cue=rows[0].own_cue,
-        )
-        length = rows[0].max_source_length
-        if cut := encoded.counts["sources_cut"]:
-            warnings.warn(
-                f"{cut} of {len(rows)} texts have more than max_source_length={length} tokens: their contexts, or "
-                "their ends, were cut",
-                DeptVLWarning,
-                stacklevel=4,
-            )
-        tell("texts", encoded.losses["sources"], above=0.0)
-        batch = encoded.collate(range(len(rows)), None).to(self.device)
+        batch = collate_rows(rows, self.tokenizer, self.backbone.text_form).to(self.device)
         names = tuple(row.adapter for row in rows)
         if self.tower is None or all(row.picture is None for row in rows):
             return dataclasses.replace(batch, adapters=names)

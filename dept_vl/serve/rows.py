@@ -42,8 +42,9 @@ class WrongRow(WrongRows):
 class Row:
     """place: where its answer goes. source: the text in its adapter's prompt format, cut to max_source_length. context:
     its characters that are cut first, None for its end. meanings: what an answer stands for, where it is not its own
-    meaning. own_cue: whether the text ends in its own cue for a causal model, as those about images do. Rows of equal
-    `max_source_length`, `decoding` and `own_cue` share a batch, whatever their adapters."""
+    meaning. own_cue: whether the text ends in its own cue for a causal model, as those about images do. frame: what
+    stands around the text in a chat template, None for that of a single turn. Rows of equal `max_source_length`,
+    `decoding` and `own_cue` share a batch, whatever their adapters."""
 
     place: int
     source: str
@@ -54,6 +55,7 @@ class Row:
     context: tuple[int, int] | None = None
     meanings: Mapping[str, str] = field(default_factory=dict)
     own_cue: bool = False
+    frame: tuple[str, str] | None = None
 
 
 def plan_rows(
@@ -67,19 +69,19 @@ def plan_rows(
 
     Raises: WrongRows, WrongTask, UnknownAdapter; UnsupportedPicture, UnreadableImage.
     """
-    names = _names({"images": images, "questions": questions}, adapter_names, adapters)
+    names = row_names({"images": images, "questions": questions}, adapter_names, adapters)
     rows = []
     for place, name in enumerate(names):
         picture = None if images is None else images[place]
         question = "" if questions is None else questions[place]
         if not isinstance(question, str):
-            raise WrongRow(place, "questions", "a text", _described(question))
+            raise WrongRow(place, "questions", "a text", described(question))
         facts = task_facts(name, _VERBS[task], adapters)
         asked = replace(TASKS[task], template=facts["template"])  # refuses one with other fields than the task fills
-        _check_presence(place, name, picture, adapters)
+        check_presence(place, name, picture, adapters)
         with in_row(place):
             picture = None if picture is None else check_picture(picture)
-        decoding = Decoding(facts["max_target_length"], facts["num_beams"])
+        decoding = Decoding(facts["max_target_length"], facts["num_beams"], tuple(facts.get("answers", ())))
         source, context = asked.fill(question.strip())
         rows.append(Row(place, source, picture, name, facts["max_source_length"], decoding, context, own_cue=True))
     return rows
@@ -93,7 +95,7 @@ def plan_texts(
     Raises: WrongRows, WrongTask, UnknownAdapter.
     """
     rows = []
-    for place, name in enumerate(_names({"texts": texts}, adapter_names, adapters)):
+    for place, name in enumerate(row_names({"texts": texts}, adapter_names, adapters)):
         facts = task_facts(name, "classify" if classify else "generate", adapters)
         source, context = _fill(place, facts, texts[place])
         labels = facts["labels"] if classify else {}
@@ -102,7 +104,7 @@ def plan_texts(
     return rows
 
 
-def _names(
+def row_names(
     given: Mapping[str, Sequence[Any] | None], adapter_names: Sequence[Any] | None, adapters: NamedAdapters
 ) -> Sequence[str]:
     """The adapter of each row. Raises: WrongRows for what is no list, or lists of several lengths."""
@@ -114,7 +116,7 @@ def _names(
     names = [adapters.answering] * count if adapter_names is None else adapter_names
     for place, name in enumerate(names):
         if not isinstance(name, str):
-            raise WrongRow(place, "adapter_names", "a name", _described(name))
+            raise WrongRow(place, "adapter_names", "a name", described(name))
     lengths["adapter_names"] = len(names)
     if len(set(lengths.values())) != 1:
         raise WrongRows(f"wanted lists of one length, given {lengths}")
@@ -141,14 +143,14 @@ def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[i
             raise WrongRow(place, task.name, f"a mapping, as it reads {task.template!r}", "one string")
         text = {fields[0]: text}
     if not isinstance(text, Mapping):
-        raise WrongRow(place, task.name, f"a mapping with {', '.join(fields)}, or a text", _described(text))
+        raise WrongRow(place, task.name, f"a mapping with {', '.join(fields)}, or a text", described(text))
     columns = facts.get("columns", {})  # a file of the user's own may call a field otherwise
     text = {field: text[column] for field, column in columns.items() if column in text} | dict(text)
     try:
         values = task.values({name: value for name, value in text.items() if value is not None})
         for name in fields:
             if not isinstance(values[name], str):
-                raise WrongRow(place, task.name, f"a text in the field {name!r}", _described(values[name]))
+                raise WrongRow(place, task.name, f"a text in the field {name!r}", described(values[name]))
     except KeyError as error:
         raise _missing(place, task, error.args[0], text) from error
     except (TypeError, AttributeError, IndexError, BadRow) as error:
@@ -158,16 +160,16 @@ def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[i
 
 def _missing(place: int, task: TextTask, name: str, row: Mapping[str, Any]) -> WrongRow:
     if name in row:
-        return WrongRow(place, task.name, f"a text in the field {name!r}", _described(row[name]))
+        return WrongRow(place, task.name, f"a text in the field {name!r}", described(row[name]))
     hints = (f" Did you mean {name!r}?" for given in row if did_you_mean(str(given), [name]) or len(row) == 1)
     return WrongRow(place, task.name, f"the field {name!r}", f"{', '.join(map(str, row))}.{next(hints, '')}")
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
     return "None (null in JSON)" if value is None else f"{value!r:.40} ({type(value).__name__})"
 
 
-def _check_presence(place: int, name: str, picture: Any, adapters: NamedAdapters) -> None:
+def check_presence(place: int, name: str, picture: Any, adapters: NamedAdapters) -> None:
     reads_images = name != BASE and adapters.find(name).projection is not None
     if picture is not None and not reads_images:
         why = "the bare model has no projection" if name == BASE else "it was trained on text alone"

@@ -15,6 +15,8 @@ class Example:
     image's key in the feature store, its file name, or None for a text task. text: the bare question.
     context: the characters [start, end) of the source that are cut first when it is too long; None: its end.
     group: what scores count together, such as all answers to one question of MultiRC.
+    frame: what a chat template puts in front of the source and behind it, where that is the last turn of a
+    conversation; None: a turn alone.
     """
 
     id: int | str
@@ -29,6 +31,7 @@ class Example:
     visits: int = 1  # draws per training epoch
     context: tuple[int, int] | None = None
     group: str | None = None
+    frame: tuple[str, str] | None = None
 
 
 def template_fields(template: str) -> set[str]:

@@ -30,17 +30,18 @@ _normalise = lru_cache(maxsize=1 << 16)(normalise_answer)  # VQA v2's 6.6 millio
 class VqaTask:
     """template: the source text; it must use `{question}` and nothing else, and for a causal model its end
     is the answer's cue. protocol: of VQA accuracy, see metrics.vqa.
-    metric: the name of a score of metrics.answers, or auto until `suited` has seen what is scored."""
+    metric: the name of a score of metrics.answers, or auto until `suited` has seen what is scored.
+    candidates: the answers among which one forward pass chooses; () where they are free. Training is the same."""
 
     template: str = "vqa: {question}"
     protocol: str = "official-2021"
     metric: str = scores.VQA_ACCURACY
+    candidates: tuple[str, ...] = ()
     causal_template: ClassVar[str] = "Question: {question} Answer:"  # of a decoder-only model, where none is given
     name: ClassVar[str] = "vqa"
     visual: ClassVar[bool] = True
     hub: ClassVar[None] = None  # read from official files only
     label_meanings: ClassVar[Mapping[str, str]] = {}
-    candidates: ClassVar[tuple[str, ...]] = ()  # answers are free
     max_source_length: ClassVar[int] = 20  # tokens, as CLIP-T5's scripts have it
     max_target_length: ClassVar[int] = 10
 
@@ -75,6 +76,21 @@ class VqaTask:
         for each in examples:
             scores.check_for(self.metric, each.references)
         return self
+
+    def among_commonest(self, train: Sequence[Example], number: int) -> VqaTask:
+        """The task that chooses among the commonest targets of training, at most `number`; equally common ones by
+        their spelling."""
+        counts: Counter[str] = Counter()
+        for each in train:
+            for target, weight in zip(each.targets, each.weights, strict=True):
+                counts[target] += weight
+        ranked = sorted(counts, key=lambda target: (-counts[target], target))
+        return dataclasses.replace(self, candidates=tuple(ranked[:number]))
+
+    def answerable(self, examples: Sequence[Example]) -> int:
+        """How many of the examples have one of the candidates among their references, normalised as they are scored."""
+        listed = {_normalise(each) or each.strip() for each in self.candidates}
+        return sum(any((_normalise(each) or each.strip()) in listed for each in one.references) for one in examples)
 
     def read(self, row: Mapping[str, Any]) -> Example | None:
         """An example, or None when every answer of the row is blank or, of four or more scored by VQA accuracy,

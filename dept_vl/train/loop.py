@@ -100,7 +100,7 @@ def train(
         for place in range(accumulation):
             batch = next(numbered)
             longest = max(longest, network.covered_length(batch))
-            run.count_flops(batch)
+            run.flops.add(batch)
             loss += engine.learn(batch.to(accelerator.device), last=place == accumulation - 1) / accumulation
         (mean, norms), rates = run.measure(loss), run.rates()
         run.refuse_non_finite(step, mean, norms)
@@ -121,7 +121,7 @@ def train(
     if best != step:
         run.load_best(best, step)
     network.eval()
-    flops, flops_full = run.all_flops() or (None, None)
+    flops, flops_full = run.flops.total() or (None, None)
     return Trained(
         step, best, run.evaluations, run.seconds, first, flops, flops_full,
         scoring_flops=stages.scoring_flops if stages is not None else 0,

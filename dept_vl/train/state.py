@@ -1,4 +1,4 @@
-"""What changes in a run beside the weights: scores, the best step, checkpoints, signs that nothing is learnt."""
+"""What changes in a run beside the weights: scores, the best step, checkpoints."""
 
 import dataclasses
 import math
@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
-from dept_vl.model import Batch
 from dept_vl.registry import DeptVLWarning
 from dept_vl.train.engine import Engine
+from dept_vl.train.flops import FlopCounter
+from dept_vl.train.learning import StillGroups, watch_score
 from dept_vl.train.log import RunLog
 from dept_vl.train.progressive import Progressive
 from dept_vl.train.resumable import (
@@ -28,17 +29,12 @@ from dept_vl.train.resumable import (
     set_rng_states,
 )
 
-_PATIENCE = 3  # evaluations or log lines without any change before the loop warns
 Scores = dict[str, int | float]
 Evaluate = Callable[[], Scores]
 
 
 class NonFiniteLoss(ValueError):
     """A loss or gradient that is not a number or infinite."""
-
-
-class LearningWarning(DeptVLWarning):
-    """It runs but does not learn."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +73,11 @@ class RunState:
         self.groups = self.network.param_groups()
         self.evaluations: list[Scores] = []
         self.best: Scores | None = None
-        self.still = dict.fromkeys(self.groups, 0)  # log lines in a row on which a group's gradient was zero
+        self.still = StillGroups(self.groups)
         self.seconds, self.longest = 0.0, 0  # the second: text positions that any row has had
         self.place = 0  # progress in steps of max_steps; under max_seconds by time, if that is further
         self.stages = stages
-        self._flops: tuple[int, int] | None = (0, 0)  # as read and as the whole, of this process since it started
-        self._flops_before: list[int] = [0, 0]  # of all processes, before a resume
+        self.flops = FlopCounter(self.network)
 
     @property
     def ended(self) -> bool:
@@ -101,21 +96,6 @@ class RunState:
     def _place(self, step: int, seconds: float) -> int:
         share = seconds / self.plan.max_seconds if self.plan.max_seconds is not None else 0.0
         return min(max(step, int(share * self.plan.max_steps)), self.plan.max_steps)
-
-    def count_flops(self, batch: Batch) -> None:
-        more = self.network.training_flops(batch)
-        if more is None or self._flops is None:
-            self._flops = None
-        else:
-            self._flops = self._flops[0] + more[0], self._flops[1] + more[1]
-
-    def all_flops(self) -> tuple[int, int] | None:
-        """Of all processes and of the steps before a resume; every process has to ask."""
-        counted = gather_object([self._flops])
-        if None in counted:
-            return None
-        now, full = (before + sum(each) for before, *each in zip(self._flops_before, *counted, strict=True))
-        return now, full
 
     def note_start(self) -> None:
         """Keeps what a step changes before it can be refused: the random states."""
@@ -151,15 +131,7 @@ class RunState:
         found = self.network.diagnostics()
         more = {"diagnostics": found} if found else {}
         self.log.write(step, loss=loss, lr=rates, grad_norm=norms, seconds=round(self.seconds, 3), **more)
-        for name, norm in norms.items():
-            self.still[name] = self.still[name] + 1 if norm == 0 else 0
-            if self.still[name] == _PATIENCE:
-                warnings.warn(
-                    f"step {step}: the gradient of group {name!r} has been zero on {_PATIENCE} log lines in a row; "
-                    "these weights do not learn (is their part of the input used?)",
-                    LearningWarning,
-                    stacklevel=3,
-                )
+        self.still.watch(step, norms)
 
     def evaluate(self, step: int, evaluate: Evaluate) -> None:
         self.agree_on_length()
@@ -169,24 +141,16 @@ class RunState:
         if not math.isfinite(scores[self.plan.metric]):
             raise NonFiniteLoss(f"step {step}: wanted a finite {self.plan.metric}, given {scores[self.plan.metric]}")
         self.evaluations.append({"step": step, **scores})
-        flops = self.all_flops()
+        flops = self.flops.total()
         self.log.write(step, evaluation=scores, **({"flops": flops[0]} if flops else {}))
-        recent = [each[self.plan.metric] for each in self.evaluations[-_PATIENCE:]]
-        if len(recent) == _PATIENCE and len(set(recent)) == 1:
-            warnings.warn(
-                f"step {step}: {self.plan.metric} has been {recent[0]:.4f} in {_PATIENCE} evaluations in a row; "
-                "it runs but does not learn. Prompts often stay at the majority answer for thousands of steps: "
-                "compare learning rates (optim.lr) and starts (adapter.start) before waiting longer",
-                LearningWarning,
-                stacklevel=3,
-            )
+        watch_score(step, self.plan.metric, [each[self.plan.metric] for each in self.evaluations])
         if self.best is None or scores[self.plan.metric] > self.best["value"]:
             self.best = {"step": step, "value": scores[self.plan.metric]}
             self.save(step)
 
     def save(self, step: int, rng: dict[str, Any] | None = None) -> None:
         self.agree_on_length()
-        states, flops = gather_object([rng_states() if rng is None else rng]), self.all_flops()
+        states, flops = gather_object([rng_states() if rng is None else rng]), self.flops.total()
         weights, optimizer = self.engine.trained_state(), self.engine.optimizer_state()
         failed = None
         if self.accelerator.is_main_process and not (self.folder / f"step_{step}").exists():
@@ -215,7 +179,7 @@ class RunState:
             progress={
                 "best": self.best,
                 "evaluations": self.evaluations,
-                "still": self.still,
+                "still": self.still.counts,
                 "seconds": self.seconds,
                 "longest": self.longest,
                 "parts": self.network.state(),
@@ -249,10 +213,10 @@ class RunState:
             self.engine.load_optimizer(states["optimizer"])
             self.schedule.load_state_dict(states["schedule"])
             self.best, self.evaluations = progress["best"], progress["evaluations"]
-            self.still, self.seconds = progress["still"], progress["seconds"]
+            self.still.counts, self.seconds = progress["still"], progress["seconds"]
             self.longest = progress["longest"]
             self.network.load_state(progress["parts"])
-            self._flops_before = progress["flops"] or [0, 0]
+            self.flops.resume(progress["flops"])
             if self.stages is not None:
                 self.stages.load_state(states["stages"])
         except (KeyError, ValueError, TypeError) as error:

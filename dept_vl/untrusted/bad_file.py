@@ -15,6 +15,13 @@ class BadFile(ValueError):
         return f"{self.file}: wanted {self.wanted}, given {self.given}"
 
 
+def reason_of(error: BaseException) -> str:
+    """What a library's error says in its first line that is not blank, at most 300 characters; its type's name where it
+    says nothing."""
+    lines = filter(None, map(str.strip, str(error).splitlines()))
+    return next(lines, type(error).__name__)[:300]
+
+
 def listed(items: Iterable[object], show: int = 5) -> str:
     """`1,204 (3, 5, 8, ...)`: how many there are and which come first."""
     items = list(items)

@@ -16,6 +16,11 @@ MAX_SCANNED = 2_000_000_000  # pixels x scans of a JPEG, a second: encoders writ
 _BAND = 64  # rows that are converted at a time, so that a picture's copies are never all in memory
 
 # Raster formats only: PIL also offers formats that start other programs (EPS runs Ghostscript).
+_PHONES = {  # what phones and cameras store, by the brand behind `ftyp`
+    "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+    "AVIF": (b"avif", b"avis"),
+}
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 
 
@@ -127,4 +132,7 @@ def _opening(source: Path | str | bytes) -> str:
             source = file.read(64)
     if given := as_pointer(source[:64]):
         return given
+    brand = source[8:12] if source[4:8] == b"ftyp" else None
+    if name := next((name for name, brands in _PHONES.items() if brand in brands), None):
+        return f"one in {name}: save it as JPEG or PNG"
     return f"a file that starts with {source[:8]!r}" if source else "an empty file"

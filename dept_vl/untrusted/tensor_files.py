@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dept_vl.untrusted.bad_file import BadFile
+from dept_vl.untrusted.bad_file import BadFile, reason_of
 from dept_vl.untrusted.json_files import parse_json
 from dept_vl.untrusted.lfs_pointers import pointer_at
 
@@ -53,8 +53,8 @@ def load_torch_dict(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's zip and pickle readers raise what they like on damaged bytes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        given = f"one that is cut short, damaged or holds other objects ({reason:.200})"
+        reason = reason_of(error)
+        given = f"one that is cut short, damaged or holds other objects ({reason})"
         raise BadFile(path, "a torch file of tensors alone", given) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadFile(path, "a dict of tensors", type(state).__name__)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dept_vl.embedded.packages import packaged
 from dept_vl.part import misfits
 from dept_vl.registry import DeptVLWarning, did_you_mean
-from dept_vl.untrusted.bad_file import listed
+from dept_vl.untrusted.bad_file import listed, reason_of
 from dept_vl.untrusted.network_files import read_network_weights
 from dept_vl.untrusted.tensor_files import check_finite
 from dept_vl.vision.preprocess import Preprocessing, check_resize, refuse_strip
@@ -131,10 +131,10 @@ def _create(name: str, *, pretrained: bool) -> nn.Module:
     try:
         network = without_moving_random(lambda: timm.create_model(name, pretrained=pretrained))
     except Exception as error:  # files, network and state dicts fail in many ways, all for the caller to see
-        reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+        reason = reason_of(error)
         raise UnloadableTower(
             f"{name}: wanted a network of timm whose weights the hub or the local cache has, or vision.weights with a "
-            f"file of them, given one where loading failed with: {reason:.300}"
+            f"file of them, given one where loading failed with: {reason}"
         ) from error
     if not callable(getattr(network, "forward_intermediates", None)):
         raise UnloadableTower(f"{name}: wanted a network with forward_intermediates, given {type(network).__name__}")

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dept_vl.registry import wanted_one_of
-from dept_vl.untrusted.bad_file import listed
+from dept_vl.untrusted.bad_file import listed, reason_of
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
 from dept_vl.untrusted.tensor_files import check_finite
 from dept_vl.untrusted.transformers_files import quiet_report, refuse_conversion
@@ -185,7 +185,7 @@ def _load(name: str) -> tuple[nn.Module, Any]:
     except UnloadableTower:
         raise
     except Exception as error:  # third parties raise what they like on a stranger's files
-        reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+        reason = reason_of(error)
         raise UnloadableTower(
             f"{name}: wanted a folder with config.json, weights and preprocessor_config.json, or a model name that the "
             f"hub or the local cache has (HF_HUB_OFFLINE=1 asks the cache alone). {reason}"

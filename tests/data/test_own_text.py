@@ -85,11 +85,12 @@ def test_columns_are_named_or_fill_any_template(tmp_path):
 @pytest.mark.parametrize(
     ("head", "columns", "message"),
     [
-        ("review,stars", None, "own.csv: wanted a column for 'source': 'source' or 'text' or 'input', or one named by "
-                               "task.columns.source, given review, stars"),
-        ("text,stars", None, "wanted a column for 'target'"),
-        ("text,label", {"source": "txt"}, r"wanted the column 'txt' \(task.columns.source\), given text, label. "
-                                          r"Did you mean 'text'\?"),
+        ("review,stars", None, "own.csv: wanted a column for the source, such as source, text, input, sentence, given "
+                               "the columns review, stars. Say which it is: --task.columns.source NAME"),
+        ("text,stars", None, "wanted a column for the target"),
+        ("text,lable", None, "Did you mean 'lable'. Say which it is: --task.columns.target lable"),
+        ("text,label", {"source": "txt"}, "wanted the column 'txt' that task.columns.source names, given the columns "
+                                          r"text, label. Did you mean 'text'\?"),
         ("text,label", {"sourc": "text"}, r"wanted task.columns of source, target, id, split, given 'sourc'. Did "),
     ],
 )  # fmt: skip
@@ -232,6 +233,8 @@ def test_few_rows_no_rows_and_unknown_splits_are_told(tmp_path):
     path = write_csv(tmp_path / "films.csv", films(2))
     with pytest.raises(BadFile, match="wanted at least 3 texts that differ, for train, val, test, given 2"):
         load_own_text(path, SPLITS, CLASSES)
+    whole = load_own_text(path, {"test": ("all", None)}, CLASSES)["test"]
+    assert len(whole.examples) == 2 and whole.notes[-1].endswith("films.csv: all 2 rows")
     with pytest.raises(MissingFile, match="nowhere: wanted your own file"):
         load_own_text(tmp_path / "nowhere", SPLITS, CLASSES)
     path = write_csv(tmp_path / "films.csv", [f"{line},test" for line in films(9)], "text,label,split")

@@ -149,6 +149,8 @@ def test_a_file_without_rows_is_refused(tmp_path, name, data):
         ),
         ("x.tsv.gz", gzip.compress(b"text\tlabel\n", mtime=0)[:-9], r"x\.tsv\.gz: wanted a whole gzip file"),
         ("x.tvs", b"text\tlabel\n", r"x\.tvs: wanted a name that ends in one of \.tsv, .*, given .*mean .\.tsv"),
+        ("x.xlsx", b"PK", r"given '\.xlsx', a spreadsheet: save its sheet as CSV .in Excel: 'CSV UTF-8'."),
+        ("x.csv", b"text,label\na,1\n" + b"b,0\n" * 200 + b"\0,1\n", r"UTF-8 text in line 203, given .* .a zero byte"),
         ("x", b"", r"x: wanted a name that ends in one of .*, given 'no ending'"),
     ],
 )  # fmt: skip

@@ -157,7 +157,18 @@ def test_a_predictions_file_is_scored_against_a_file_of_ones_own(evaluate, tmp_p
     assert scored["accuracy"] == pytest.approx(2 / 3) and scored["reported"] == "accuracy" and scored["split"] == "all"
     assert json.loads(evaluate("own", *files).stdout)["exact_match"] == pytest.approx(2 / 3)
     done = evaluate("own", *files, "--columns", '{"source": "txt"}')
-    assert done.returncode == 1 and "wanted the column 'txt'" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and "wanted the column 'txt' that --columns.source names" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_advice_names_the_flags_of_this_command(evaluate, tmp_path):
+    (tmp_path / "films.csv").write_text("review,stars\na dull film,bad\na nice film,good\n")
+    predictions = write(tmp_path / "p.json", [{"id": f"films-{place}", "prediction": "bad"} for place in (0, 1)])
+    files = ["--results", predictions, "--root", tmp_path / "films.csv", "--task", "own_text"]
+    done = evaluate("own", *files)
+    assert "--columns.source NAME" in done.stderr and "task.columns" not in done.stderr
+    done = evaluate("own", *files, "--columns.source", "review", "--columns.target", "stars")
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_explains_every_flag(evaluate):

@@ -22,7 +22,7 @@ from dept_vl.data.own.columns import Family
 from dept_vl.data.own.pictures import SUFFIXES
 from dept_vl.data.own.table import ENDINGS, Cells, OwnTable, ending, image_folders, labelled, read_table
 from dept_vl.data.text_sources import HubError, all_shards
-from dept_vl.untrusted.bad_file import BadFile, listed
+from dept_vl.untrusted.bad_file import BadFile, listed, reason_of
 from dept_vl.untrusted.gzip_bytes import read_bytes
 
 HUB = "hub"
@@ -56,7 +56,7 @@ def hub_tables(name: str, image_root: Path | None = None) -> list[OwnTable]:
     try:
         loaded = datasets.load_dataset(repository, configuration or None)
     except Exception as error:  # of the network, the file system, the hub's client, arrow and `datasets` itself
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
+        reason = f"{type(error).__name__}: {reason_of(error)}"
         raise HubError(
             f"hub:{name}: wanted a data set from the hub, given {reason}. It needs the network, or the set in the "
             "cache and HF_HUB_OFFLINE=1"
@@ -119,7 +119,7 @@ def _saved_tables(root: Path, image_root: Path | None) -> list[OwnTable]:
     try:
         loaded = datasets.load_from_disk(str(root))
     except Exception as error:  # whatever arrow and `datasets` make of a damaged folder
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]:.200}"
+        reason = f"{type(error).__name__}: {reason_of(error)}"
         raise BadFile(root, "a data set that `save_to_disk` wrote", reason) from error
     splits = loaded if isinstance(loaded, datasets.DatasetDict) else {None: loaded}
     return [_set_table(str(root), split, each, root, image_root) for split, each in splits.items()]

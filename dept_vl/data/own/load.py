@@ -74,7 +74,10 @@ def load_own_splits(
     found = read_own(
         root, family=family_of(task), columns=columns, on_bad_row=on_bad_row, image_root=image_root, cache=cache
     )
-    parts, sizes = divide(found.rows, shares, found.image_paths, UNDIVIDED, hashes, num_threads=num_threads)
+    if list(found.rows) == [UNDIVIDED] and {split for split, _ in splits.values()} == {UNDIVIDED}:
+        parts, sizes = dict(found.rows), [f"all {len(found.rows[UNDIVIDED]):,} rows"]  # few may not suffice for splits
+    else:
+        parts, sizes = divide(found.rows, shares, found.image_paths, UNDIVIDED, hashes, num_threads=num_threads)
     notes = (*found.notes, *(f"{root}: {each}" for each in sizes))
     parts["all"] = _together(parts, "image_id" if family_of(task) == "caption" else "question_id")
     facts = {"columns": dict(columns or {}), "shares": tuple(shares)}

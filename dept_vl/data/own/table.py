@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dept_vl.data.encodings import spreadsheet_advice
 from dept_vl.data.own.cells import is_missing
 from dept_vl.data.text_files import parquet_rows, read_rows
 from dept_vl.untrusted.bad_file import BadFile
@@ -55,7 +56,8 @@ def read_table(path: Path, *, root: Path, split: str | None = None, image_root: 
     name = path.relative_to(root).as_posix().removesuffix(".gz").removesuffix(ending(path))
     if ending(path) not in ENDINGS:
         wanted = f"a name that ends in one of {', '.join(ENDINGS)} (or that and .gz)"
-        raise BadFile(path, wanted, f"{path.name!r}: give a copy with the ending of its format")
+        advice = spreadsheet_advice(ending(path)) or "give a copy with the ending of its format"
+        raise BadFile(path, wanted, f"{path.name!r}: {advice}")
     common = {"folders": image_folders(path.parent, image_root), "name": name, "split": split}
     if ending(path) == ".parquet":
         first = next(iter(parquet_rows(path)), None)

@@ -116,16 +116,6 @@ def name_of(projection: Projection) -> str:
     return next(name for name, each in PROJECTIONS.items() if each is type(projection))
 
 
-def linear(inputs: int, outputs: int, generator: torch.Generator | None, *, bias: bool = True) -> nn.Linear:
-    """A linear layer that starts as PyTorch's does, drawn from the generator alone."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias, device=torch.get_default_device())
-    bound = inputs**-0.5
-    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-    if bias:
-        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-    return layer
-
-
 def grid_side(what: str, num_patches: int, factor: int) -> int:
     """The side of a square grid of so many patches. Raises: ValueError unless there is one that `factor` divides."""
     side = round(num_patches**0.5)

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.vision.projections.contract import PROJECTIONS, Projection, linear
+from dept_vl.linear_start import linear
+from dept_vl.vision.projections.contract import PROJECTIONS, Projection
 
 
 @PROJECTIONS.register("linear")

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.vision.projections.contract import PROJECTIONS, Projection, linear
+from dept_vl.linear_start import linear
+from dept_vl.vision.projections.contract import PROJECTIONS, Projection
 
 
 @PROJECTIONS.register("mlp")

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dept_vl.vision.projections.contract import PROJECTIONS, Projection, grid_side, linear
+from dept_vl.linear_start import linear
+from dept_vl.vision.projections.contract import PROJECTIONS, Projection, grid_side
 
 
 @PROJECTIONS.register("pixel_shuffle")

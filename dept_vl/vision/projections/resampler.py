@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dept_vl.vision.projections.contract import POSITION_STD, PROJECTIONS, Projection, linear
+from dept_vl.linear_start import linear
+from dept_vl.vision.projections.contract import POSITION_STD, PROJECTIONS, Projection
 
 MOST_LAYERS = 64  # Flamingo has 6; what a stranger's config claims makes no endless list
 

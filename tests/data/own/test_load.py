@@ -105,3 +105,11 @@ def test_real_rows_are_read_and_those_without_captions_listed(real):
         f"images/{row['file_name']}": tuple(caption.strip() for caption in row["captions"]) for row in good
     }
     assert loaded.counts["read"] == len(rows) and len(loaded.skipped) == len(rows) - len(good) > 0
+
+
+def test_every_row_of_a_file_is_read_though_too_few_are_there_to_divide(tmp_path):
+    root = write_lines(write_pictures(tmp_path, 1) / "rows.jsonl", ROWS[:2])
+    loaded = load_own_splits(root, {"test": ("all", None)}, TASKS["vqa"])["test"]
+    assert len(loaded.examples) == 2 and any(note.endswith("rows.jsonl: all 2 rows") for note in loaded.notes)
+    with pytest.raises(ValueError, match="images to draw splits from: wanted at least 3 .* given 1"):
+        load_own_splits(root, {"test": ("test", None)}, TASKS["vqa"])

@@ -153,6 +153,16 @@ WRONG = {
     ),
     "a folder": (jsonl({**GOOD, "image": "images"}), ["line 2", "'image'", "the folder"]),
     "zero bytes": (image_file(b""), ["line 2", "bad.png", "an empty file"]),
+    "a phone's picture": (
+        image_file(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "bad.heic"),
+        ["line 2", "bad.heic", "HEIC: save it as JPEG or PNG"],
+    ),
+    "a zero byte in a path": (jsonl({**GOOD, "image": "images/0\0.png"}), ["line 2", "'image'", "not found"]),
+    "a zero byte in a table": (
+        text(HEAD.encode() + b"images/0.png,a,b\n" * 40 + b"images/0.png,a\0,b\n"),
+        ["x.csv", "line 42", "a zero byte"],
+    ),
+    "a spreadsheet called .csv": (text(b"PK\x03\x04\x14\0\x06\0"), ["x.csv", "a spreadsheet", "'CSV UTF-8'"]),
     "no image": (image_file(b"GIF or not"), ["line 2", "bad.png", "GIF or n"]),
     "cut JPEG": (cut_jpeg, ["line 2", "bad.jpg", "whole image"]),
     "a git-lfs pointer": (
@@ -191,7 +201,7 @@ WRONG = {
         jsonl({"image": "images/0.png", "answers": "b"}),
         ["line 2", "'question'", "nothing"],
     ),
-    "a table of another kind": (text(b"PK\x03\x04", "x.xlsx"), ["x.xlsx", ".csv"]),
+    "a table of another kind": (text(b"PK\x03\x04", "x.xlsx"), ["x.xlsx", "a spreadsheet", "CSV UTF-8"]),
 }
 
 
@@ -239,7 +249,7 @@ def test_a_line_that_is_no_row_is_skipped_too(tmp_path):
 def test_unknown_settings_are_refused_with_a_suggestion(tmp_path):
     path = write_delimited(write_pictures(tmp_path) / "x.csv", ROWS)
     for wrong, message in (
-        ({"columns": {"anwsers": "answers"}}, "task.columns: .*Did you mean 'answers'"),
+        ({"columns": {"anwsers": "answers"}}, "task.columns of .*Did you mean 'answers'"),
         ({"columns": {"answers": "answer"}}, "column 'answer' .*Did you mean 'answers'"),
     ):
         with pytest.raises(ValueError, match=message):
