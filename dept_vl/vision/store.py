@@ -28,6 +28,7 @@ from dept_vl.untrusted.whole_files import remove_abandoned
 from dept_vl.vision.batches import Reasons, run_tower
 from dept_vl.vision.features import FeatureStore
 from dept_vl.vision.hashes import hash_files
+from dept_vl.vision.remembered import RememberedTower
 from dept_vl.vision.shards import DESCRIPTION, STORED_DTYPES, ShardIndex, StoreFacts, write_facts, write_shard
 from dept_vl.vision.tower import Tower
 
@@ -57,7 +58,7 @@ class Missing(NamedTuple):
 
 
 def extract(
-    tower: Tower,
+    tower: Tower | RememberedTower,
     images: Mapping[str, Path],
     folder: Path,
     *,
@@ -109,6 +110,7 @@ def extract(
             _prepare(place, facts, index)
         shards = [range(start, min(start + shard_size, len(missing))) for start in range(0, len(missing), shard_size)]
         sizes = batch_size or tower.batch_size, num_workers, progress
+        tower = tower.built() if isinstance(tower, RememberedTower) else tower
         share = _make_shards(tower, missing, images, shards[rank::world], index, *sizes)
         for names, reasons in gather(share):
             unreadable |= reasons
@@ -125,7 +127,7 @@ def extract(
     return gather(store)[0]  # no process goes on with what the first one refuses
 
 
-def describe(tower: Tower, dtype: Literal["float16", "bfloat16"]) -> StoreFacts:
+def describe(tower: Tower | RememberedTower, dtype: Literal["float16", "bfloat16"]) -> StoreFacts:
     """What a store of this tower's features says of itself."""
     identity = json.loads(json.dumps(tower.identity()))
     content = json.dumps(["dept_vl features", _FORMAT, _content(identity), dtype], sort_keys=True)
