@@ -46,7 +46,7 @@ def test_stored_features_are_found_without_a_tower_and_new_ones_are_made_by_one(
     more = extract(find_tower(settings, tmp_path), pictures, tmp_path)
     assert len(count_built) == 2 and more.folder == found.folder and len(more) == len(pictures)
     plain = extract(remembered.build_tower(settings), pictures, tmp_path / "plain")
-    assert torch.equal(more.gather(keys), plain.gather(keys))
+    torch.testing.assert_close(more.gather(keys), plain.gather(keys), rtol=1e-3, atol=1e-3)  # batches of 1 and of 3
 
 
 def test_other_settings_other_weights_and_another_library_are_other_towers(
@@ -76,13 +76,14 @@ def test_a_damaged_record_is_made_anew(settings, tmp_path, content, count_built)
     assert len(count_built) == 2 and isinstance(find_tower(settings, tmp_path), RememberedTower)
 
 
-def test_a_tower_whose_files_are_not_known_is_built_each_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(remembered, "build_tower", lambda settings, batch_size: "built")
+def test_a_tower_whose_files_are_not_known_is_built_each_time(tmp_path, monkeypatch, load_clip):
+    tower = load_clip()
+    monkeypatch.setattr(remembered, "build_tower", lambda settings, batch_size: tower)
     for settings in (
         {"model_name": "RN50"},
         {"kind": "timm", "model_name": "resnet18"},
         {"kind": "transformers", "model_name": "org/name"},
     ):
-        assert find_tower(settings, tmp_path) == "built"
+        assert find_tower(settings, tmp_path) is tower
     second = {"model_name": "tiny-clip", "second": {"model_name": "RN50"}}
-    assert find_tower(second, tmp_path) == "built" and not (tmp_path / "towers.json").exists()
+    assert find_tower(second, tmp_path) is tower and not (tmp_path / "towers.json").exists()
