@@ -212,7 +212,8 @@ def test_an_impossible_optimizer_is_refused(flag, value, wanted, refused):
 @pytest.mark.parametrize(
     ("key", "wanted"),
     [
-        ("max_steps", "int"), ("adapter.name", "str"), ("optim.betas", r"tuple\[float, float\]"), ("bf16", r"Union\[bool, .*'auto'\]\]"),
+        ("max_steps", "int"), ("adapter.name", "str"), ("optim.betas", r"tuple\[float, float\]"),
+        ("bf16", r"Union\[bool, .*'auto'\]\]"),
         ("task.decoding", r"Literal\['score', 'generate'\]"),
     ],
 )  # fmt: skip

@@ -15,7 +15,7 @@ LATER = (
     "bitsandbytes", "datasets", "deepspeed", "gguf", "matplotlib", "nltk", "open_clip", "pandas", "peft", "pyarrow",
     "rouge_score", "scipy.stats", "sklearn", "timm",
 )  # fmt: skip
-"""Each takes from half a second to several to import, and no run with stored features needs it before its first step."""
+"""Each takes half a second or more to import, and no run with stored features needs one before its first step."""
 UNTIL_THE_FIRST_STEP = """
 import sys
 from dept_vl.train.engine import Engine

@@ -48,7 +48,10 @@ def test_a_second_call_reads_what_the_first_one_made(tokenizer, monkeypatch, pla
     monkeypatch.setattr("dept_vl.data.text._encode", made_again)
     again = tokenise(tokenizer, TEXTS, 12), tokenise_targets(tokenizer, TEXTS, 12, kind="seq2seq", may_cut=True)
     assert all(map(same, first, again))
-    assert np.array_equal(again[0].padded([0, 4], 7), first[0].padded([0, 4], 7)) and again[0].rows_with([262]) == first[0].rows_with([262]) != []
+    assert (
+        np.array_equal(again[0].padded([0, 4], 7), first[0].padded([0, 4], 7))
+        and again[0].rows_with([262]) == first[0].rows_with([262]) != []
+    )
 
 
 def test_anything_that_differs_makes_another_table(tokenizer, place):
