@@ -20,7 +20,7 @@ from dept_vl.vision.preprocess import Preprocessing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BATCH_SIZE = 128
-CPU_BATCH = 16  # of it at a time on a CPU, whose caches hold what passes from layer to layer then
+CPU_BATCH = 16  # pictures at most of one pass on a CPU, so that several workers decode for one pass after another
 
 
 class UnloadableTower(ValueError):
@@ -103,11 +103,7 @@ class FrozenTower(Tower):
         self._source = {**(source or {}), "vision_weights_sha256": hash_tensors(tower)}
         self.layers, self.grid_shape, self.num_patches, self.width = self._measure(layer)
         self._several = len(self.layers) > 1
-        convolutional = any(isinstance(each, nn.BatchNorm2d) for each in tower.modules())
-        self._memory_format = torch.channels_last if convolutional else torch.contiguous_format
         self.tower.to(DTYPES[dtype])
-        if convolutional:
-            self.tower.to(memory_format=self._memory_format)
 
     @abstractmethod
     def maps(
@@ -123,7 +119,7 @@ class FrozenTower(Tower):
                 f"pixels: wanted {wanted[0]} x {wanted[1]}, as tower.preprocess makes them, "
                 f"given {given[0]} x {given[1]}"
             )
-        pixels = pixels.to(self.device, self.dtype, non_blocking=True, memory_format=self._memory_format)
+        pixels = pixels.to(self.device, self.dtype, non_blocking=True)
         order = sorted(set(self.layers))
         found = dict(zip(order, self._maps(pixels, order), strict=True))
         return join_grids([self._pooled(found[layer]) for layer in self.layers], self.joined)
