@@ -1,8 +1,9 @@
 """Measures one row of the table, or a subset that takes some minutes, and prints it with its targets.
 
-python -m benchmarks.run all --minutes 10                       # every row, T5-small shape, into results_cpu.json
+python -m benchmarks.run all --minutes 12                       # every row, T5-small shape, into results_cpu.json
 python -m benchmarks.run peers --large --seconds 1800           # one row: T5-base too, all eight GLUE sets
 python -m benchmarks.run all --device cuda --dtype bfloat16     # the rows on a GPU
+python -m benchmarks.run questions                              # the start-up over a million questions, 10 minutes
 python -m benchmarks.run techniques --seconds 240               # what each technique gains
 python -m benchmarks.run methods --seconds 300                  # what every method costs beside the frozen model
 python -m benchmarks.run gpu --device cuda --dtype bfloat16     # what only a GPU tells
@@ -16,14 +17,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.extraction import extraction
 from benchmarks.gpu import gpu
 from benchmarks.inference import folded, prompt_cache, scoring
 from benchmarks.lengths import READINGS
 from benchmarks.loop import loop
 from benchmarks.methods import methods
+from benchmarks.neighbour import OneCore, neighbour
 from benchmarks.padding import padding
 from benchmarks.peers import padded, peers
+from benchmarks.precision import precision
+from benchmarks.questions import questions
 from benchmarks.setting import DTYPES, NoDevice, Setting, make
+from benchmarks.startup import NoStep, startup
 from benchmarks.steps import memory, time_steps
 from benchmarks.store import store
 from benchmarks.table import BadResults, Measured, keep, provenance, read_results, table
@@ -32,24 +38,35 @@ from benchmarks.timing import surroundings
 from dept_vl.untrusted.whole_files import check_writable
 
 MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
-    "step": (time_steps, 0.14),
-    "peers": (peers, 0.27),
-    "padded": (padded, 0.16),
-    "loop": (loop, 0.12),
-    "store": (store, 0.12),
-    "scoring": (scoring, 0.05),
-    "folded": (folded, 0.06),
-    "prompt_cache": (prompt_cache, 0.08),
+    "step": (time_steps, 0.11),
+    "peers": (peers, 0.21),
+    "padded": (padded, 0.12),
+    "loop": (loop, 0.10),
+    "store": (store, 0.09),
+    "scoring": (scoring, 0.04),
+    "folded": (folded, 0.05),
+    "prompt_cache": (prompt_cache, 0.06),
     "memory": (memory, 0.0),
     "padding": (padding, 0.0),
+    "startup": (startup, 0.08),
+    "precision": (precision, 0.04),
+    "neighbour": (neighbour, 0.06),
+    "extraction": (extraction, 0.04),
 }
 """In the order of the table: what measures each row, and its share of the time of `all`."""
 
-APART: dict[str, Callable[[Setting], Measured]] = {"techniques": techniques, "methods": methods, "gpu": gpu}
+APART: dict[str, Callable[[Setting], Measured]] = {
+    "questions": questions,
+    "techniques": techniques,
+    "methods": methods,
+    "gpu": gpu,
+}
 """What `all` leaves out."""
 
+_LATER = {"startup": 11, "precision": 12, "neighbour": 16, "extraction": 18}
 NUMBERS: dict[str, int | str] = {
-    **{name: number for number, name in enumerate(MEASURES, 1)},
+    **{name: _LATER.get(name, number) for number, name in enumerate(MEASURES, 1)},
+    "questions": 19,
     "techniques": "",
     "methods": "",
     "gpu": "GPU",
@@ -114,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", choices=["all", *MEASURES, *APART, "table"], help="a row of the table, or all of them")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the frozen models' weights")
-    parser.add_argument("--minutes", type=float, default=10.0, help="about how long `all` measures, models not counted")
+    parser.add_argument("--minutes", type=float, default=12.0, help="about how long `all` measures, models not counted")
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long one row measures")
     parser.add_argument("--threads", type=int, help="of torch; the machine's cores unless given")
     parser.add_argument("--large", action="store_true", help="T5-base too, and all eight GLUE sets (peers, padded)")
@@ -128,5 +145,5 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         print(main())
-    except (NoDevice, BadResults, OSError) as error:
+    except (NoDevice, NoStep, OneCore, BadResults, OSError) as error:
         sys.exit(f"benchmarks.run: {error}")

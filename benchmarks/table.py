@@ -38,12 +38,12 @@ class Target:
 @dataclass(frozen=True)
 class Line:
     """One figure. target None: a reference line, shown without a verdict. unit: "x" a ratio, "%" a share in fractions,
-    "" a count, anything else the unit's own name (from a GPU alone)."""
+    "" a count, anything else the unit's own name."""
 
     what: str
     spread: Spread
     target: Target | None = None
-    unit: Literal["x", "%", "", "samples/s", "MB", "GiB", "TFLOP/s"] = "x"
+    unit: Literal["x", "%", "", "s", "samples/s", "MB", "GiB", "TFLOP/s"] = "x"
 
     @property
     def met(self) -> bool | None:

@@ -21,6 +21,11 @@ from typing import Any, TextIO
 from dept_vl.config import Experiment, PlainParser, config_files, parse_experiment
 from dept_vl.tasks import TASKS, TextTask
 
+# Read once, when torch is loaded: threads that have nothing to do sleep. Else they spin for each other, and where
+# another program has one of their cores a step takes many times as long (docs/decisions.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
+
 TEXT_TASKS = ", ".join(name for name, task in TASKS.items() if isinstance(task, TextTask))
 ABOUT = {
     "vqa": "Train an adapter and the visual projection for VQA, and score them on the test split.",

@@ -149,9 +149,13 @@ def load_experiment(path: Path) -> Experiment:
 def _spell_out(argv: Sequence[str], parser: ArgumentParser) -> list[str]:
     """Replace aliases, and `--bf16` alone by `--bf16 true`, as transformers' flags are."""
     argv = [ALIASES.get(flag, flag) + equals + value for flag, equals, value in (word.partition("=") for word in argv)]
-    switches = {f"--{action.dest}" for action in parser._actions if getattr(action, "_typehint", None) is bool}
+    switches = {f"--{action.dest}" for action in parser._actions if _takes_bool(getattr(action, "_typehint", None))}
     pairs = zip(argv, [*argv[1:], "--"], strict=False)
     return [f"{word}=true" if word in switches and after.startswith("--") else word for word, after in pairs]
+
+
+def _takes_bool(kind: Any) -> bool:
+    return bool in (kind, *get_args(kind))
 
 
 def _of_another_method(files: Sequence[Mapping[str, Any]], words: Sequence[str], *, rates: bool) -> list[str]:

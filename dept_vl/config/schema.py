@@ -135,7 +135,9 @@ class Experiment:
         gradient_accumulation_steps: batches per optimizer step.
         length_step: lengths in tokens that count as equal when examples of a length are put into batches; more mixes a
             batch more and pads it more. null takes 8 for the generated tasks, whose lengths tell the wording, else 2.
-        bf16: compute in bfloat16 under autocast; trained weights stay float32.
+        bf16: compute in bfloat16 under autocast; trained weights stay float32. auto times a few steps of either kind
+            when the run starts, and takes bfloat16 where it is clearly faster; a model of fewer than 10 million weights
+            stays in float32 untimed. config.yaml and every checkpoint record the choice.
         eval_steps: optimizer steps between evaluations on the selecting split; 0 for none before the end.
         save_steps: optimizer steps between checkpoints; 0 for one at the end, besides those of the best evaluations.
         logging_steps: optimizer steps between log lines.
@@ -145,7 +147,7 @@ class Experiment:
         report_to: trackers of accelerate (tensorboard, wandb, trackio, ...), separated by commas; none for no tracker.
         dataloader_num_workers: processes that make batches; 0 makes them in the training process.
         num_threads: CPU threads of each process; null takes an OMP_NUM_THREADS above 1, or else shares the cores among
-            the processes.
+            the processes, but trains a model of fewer than 10 million weights with one. Recorded as bf16 is.
         ddp_timeout: seconds that processes wait for each other before the run ends with an error, as when a machine or
             its link is gone. Longer than the longest part that one process does alone (hashing images, METEOR).
         progress: progress bars on the main process.
@@ -166,7 +168,7 @@ class Experiment:
     per_device_eval_batch_size: int = 256
     gradient_accumulation_steps: int = 1
     length_step: int | None = None
-    bf16: bool = False
+    bf16: bool | Literal["auto"] = "auto"
     eval_steps: int = 0
     save_steps: int = 0
     logging_steps: int = 20

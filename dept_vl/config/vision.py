@@ -55,8 +55,9 @@ class VisionConfig:
         projection_scale: scale of the visual tokens; null is the word embeddings' root mean square, 1 is CLIP-T5's.
         dtype: type of the stored features, float16 or bfloat16.
         feature_dir: where the feature stores lie.
-        batch_size: images per pass through the tower.
-        num_workers: processes that read images while features are extracted.
+        batch_size: images per pass through the tower; on a CPU at most 16, which are faster there.
+        num_workers: processes that read images while features are extracted; null is one for each core, or none for
+            few images.
         resident: hold a split's features in memory on the device; false reads them from disk.
         on_unreadable: error (stop, naming the files) or report (leave them out, counted and named).
         token_order: in which the language model reads prompt, text and visual tokens. auto is prompt,text,visual for a
@@ -78,7 +79,7 @@ class VisionConfig:
     dtype: Literal["float16", "bfloat16"] = "float16"
     feature_dir: str = "data/features"
     batch_size: int = 128
-    num_workers: int = 0
+    num_workers: int | None = None
     resident: bool = True
     on_unreadable: Literal["error", "report"] = "error"
     token_order: Literal["auto", "prompt,text,visual", "prompt,visual,text", "visual,prompt,text"] = "auto"

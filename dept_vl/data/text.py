@@ -15,9 +15,11 @@ from itertools import repeat
 from typing import Literal
 
 import numpy as np
+import tokenizers
 from tokenizers import Encoding
 
 from dept_vl.data.chat import Frame, turn_of
+from dept_vl.data.token_cache import kept
 from dept_vl.data.token_table import TokenTable
 from dept_vl.data.tokenizer import Tokenizer, WrongTokenizer, require_fast
 
@@ -63,16 +65,17 @@ def tokenise(
     usual = ("", CUE if kind == "causal" and not own_cue else "") if turn is None else (turn.before, turn.after)
     behind = _specials_behind(tokenizer) if kind == "causal" else 0
     contexts = [None] * len(texts) if contexts is None else contexts
-    frames = [usual] * len(texts) if frames is None else [usual if each is None else each for each in frames]
+    around = [usual] * len(texts) if frames is None else [usual if each is None else each for each in frames]
     counts, spans = Counter(), []
 
     def rows() -> Iterator[list[int]]:
-        encodings = _encode(tokenizer, texts, frames, special=turn is None)
-        for text, context, (before, _), encoding in zip(texts, contexts, frames, encodings, strict=True):
+        encodings = _encode(tokenizer, texts, around, special=turn is None, places=turn is not None)
+        for text, context, frame, encoding in zip(texts, contexts, around, encodings, strict=True):
             ids = encoding.ids[:-behind] if behind else encoding.ids
             over = len(ids) - max_length
             if over > 0 or turn is not None:
-                inside, outside = _free_places(encoding, text, context, before)
+                encoding = encoding if turn else next(_encode(tokenizer, [text], [frame], special=True, places=True))
+                inside, outside = _free_places(encoding, text, context, frame[0])
                 first = min([*inside, *outside], default=0)
                 spans.append((first, first + max(len(inside) + len(outside) - max(over, 0), 0)))
             if over > 0:
@@ -88,10 +91,15 @@ def tokenise(
                     counts["context_cut" if over <= len(inside) else "beyond_context_cut"] += 1
             yield ids
 
-    table = TokenTable(rows(), counts)
-    if turn is not None:
-        table.spans = np.array(spans, dtype=np.int64).reshape(-1, 2)
-    return table
+    def make() -> TokenTable:
+        table = TokenTable(rows(), counts)
+        if turn is not None:
+            table.spans = np.array(spans, dtype=np.int64).reshape(-1, 2)
+        return table
+
+    cut_first = contexts if any(contexts) else None
+    given = usual if frames is None else around
+    return kept(make, texts, lambda: (_state(tokenizer), kind, given, behind, max_length, cut_first))
 
 
 def encode_targets(tokenizer: Tokenizer, strings: Sequence[str], kind: Kind) -> list[list[int]]:
@@ -133,22 +141,33 @@ def tokenise_targets(
 
     Raises: SlowTokenizer, WrongTokenizer, TooLongTarget.
     """
-    rows = encode_targets(tokenizer, strings, kind)
-    for text, row in zip(strings, rows, strict=True):
-        if not may_cut and len(row) > max_length:
-            raise TooLongTarget(
-                f"target {text!r}: wanted at most max_target_length={max_length} tokens, the end token included, given "
-                f"{len(row)}; a causal model's targets are not cut: raise task.max_target_length"
-            )
-    counts = Counter(cut=sum(len(row) > max_length for row in rows))
-    return TokenTable((row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows), counts)
+
+    def make() -> TokenTable:
+        rows = encode_targets(tokenizer, strings, kind)
+        for text, row in zip(strings, rows, strict=True):
+            if not may_cut and len(row) > max_length:
+                raise TooLongTarget(
+                    f"target {text!r}: wanted at most max_target_length={max_length} tokens, the end token included, "
+                    f"given {len(row)}; a causal model's targets are not cut: raise task.max_target_length"
+                )
+        counts = Counter(cut=sum(len(row) > max_length for row in rows))
+        cut = (row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows)
+        return TokenTable(cut, counts)
+
+    around = turn_of(tokenizer) if kind == "chat" else (CUE, tokenizer.eos_token_id)
+    return kept(make, strings, lambda: (_state(tokenizer), "target", kind, around, max_length, may_cut))
 
 
 def _encode(
-    tokenizer: Tokenizer, texts: Sequence[str], frames: Iterable[Frame] | None = None, *, special: bool
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    frames: Iterable[Frame] | None = None,
+    *,
+    special: bool,
+    places: bool = False,
 ) -> Iterator[Encoding]:
     """What `tokenizer(texts, truncation=False).encodings` would hold, each text in its frame, without the lists that it
-    makes beside them."""
+    makes beside them. places: with the characters that each token stands for, which take the tokenizer longer."""
     require_fast(tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
@@ -158,7 +177,16 @@ def _encode(
     for start in range(0, len(texts), _PART):
         framed = zip(texts[start : start + _PART], around, strict=False)
         part = [before + text + after for text, (before, after) in framed]
-        yield from backend.encode_batch(part, add_special_tokens=special)
+        yield from (backend.encode_batch if places else backend.encode_batch_fast)(part, add_special_tokens=special)
+
+
+def _state(tokenizer: Tokenizer) -> tuple[object, ...]:
+    """All that decides what it makes of a text. Raises: SlowTokenizer."""
+    require_fast(tokenizer)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return tokenizers.__version__, backend.to_str(), tokenizer.split_special_tokens
 
 
 def _specials_behind(tokenizer: Tokenizer) -> int:

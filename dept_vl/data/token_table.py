@@ -29,6 +29,21 @@ class TokenTable:
         self.counts = Counter() if counts is None else counts
         self.spans: np.ndarray | None = None
 
+    @classmethod
+    def of(
+        cls, flat: np.ndarray, lengths: np.ndarray, counts: Counter[str], spans: np.ndarray | None = None
+    ) -> "TokenTable":
+        """The table whose rows, one behind the other, are `flat`."""
+        table = cls((), counts)
+        table._flat, table.lengths, table.spans = flat, lengths, spans
+        table._ends = np.cumsum(lengths, dtype=np.int64)
+        return table
+
+    @property
+    def flat(self) -> np.ndarray:
+        """All rows one behind the other, int32."""
+        return self._flat
+
     def __len__(self) -> int:
         return len(self.lengths)
 

@@ -31,7 +31,7 @@ from dept_vl.run.components import (
 )
 from dept_vl.run.data_lines import Report, report_notes
 from dept_vl.run.images import StoredImages, store_images
-from dept_vl.run.launcher import check_launcher, check_processes, rests, threads
+from dept_vl.run.launcher import check_launcher, check_processes, precision, rests, threads
 from dept_vl.run.losses import tell_losses
 from dept_vl.run.parts import Parts, mix, timed
 from dept_vl.run.prompt_rate import embedding_rms, with_prompt_rate
@@ -52,18 +52,23 @@ def start(config: Experiment) -> Accelerator:
     check_launcher(config)
     trackers = [each for each in config.report_to.split(",") if each and each != "none"]
     shards = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
-    if shards and config.bf16:
+    if shards and config.bf16 is True:
         raise BadConfig(
             "bf16: DeepSpeed keeps the compute type to itself; wanted backbone.dtype bfloat16 in its place, in which "
             "the frozen model is held and computes, while the trained weights stay float32"
         )
+    mixed, autocast = precision(config)
     accelerator = Accelerator(
         cpu=not (torch.cuda.is_available() or shards),
-        mixed_precision="bf16" if config.bf16 else "no",
+        mixed_precision=mixed,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=trackers or None,
         project_dir=config.output_dir,
-        kwargs_handlers=[_process_group(config), DistributedDataParallelKwargs(find_unused_parameters=rests(config))],
+        kwargs_handlers=[
+            autocast,
+            _process_group(config),
+            DistributedDataParallelKwargs(find_unused_parameters=rests(config)),
+        ],
     )
     if accelerator.gradient_accumulation_steps != config.gradient_accumulation_steps:
         raise BadConfig(

@@ -19,6 +19,7 @@ from accelerate.utils import broadcast_object_list
 from dept_vl.config import Experiment
 from dept_vl.run import Parts, build, check, fit, measure, resolve, start, start_trackers, together
 from dept_vl.run.data_lines import Report, data_lines
+from dept_vl.run.fitting import settled
 from dept_vl.run.mixed import assemble_all, keep_predictions
 from dept_vl.run.own_data import write_skipped
 from dept_vl.run.parts import timed
@@ -105,13 +106,15 @@ def _run(
     }
     parts = build(config, accelerator, splits, report=report)
     config = parts.config  # with what it left to the language model
+    with timed(parts.seconds, "choose"):
+        parts = settled(parts)
     if accelerator.is_main_process:  # only now: a run whose data or models cannot be read leaves an earlier run alone
         moved = prepare_folder(folder, resumed=config.resume_from_checkpoint is not None)
         if moved is not None and report:
             report(f"the earlier run of {folder} is now {moved}")
         write_skipped((split for each in parts.members or (parts,) for split in each.splits.values()), folder)
-        write_config(config, folder)
-        for line in data_lines(parts) if report else ():
+        write_config(parts.choice.recorded(config), folder)
+        for line in (*data_lines(parts), *parts.choice.lines()) if report else ():
             report(line)
     accelerator.wait_for_everyone()
     start_trackers(config, accelerator)
@@ -127,7 +130,7 @@ def _run(
     results = assemble_all(parts, trained, scores, baselines, predictions, began, time.perf_counter() - clock)
     if accelerator.is_main_process:
         for place, each in enumerate(parts.members):
-            write_config(each.config, Path(each.config.output_dir))
+            write_config(parts.choice.recorded(each.config), Path(each.config.output_dir))
             _save(each, results[each.task.name], trained, place)
         _save(parts, results[parts.task.name], trained)  # a run counts as finished when these are there
         write_report(folder, image_paths=parts.splits["test"].image_paths)

@@ -1,5 +1,6 @@
 """Train what `build` made: the optimizer, the batches, and the score that picks the best step."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from dept_vl.config import BadConfig
 from dept_vl.data.batches import TrainingBatches
 from dept_vl.run.components import GENERATED, resume_point
+from dept_vl.run.compute import settle
 from dept_vl.run.parts import Parts
 from dept_vl.run.stages import start_stages
 from dept_vl.train import Plan, Trained, train
@@ -26,6 +28,14 @@ def training_batches(parts: Parts) -> TrainingBatches:
         length_step=config.length_step or (8 if config.task.root == GENERATED else 2),
         rank=parts.accelerator.process_index,
         world=world,
+    )
+
+
+def settled(parts: Parts) -> Parts:
+    """The parts with the choice of threads and number format, by which this process computes from now on."""
+    choice = settle(parts.config, parts.accelerator, parts.network, lambda: training_batches(parts))
+    return dataclasses.replace(
+        parts, choice=choice, members=tuple(dataclasses.replace(each, choice=choice) for each in parts.members)
     )
 
 
@@ -64,6 +74,7 @@ def fit(parts: Parts, folder: Path) -> Trained:
         metric=metric,
         num_workers=config.dataloader_num_workers,
         progress=config.progress,
+        compute=parts.choice.compute if parts.choice else None,
     )
 
     def evaluate() -> dict[str, float]:

@@ -15,6 +15,7 @@ from dept_vl.config import BadConfig, Experiment
 from dept_vl.data.batches import Gather
 from dept_vl.data.sources import Loaded
 from dept_vl.vision import TOWER_SETTINGS, FeatureStore, Tower, build_tower, extract
+from dept_vl.vision.remembered import RememberedTower, facts_of, find_tower
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +41,12 @@ def store_images(config: Experiment, loaded: Mapping[Hashable, Loaded], accelera
             "vision.resident: features on the GPU cannot be read by worker processes; wanted vision.resident false or "
             f"dataloader_num_workers 0, given {config.dataloader_num_workers}"
         )
-    tower = load_tower(config)
+    tower = find_tower(tower_settings(config), Path(config.vision.feature_dir), batch_size=config.vision.batch_size)
     store = features(config, tower, loaded.values(), accelerator)
     seen = {role: with_features(each, store) for role, each in loaded.items()}
     gather = Resident(store, accelerator.device) if config.vision.resident else store.gather
-    weights = sum(weight.numel() for weight in tower.parameters())
-    return StoredImages(seen, gather, tower.identity(), tower.width, tower.num_patches, weights)
+    facts = tower if isinstance(tower, RememberedTower) else facts_of(tower)
+    return StoredImages(seen, gather, tower.identity(), tower.width, tower.num_patches, facts.weights)
 
 
 def tower_settings(config: Experiment) -> dict[str, Any]:
@@ -56,7 +57,9 @@ def load_tower(config: Experiment) -> Tower:
     return build_tower(tower_settings(config), batch_size=config.vision.batch_size)
 
 
-def features(config: Experiment, tower: Tower, loaded: Iterable[Loaded], accelerator: Accelerator) -> FeatureStore:
+def features(
+    config: Experiment, tower: Tower | RememberedTower, loaded: Iterable[Loaded], accelerator: Accelerator
+) -> FeatureStore:
     """The features of all images of these splits, each process extracting its share unless they are there."""
     vision = config.vision
     images = {key: path for each in loaded for key, path in each.image_paths.items()}

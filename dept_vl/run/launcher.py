@@ -3,8 +3,9 @@
 import os
 from collections.abc import Mapping
 
+import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import AutocastKwargs, DistributedType
 
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.train import sharded_blocks
@@ -25,7 +26,7 @@ _NOT_DONE_UNDER_FSDP = {
 def check_launcher(config: Experiment, environment: Mapping[str, str] = os.environ) -> None:
     """Raises: BadConfig naming the variable, for a launch that asks for what the run does not do."""
     precision = environment.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-    if precision != "no" and not (precision == "bf16" and config.bf16):
+    if precision != "no" and not (precision == "bf16" and config.bf16 is True):
         instead = "backbone.dtype bfloat16" if _on(environment, "ACCELERATE_USE_DEEPSPEED") else "--bf16 true"
         raise BadConfig(
             f"bf16: accelerate's environment sets mixed precision {precision} (ACCELERATE_MIXED_PRECISION), the config "
@@ -95,6 +96,17 @@ def check_processes(config: Experiment, accelerator: Accelerator) -> None:
         )
 
 
+def precision(config: Experiment, environment: Mapping[str, str] = os.environ) -> tuple[str, AutocastKwargs]:
+    """accelerate's mixed precision, and its switch for autocast: off until `settle` chooses bfloat16, which it may for
+    float32 weights that no launcher shards, on a device that computes in it. There the first is the same whatever the
+    config asks for, since accelerate keeps it for all runs of a process."""
+    asked, given = config.bf16 is True, config.backbone
+    sharded = any(_on(environment, name) for name in _SHARDING)
+    able = not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+    may = able and not sharded and (given.dtype, given.load_in) == ("float32", None)
+    return "bf16" if asked or may else "no", AutocastKwargs(enabled=asked)
+
+
 def rests(config: Experiment) -> bool:
     """Whether stages of fewer layers leave what trains inside the others without a gradient."""
     return config.inside.method is not None and config.progressive.kind != "none"
@@ -103,9 +115,13 @@ def rests(config: Experiment) -> bool:
 def threads(config: Experiment, cores: int, processes: int, environment: Mapping[str, str] = os.environ) -> int:
     """CPU threads of a process: the config's, those of an OMP_NUM_THREADS above 1 (accelerate launch sets 1 by itself),
     or its share of the cores."""
+    return config.num_threads or own_threads(environment) or max(1, cores // processes)
+
+
+def own_threads(environment: Mapping[str, str] = os.environ) -> int | None:
+    """An OMP_NUM_THREADS that the user set: above 1, which accelerate launch sets by itself."""
     asked = environment.get("OMP_NUM_THREADS", "")
-    given = int(asked) if asked.isdecimal() else 1
-    return config.num_threads or (given if given > 1 else max(1, cores // processes))
+    return int(asked) if asked.isdecimal() and int(asked) > 1 else None
 
 
 def _on(environment: Mapping[str, str], name: str) -> bool:

@@ -33,7 +33,7 @@ def load_own(
         image_root=None if given.image_root is None else Path(given.image_root),
         cache=features.with_name("own_images"),
         hashes=features / "hashes.json",
-        num_threads=config.vision.num_workers,
+        num_threads=config.vision.num_workers or 1,
     )
 
 

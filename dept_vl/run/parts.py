@@ -15,6 +15,7 @@ from dept_vl.data.sources import Loaded
 from dept_vl.data.text_splits import published_split
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Network
+from dept_vl.run.compute import Choice
 from dept_vl.run.losses import loss_warnings
 from dept_vl.tasks import CaptionTask, Mixture, Task, TextTask
 from dept_vl.train.evaluate import Decoding, predict
@@ -49,6 +50,7 @@ class Parts:
     not_copied: tuple[str, ...]  # of the adapter that this one started from
     seconds: dict[str, float]  # by stage
     together: tuple[str, ...] = ()  # the tasks that train together with this one; () where it trains alone
+    choice: Choice | None = None  # how the run computes, once that is settled
     members: tuple["Parts", ...] = ()  # of a mixture: each task's own, which share the network
 
     def decoding(self) -> Decoding:

@@ -22,7 +22,7 @@ from dept_vl.config import BadConfig, Experiment
 from dept_vl.run.assembly import build, start
 from dept_vl.run.components import check
 from dept_vl.run.data_lines import Report
-from dept_vl.run.fitting import new_optimizer, training_batches
+from dept_vl.run.fitting import new_optimizer, settled, training_batches
 from dept_vl.run.prompt_rate import embedding_rms
 from dept_vl.run.tasks import resolve
 from dept_vl.train import NonFiniteLoss
@@ -97,6 +97,7 @@ def propose_rates(config: Experiment, steps: int = 60, report: Report | None = N
         raise BadConfig(f"wanted one process for a range test, given {accelerator.distributed_type}")
     task = config.task
     parts = build(config, accelerator, {"train": (task.train_split, task.max_train_samples)}, report=report)
+    parts = settled(parts)
     config = parts.config
     optimizer = new_optimizer(parts)
     engine = build_engine(accelerator, parts.network, optimizer, config.optim.max_grad_norm)

@@ -67,6 +67,7 @@ def assemble(
         },
         "labels": dict(parts.task.label_meanings),
         "seconds": parts.seconds,
+        "compute": parts.choice.as_json() if parts.choice else None,
         "answers": histogram(predictions),
         "best_step": trained.best_step,
         "run_info": {
@@ -90,7 +91,7 @@ def assemble(
             "dataset_info": {"root": task.root, "train": task.train_split, "test": task.test_split},
             "package_info": measure.packages(),
             "system_info": measure.machine(accelerator.device, accelerator.num_processes)
-            | {"mixed_precision": accelerator.mixed_precision},
+            | {"mixed_precision": "bf16" if parts.choice and parts.choice.compute.bf16 else "no"},
             "commit": measure.commit(),
         },
     }

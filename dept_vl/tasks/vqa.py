@@ -188,13 +188,26 @@ def soft_targets(answers: Sequence[str]) -> dict[str, float]:
     Answers that normalise alike ("2", "two") are one target, spelled as most people spelled it, in lower
     case and stripped: what a generator should emit. Those that normalise to nothing are left out.
     """
-    spellings: dict[str, dict[str, int]] = {}  # plain dicts: a Counter each would take as long as all the rest
-    for answer, number in Counter(answers).items():
-        if normal := _normalise(answer):
-            group, spelling = spellings.setdefault(normal, {}), answer.strip().lower()
+    counts: dict[str, int] = {}  # plain dicts: a Counter each would take as long as all the rest
+    for answer in answers:
+        counts[answer] = counts.get(answer, 0) + 1
+    spellings: dict[str, dict[str, int]] = {}
+    for answer, number in counts.items():
+        normal, spelling = _spelt(answer)
+        if normal:
+            group = spellings.setdefault(normal, {})
             group[spelling] = group.get(spelling, 0) + number
     groups = sorted(spellings.values(), key=lambda group: -sum(group.values()))
-    return {max(each, key=each.__getitem__): leave_one_out(sum(each.values()), len(answers)) for each in groups}
+    return {max(group, key=group.__getitem__): _accuracy(sum(group.values()), len(answers)) for group in groups}
+
+
+_accuracy = lru_cache(leave_one_out)
+
+
+@lru_cache(maxsize=1 << 16)  # VQA v2's 6.6 million answers repeat
+def _spelt(answer: str) -> tuple[str, str]:
+    """As it is compared, and as a generator should emit it."""
+    return normalise_answer(answer), answer.strip().lower()
 
 
 def plain_targets(answers: Sequence[str]) -> dict[str, float]:

@@ -40,6 +40,13 @@ class BadCheckpoint(ValueError):
     """A checkpoint that is absent, cut short or of another run."""
 
 
+class Compute(msgspec.Struct, frozen=True):
+    """How a run computes, which decides how its sums are rounded. threads: of the CPU, of each process."""
+
+    bf16: bool
+    threads: Annotated[int, msgspec.Meta(ge=1)]
+
+
 def save_checkpoint(
     folder: Path,
     step: int,
@@ -130,6 +137,11 @@ def check_checkpoint(folder: Path) -> None:
         raise BadCheckpoint(f"{folder}: wanted the run's best checkpoint {best.name} beside it: {error}") from error
 
 
+def read_compute(checkpoint: Path) -> Compute | None:
+    """How the run of a checkpoint computed; None where its record does not say. Raises: BadCheckpoint."""
+    return msgspec.convert(_read_progress(checkpoint), _Progress).compute
+
+
 def find_checkpoints(folder: Path) -> list[Path]:
     """All step_<n> folders of a run, damaged or not, oldest first."""
     steps = [
@@ -201,6 +213,7 @@ class _Progress(msgspec.Struct):
     files: dict[FileName, int]
     sha256: dict[FileName, str]
     best: _Best | None = None
+    compute: Compute | None = None
 
 
 def _read_progress(folder: Path) -> dict[str, Any]:

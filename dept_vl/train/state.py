@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
@@ -18,6 +19,7 @@ from dept_vl.train.log import RunLog
 from dept_vl.train.progressive import Progressive
 from dept_vl.train.resumable import (
     BadCheckpoint,
+    Compute,
     check_checkpoint,
     copy_checkpoint,
     find_checkpoints,
@@ -51,6 +53,7 @@ class Plan:
     metric: str | None = None  # which of `evaluate`'s numbers selects the best checkpoint; greater is better
     num_workers: int = 0
     progress: bool = False
+    compute: Compute | None = None  # recorded in every checkpoint, for a resumed run to take over
 
 
 class RunState:
@@ -184,6 +187,7 @@ class RunState:
                 "longest": self.longest,
                 "parts": self.network.state(),
                 "settings": self.settings,
+                "compute": None if self.plan.compute is None else msgspec.to_builtins(self.plan.compute),
                 "flops": list(flops) if flops else None,
             },
             stages=self.stages.state() if self.stages is not None else None,

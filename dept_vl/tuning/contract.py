@@ -9,11 +9,11 @@ it changes through `hook`, `own` and `undo`, so that `detach` is derived.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from peft.utils.integrations import gather_params_ctx
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -23,6 +23,13 @@ from dept_vl.registry import Registry, arguments_of, check_integer
 Groups = dict[str, dict[str, nn.Parameter]]
 Places = list[tuple[nn.Module, str]]  # modules that hold a weight, and its name there
 """The trained weights by the name of their group, then by their place in the model, as decoder.block.0.layer.0..."""
+
+
+def gathered(weights: nn.Parameter | list[nn.Parameter]) -> AbstractContextManager[None]:
+    """Within it weights that ZeRO-3 keeps in parts are whole."""
+    from peft.utils.integrations import gather_params_ctx  # peft is imported by methods that attach: it takes seconds
+
+    return gather_params_ctx(weights)
 
 
 class BadTuning(ValueError):
@@ -188,7 +195,7 @@ class Tuning(Part):
                 f"{type(self).__name__} trains weights of the model's own: wanted backbone.dtype float32, given "
                 f"{str(weight.dtype).removeprefix('torch.')}; bf16: true computes in bfloat16 beside it"
             )
-        with gather_params_ctx(weight):
+        with gathered(weight):
             copy = nn.Parameter(weight.detach().clone())
         places = self._places(model)[weight]
         _put(copy, places)

@@ -10,10 +10,8 @@ At T5-base the encoder has 12 * (768 + 768 + 3,072) = 55,296 and the decoder 12 
 129,024 in all; the published 55.3K counts the encoder alone.
 """
 
+from collections.abc import Callable
 from typing import Any
-
-from peft import IA3Config, PeftConfig
-from peft.tuners.ia3 import IA3Model
 
 from dept_vl.tuning.contract import TUNINGS
 from dept_vl.tuning.peft_layers import PeftLayers, names
@@ -26,7 +24,6 @@ class IA3(PeftLayers):
 
     groups = ("ia3",)
     published = {}
-    tuner = IA3Model
     chosen = {
         **dict.fromkeys(("umt5", "longt5"), ("k", "v", "wo")),
         **dict.fromkeys(("t5gemma", "olmo2", "smollm3", "granite", "stablelm"), ("k_proj", "v_proj", "down_proj")),
@@ -41,7 +38,14 @@ class IA3(PeftLayers):
         self.target_modules = names("IA3", "target_modules", target_modules)
         self.feedforward_modules = names("IA3", "feedforward_modules", feedforward_modules)
 
-    def peft_config(self, **more: Any) -> IA3Config:
+    def tuner(self) -> Callable[..., Any]:
+        from peft.tuners.ia3 import IA3Model
+
+        return IA3Model
+
+    def peft_config(self, **more: Any) -> Any:
+        from peft import IA3Config
+
         return IA3Config(target_modules=self.target_modules, feedforward_modules=self.feedforward_modules, **more)
 
     def choose(self, target_modules: list[str]) -> None:
@@ -49,6 +53,6 @@ class IA3(PeftLayers):
         if self.feedforward_modules is None:
             self.feedforward_modules = target_modules[-1:]
 
-    def take_choice(self, config: PeftConfig) -> None:
+    def take_choice(self, config: Any) -> None:
         super().take_choice(config)
         self.feedforward_modules = sorted(config.feedforward_modules)

@@ -11,10 +11,9 @@ weights.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from peft import LoraConfig
-from peft.tuners.lora import LoraModel
 from torch import Generator
 
 from dept_vl.tuning.contract import TUNINGS, BadTuning, check_size
@@ -31,7 +30,6 @@ class LoRA(PeftLayers):
 
     groups = ("lora",)
     published = {"r": 35}
-    tuner = LoraModel
     chosen = {
         **dict.fromkeys(("umt5", "longt5"), ("q", "v")),
         **dict.fromkeys(("pegasus", "t5gemma", "olmo2", "smollm3", "granite"), ("q_proj", "v_proj")),
@@ -56,7 +54,14 @@ class LoRA(PeftLayers):
         self.r, self.lora_alpha, self.lora_dropout = r, lora_alpha, lora_dropout
         self.target_modules = names("LoRA", "target_modules", target_modules)
 
-    def peft_config(self, **more: Any) -> LoraConfig:
+    def tuner(self) -> Callable[..., Any]:
+        from peft.tuners.lora import LoraModel
+
+        return LoraModel
+
+    def peft_config(self, **more: Any) -> Any:
+        from peft import LoraConfig
+
         alpha = self.r if self.lora_alpha is None else self.lora_alpha
         return LoraConfig(
             r=self.r, lora_alpha=alpha, lora_dropout=self.lora_dropout, target_modules=self.target_modules, **more

@@ -26,11 +26,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from peft.utils.integrations import gather_params_ctx
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Frozen, Groups, Tuning, check_size
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Frozen, Groups, Tuning, check_size, gathered
 from dept_vl.tuning.fisher import EXAMPLES, Example, fisher
 from dept_vl.tuning.side_network import Ladder, SideStack
 from dept_vl.tuning.side_start import Scores, cut, draw, magnitude, strongest
@@ -87,7 +86,7 @@ class LadderSideTuning(Tuning):
     def place(self, model: PreTrainedModel) -> Groups:
         self._check(model)
         scores, table = self._scores(), model.get_input_embeddings().weight
-        with torch.no_grad(), gather_params_ctx(table):
+        with torch.no_grad(), gathered(table):
             channels = strongest(scores(table).sum(0), 1, table.shape[1] // self.reduction)
         groups: Groups = {name: {} for name in self.groups}
         for name in ("encoder", "decoder"):

@@ -1,13 +1,14 @@
-"""Methods that PEFT has: its layers around the model's own, its names, its file format."""
+"""Methods that PEFT has: its layers around the model's own, its names, its file format.
+
+peft is imported where such a method attaches or is written: it takes seconds, and most runs have none.
+"""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from peft import PeftConfig
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -18,10 +19,9 @@ _NAME = "default"  # of the adapter within PEFT; its saved files leave it out
 
 
 class PeftLayers(Tuning):
-    """`tuner` puts in the layers that `peft_config` describes. `target_modules` null is PEFT's own choice for the type
-    of model, or that of `chosen` where PEFT has none; once attached it names what was chosen."""
+    """PEFT's `tuner` puts in the layers that `peft_config` describes. `target_modules` null is PEFT's own choice for
+    the type of model, or that of `chosen` where PEFT has none; once attached it names what was chosen."""
 
-    tuner: ClassVar[type[BaseTuner]]
     chosen: ClassVar[Mapping[str, Sequence[str]]]  # by type of model, in the make of PEFT's own
     target_modules: list[str] | None
 
@@ -30,10 +30,16 @@ class PeftLayers(Tuning):
         self._seed = None if generator is None else generator.initial_seed()
 
     @abstractmethod
-    def peft_config(self, **more: Any) -> PeftConfig:
-        """These arguments in PEFT's class of them, with `more`."""
+    def peft_config(self, **more: Any) -> Any:
+        """These arguments in PEFT's class of them, a PeftConfig, with `more`."""
+
+    @abstractmethod
+    def tuner(self) -> Callable[..., Any]:
+        """PEFT's class of the method, a BaseTuner: from model, config and name to a model with its layers."""
 
     def place(self, model: PreTrainedModel) -> Groups:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         before = {id(weight) for weight in model.parameters()}
         if self.target_modules is None and model.config.model_type in self.chosen:
             self.choose(list(self.chosen[model.config.model_type]))
@@ -42,7 +48,7 @@ class PeftLayers(Tuning):
             if self._seed is not None:
                 torch.default_generator.manual_seed(self._seed)  # PEFT draws from it, as after torch.manual_seed
             try:
-                tuner = self.tuner(model, config, _NAME)
+                tuner = self.tuner()(model, config, _NAME)
             except ValueError as error:
                 kind = model.config.model_type
                 raise BadTuning(
@@ -60,7 +66,7 @@ class PeftLayers(Tuning):
         """Fill in what was left null."""
         self.target_modules = target_modules
 
-    def take_choice(self, config: PeftConfig) -> None:
+    def take_choice(self, config: Any) -> None:
         """Keep what PEFT chose for arguments that were left to it."""
         self.target_modules = sorted(config.target_modules)
 

@@ -22,7 +22,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from peft import PrefixTuningConfig
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
@@ -112,6 +111,8 @@ class PrefixTuning(Tuning):
 
     def to_peft(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """None on T5, and where positions begin at the text: PEFT's begin behind the prefix."""
+        from peft import PrefixTuningConfig
+
         weights = dict(self.weights.named_parameters())
         places = {name.partition(".")[0] for name in weights}
         if places != {"decoder"} or not self.prefix_positions:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Integer
-from peft.utils.integrations import gather_params_ctx
 from torch import Generator, Tensor, nn
 
+from dept_vl.tuning.contract import gathered
 from dept_vl.tuning.side_network import SideStack
 
 Kept = Integer[Tensor, " kept"]
@@ -28,14 +28,14 @@ def cut(side: SideStack, stack: nn.Module, channels: Kept, scores: Scores) -> No
     """
     for number, own in side.block.items():
         given = stack.block[int(number)]
-        with gather_params_ctx(list(given.parameters())):
+        with gathered(list(given.parameters())):
             for narrow, wide in zip(own.layer, given.layer, strict=True):
                 _put(narrow.layer_norm, wide.layer_norm.weight[channels])
                 for name, module in wide.named_children():
                     if name in _LAST:
                         groups = stack.config.num_heads if _LAST[name] == "o" else 1
                         _cut(getattr(narrow, name), module, _LAST[name], groups, channels, scores)
-    with gather_params_ctx(stack.final_layer_norm.weight):
+    with gathered(stack.final_layer_norm.weight):
         _put(side.final_layer_norm, stack.final_layer_norm.weight[channels])
     _copy_relative_bias(side, stack)
 
@@ -75,7 +75,7 @@ def _cut(narrow: nn.Module, wide: nn.Module, last: str, groups: int, channels: K
 def _copy_relative_bias(side: SideStack, stack: nn.Module) -> None:
     """The table of the frozen stack's layer 0, into the side's first block."""
     table = stack.block[0].layer[0].SelfAttention.relative_attention_bias
-    with gather_params_ctx(table.weight):
+    with gathered(table.weight):
         _put(side.block[side.first].layer[0].SelfAttention.relative_attention_bias, table.weight)
 
 

@@ -28,9 +28,11 @@ from dept_vl.untrusted.whole_files import remove_abandoned
 from dept_vl.vision.batches import Reasons, run_tower
 from dept_vl.vision.features import FeatureStore
 from dept_vl.vision.hashes import hash_files
+from dept_vl.vision.remembered import RememberedTower
 from dept_vl.vision.shards import DESCRIPTION, STORED_DTYPES, ShardIndex, StoreFacts, write_facts, write_shard
-from dept_vl.vision.tower import Tower
+from dept_vl.vision.tower import CPU_BATCH, Tower
 
+MANY = 256  # missing images of a process, for which workers are worth starting
 _FORMAT = 2  # of the files; another one is another address
 _NAMES = ("vision_model_name", "vision_pretrained", "vision_weights_file")  # where a model came from, not what it is
 
@@ -57,13 +59,13 @@ class Missing(NamedTuple):
 
 
 def extract(
-    tower: Tower,
+    tower: Tower | RememberedTower,
     images: Mapping[str, Path],
     folder: Path,
     *,
     dtype: Literal["float16", "bfloat16"] = "float16",
     batch_size: int | None = None,
-    num_workers: int = 0,
+    num_workers: int | None = 0,
     shard_size: int = 1024,
     progress: bool = False,
     on_unreadable: Literal["error", "report"] = "error",
@@ -80,7 +82,8 @@ def extract(
 
     Args:
         folder: holds the stores; this tower's is a sub-folder named by its address.
-        batch_size: images of one pass through the tower; None is the tower's own.
+        batch_size: images of one pass through the tower, on a CPU at most CPU_BATCH; None is the tower's own.
+        num_workers: processes that decode images; None is one for each core of this process, where many are missing.
         on_unreadable: "error" tries every image, then refuses the list; "report" stores the readable ones and warns;
             `unreadable` has the others with reasons. They are tried again each time.
         gather: what each process of the run gives it, by rank, for all of them; all call it equally often.
@@ -98,7 +101,8 @@ def extract(
     place = folder / facts.address[:20]
     hashes, missing, index = {}, None, None
     if rank == 0:
-        hashes = hash_files(images, folder / "hashes.json", num_threads=num_workers, progress=progress)
+        threads = num_workers if num_workers is not None else _cores()
+        hashes = hash_files(images, folder / "hashes.json", num_threads=threads, progress=progress)
         index = ShardIndex(place, facts)
         missing = _missing(hashes, index)
     missing = gather(missing)[0]
@@ -108,7 +112,12 @@ def extract(
         if rank == 0:
             _prepare(place, facts, index)
         shards = [range(start, min(start + shard_size, len(missing))) for start in range(0, len(missing), shard_size)]
-        sizes = batch_size or tower.batch_size, num_workers, progress
+        tower = tower.built() if isinstance(tower, RememberedTower) else tower
+        size = batch_size or tower.batch_size
+        size = min(size, CPU_BATCH) if tower.device.type == "cpu" else size
+        if num_workers is None:
+            num_workers = max(1, _cores() // world) if len(missing) >= MANY * world else 0
+        sizes = size, num_workers, progress
         share = _make_shards(tower, missing, images, shards[rank::world], index, *sizes)
         for names, reasons in gather(share):
             unreadable |= reasons
@@ -125,7 +134,12 @@ def extract(
     return gather(store)[0]  # no process goes on with what the first one refuses
 
 
-def describe(tower: Tower, dtype: Literal["float16", "bfloat16"]) -> StoreFacts:
+def _cores() -> int:
+    """Of this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe(tower: Tower | RememberedTower, dtype: Literal["float16", "bfloat16"]) -> StoreFacts:
     """What a store of this tower's features says of itself."""
     identity = json.loads(json.dumps(tower.identity()))
     content = json.dumps(["dept_vl features", _FORMAT, _content(identity), dtype], sort_keys=True)

@@ -20,6 +20,7 @@ from dept_vl.vision.preprocess import Preprocessing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BATCH_SIZE = 128
+CPU_BATCH = 16  # pictures at most of one pass on a CPU, so that several workers decode for one pass after another
 
 
 class UnloadableTower(ValueError):

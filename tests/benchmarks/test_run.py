@@ -17,15 +17,16 @@ pytestmark = [
         "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
     ),  # dynamo reads it
 ]
-COMPILED = ("folded", "techniques")  # torch.compile takes many seconds at any size
+SLOW = ("folded", "techniques", "startup", "neighbour", "questions")
+"""torch.compile takes many seconds at any size, and so do processes that import what a run imports."""
 COUNTED = {"memory": 5, "padding": 12}  # measures without times, and their lines
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(each, marks=[pytest.mark.slow] * (each in COMPILED))
-        for each in (*MEASURES, "methods", "techniques")
+        pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW))
+        for each in (*MEASURES, "questions", "methods", "techniques")
     ],
 )
 def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
