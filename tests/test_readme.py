@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dept_vl import cli
 from dept_vl.adapters import ADAPTERS, from_config, name_of
+from dept_vl.cli import train
 from dept_vl.run import check, execute
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -27,7 +27,7 @@ def test_every_training_command_of_the_docs_is_accepted(task, words, monkeypatch
     given = []
     monkeypatch.setattr(execute, "run_each", lambda config, report: iter(given.append(config) or ()))
     monkeypatch.chdir(REPOSITORY)
-    cli.train(shlex.split(words, comments=True), task)
+    train.main(shlex.split(words, comments=True), task)
     [config] = given
     without_files = dataclasses.replace(config.adapter, start={**config.adapter.start, "from": None})
     for name in config.task.name.split(","):

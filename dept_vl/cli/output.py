@@ -1,0 +1,51 @@
+"""Where a command prints: errors as one plain line, and a stdout that holds results alone."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+
+def program(command: str) -> str:
+    """How the user called it: train_vqa.py, or dept-vl train."""
+    name = Path(sys.argv[0]).name
+    return name if name.endswith(".py") and name != "__main__.py" else f"dept-vl {command}"
+
+
+@contextlib.contextmanager
+def plain_errors(command: str) -> Iterator[None]:
+    """Exit with one plain line and status 1 for what a user can cause, and with status 130 and no traceback after
+    Ctrl-C. A locale that lacks a character of what is printed ends nothing: it is printed as Python escapes it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        message: object = error
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            message = f"{error.filename}: {error.strerror}"
+        sys.exit(f"{program(command)}: error: {message}")
+    except KeyboardInterrupt:
+        print(f"{program(command)}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def clean_stdout() -> Iterator[TextIO]:
+    """The real stdout, while everything that libraries and their programs print there goes to stderr."""
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace") as stdout:
+        os.dup2(2, 1)
+        try:
+            yield stdout
+        finally:
+            sys.stdout.flush()
+            os.dup2(stdout.fileno(), 1)
+
+
+def say(line: str) -> None:
+    """Print a line of progress to stderr, at once."""
+    print(line, file=sys.stderr, flush=True)
