@@ -29,6 +29,7 @@ COMMANDS = (
     "plan",
     "features",
     "methods",
+    "completion",
 )
 """What stands behind `dept-vl`; `tune-rates` is the module `tune_rates`."""
 

@@ -5,13 +5,13 @@
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dept_vl.cli.output import plain_errors, program
-from dept_vl.config import config_files, parse_experiment
-from dept_vl.config.parse import build_parser
+from dept_vl.cli.output import plain_errors, program, results_to, take_json
+from dept_vl.config import build_parser, config_files, parse_experiment
 
 ABOUT = str(__doc__).partition("\n")[0]
 
@@ -22,16 +22,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print how many images were stored, and those that cannot be read."""
+    """Print how many images were stored and which cannot be read, with --json as one object."""
     defaults = config_files("backbones/tiny.yaml", "tasks/vqa_shapes.yaml")
-    argv = list(sys.argv[1:] if argv is None else argv)
-    config = parse_experiment(argv, description=ABOUT, defaults=defaults, prog=program("extract"))
+    as_json, argv = take_json(list(sys.argv[1:] if argv is None else argv))
+    about = f"{ABOUT} --json prints one JSON object in place of lines."
+    config = parse_experiment(argv, description=about, defaults=defaults, prog=program("extract"))
     from dept_vl.run import build_task, features, load_splits, load_tower, members, start, together
     from dept_vl.vision.store import refuse_read_only
 
     task = config.task
     names = {task.train_split, task.eval_split, task.test_split}
-    with plain_errors("extract"), together(config):
+    with results_to(as_json) as stdout, plain_errors("extract"), together(config):
         refuse_read_only(Path(config.vision.feature_dir))
         accelerator = start(config)
         splits = {name: (name, None) for name in sorted(names)}
@@ -39,7 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         store = features(config, load_tower(config), [each for own in loaded for each in own.values()], accelerator)
         if accelerator.is_main_process:
             patch, width = store.shape
-            megabytes = len(store) * patch * width * 2 / 1e6
-            print(f"{len(store):,} images of {patch} x {width} ({megabytes:,.1f} MB) in {store.folder}")
+            num_bytes = len(store) * patch * width * 2
+            found = {"folder": str(store.folder), "images": len(store), "patches": patch, "width": width}
+            found |= {"bytes": num_bytes, "unreadable": dict(store.unreadable)}
+            if as_json:
+                print(json.dumps(found), file=stdout)
+                return
+            print(f"{len(store):,} images of {patch} x {width} ({num_bytes / 1e6:,.1f} MB) in {store.folder}")
             for name, reason in store.unreadable.items():
                 print(f"unreadable: {name}: {reason}")

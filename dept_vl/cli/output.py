@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -44,6 +44,18 @@ def clean_stdout() -> Iterator[TextIO]:
         finally:
             sys.stdout.flush()
             os.dup2(stdout.fileno(), 1)
+
+
+@contextlib.contextmanager
+def results_to(clean: bool) -> Iterator[TextIO]:
+    """Where results go: stdout, or with `clean` a `clean_stdout`."""
+    with clean_stdout() if clean else contextlib.nullcontext(sys.stdout) as stdout:
+        yield stdout
+
+
+def take_json(argv: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether the flags ask for --json, and the others, for a command whose other flags are the experiment's."""
+    return "--json" in argv, [word for word in argv if word != "--json"]
 
 
 def say(line: str) -> None:

@@ -8,6 +8,7 @@ Flags of training (--task, --task.columns, --backbone.model_name_or_path, ...) m
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--protocol", help="of a text task: how its splits are made (default: the task's first)")
     made.add_argument("--seed", type=int, default=1, help="seed of the generated set (default 1)")
     made.add_argument("--output", type=Path, help="the page (default, for your own file alone: NAME_page.html, here)")
+    made.add_argument("--json", action="store_true", help="print one JSON object in place of lines")
     return made
 
 
@@ -51,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         own.error(f"--root: wanted the folder of {args.set}")
     with plain_errors("prepare"):
         if args.set in WRITERS:
-            print(f"Shapes are in {_write(args)}")
+            folder = _write(args)
+            print(json.dumps({"folder": str(folder)}) if args.json else f"Shapes are in {folder}")
         else:
             _look(args, flags)
 
@@ -68,7 +71,7 @@ def _look(args: argparse.Namespace, flags: Sequence[str]) -> None:
     from dept_vl.data.guess import guess_task
     from dept_vl.data.own import is_own
     from dept_vl.data.sources import load_aokvqa
-    from dept_vl.run.data_page import as_lines, as_page, count_lines, load_roles, look_at
+    from dept_vl.run.data_page import as_json, as_lines, as_page, count_lines, load_roles, look_at
     from dept_vl.untrusted.whole_files import check_writable, write_whole
 
     known = (*WRITERS, *VISUAL, *TEXT)
@@ -92,10 +95,13 @@ def _look(args: argparse.Namespace, flags: Sequence[str]) -> None:
         if own or args.set in TEXT:  # its message names the source
             raise
         sys.exit(f"{error}\n\n{SOURCES.format(root=args.root)}")
+    counts = {"counts": {role: dict(each.counts) for role, each in loaded.items()}}
     if output is None:
-        print("\n".join(count_lines(loaded)))
+        print(json.dumps(counts) if args.json else "\n".join(count_lines(loaded)))
+        return
+    found = look_at(config, task, loaded)
+    write_whole(output, as_page(found).encode("utf-8", errors="replace"))
+    if args.json:
+        print(json.dumps({**counts, **as_json(found), "page": str(output)}))
     else:
-        found = look_at(config, task, loaded)
-        print("\n".join(as_lines(found)))
-        write_whole(output, as_page(found).encode("utf-8", errors="replace"))
-        print(f"page: {output}")
+        print("\n".join([*as_lines(found), f"page: {output}"]))

@@ -6,15 +6,14 @@
 """
 
 import argparse
-import contextlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 
 from dept_vl.cli.experiment import KINDS, kind_of_task, parse_run
-from dept_vl.cli.output import clean_stdout, plain_errors, program, say
-from dept_vl.config.parse import build_parser
+from dept_vl.cli.output import plain_errors, program, results_to, say, take_json
+from dept_vl.config import build_parser
 from dept_vl.tasks import TASKS, TextTask
 
 TEXT_TASKS = ", ".join(name for name, task in TASKS.items() if isinstance(task, TextTask))
@@ -40,29 +39,25 @@ def main(argv: Sequence[str] | None = None, kind: str | None = None) -> None:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     named = _first_word(argv) if kind is None else None
-    own = argparse.ArgumentParser(program("train"), add_help=False, allow_abbrev=False)
-    own.add_argument("--json", action="store_true")
-    given, argv = own.parse_known_args(argv[1:] if named else argv)
+    as_json, argv = take_json(argv[1:] if named else argv)
     kind = kind_of_task(argv) or kind or named or "vqa"
     about = f"{ABOUT[kind]} --json prints the results of each run as one JSON object in a line."
-    config = parse_run(argv, kind, about, own.prog)
+    config = parse_run(argv, kind, about, program("train"))
     from dept_vl.run import notes
     from dept_vl.run.execute import run_each
     from dept_vl.run.results import overview, summary
 
     finished = []
-    with contextlib.ExitStack() as stack:
-        stdout = stack.enter_context(clean_stdout()) if given.json else sys.stdout
-        stack.enter_context(plain_errors("train"))
+    with results_to(as_json) as stdout, plain_errors("train"):
         for note in notes(config) if int(os.environ.get("RANK", 0)) == 0 else ():
             say(note)
         for folder, results in run_each(config, say):
-            if given.json:
+            if as_json:
                 print(json.dumps({"folder": folder, **results}), file=stdout, flush=True)
             else:
                 print(f"{summary(results)}\nrun folder: {folder} (open report.html)", flush=True)
             finished.append(results)
-        if len(finished) > 1 and not given.json:
+        if len(finished) > 1 and not as_json:
             print(f"\n{overview(finished)}")
 
 

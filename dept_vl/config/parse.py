@@ -39,6 +39,16 @@ def config_files(*names: str) -> list[Path]:
     return [folder / name for name in names]
 
 
+def find_config(path: Path) -> Path:
+    """The file that a command names: itself where there is one, else that of configs/, with "configs/" in front or
+    without, so that a command of the documentation needs no checkout. What neither holds comes back as given."""
+    if path.exists() or path.is_absolute():
+        return path
+    below = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
+    [own] = config_files(below.as_posix())
+    return own if own.is_file() else path
+
+
 class PlainParser(ArgumentParser):
     """jsonargparse whose errors are one line, with a suggestion for an unknown flag."""
 
@@ -187,9 +197,9 @@ def _split_config_flags(argv: Sequence[str]) -> tuple[list[str], list[Path]]:
     words = iter(argv)
     for word in words:
         if word.startswith("--config="):
-            files.append(Path(word.partition("=")[2]))
+            files.append(find_config(Path(word.partition("=")[2])))
         elif word == "--config" and (value := next(words, None)) is not None:
-            files.append(Path(value))
+            files.append(find_config(Path(value)))
         else:
             flags.append(word)
     return flags, files
