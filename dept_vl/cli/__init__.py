@@ -1,8 +1,8 @@
 """The command line `dept-vl`: train, evaluate, predict, plan and others. The scripts call the same functions.
 
 A command is a module of this folder with two functions: `parser()`, its flags, and `main(argv)`, which takes the words
-behind its name (None: those of the process). The first line of its docstring is its line in `dept-vl --help`. It imports
-what needs torch inside `main`, once the flags are known to be good, so that --help answers at once.
+behind its name (None: those of the process). The first line of its docstring is its line in `dept-vl --help`. What
+needs torch is imported inside `main`, once the flags are known to be good, so that --help answers at once.
 
 Exit status: 0 done; 1 with one sentence on stderr for what a user can cause, for runs of a plan that failed and for
 damaged files that a check found; 2 for wrong flags; 130 after Ctrl-C.

@@ -1,8 +1,8 @@
 """Print a script that completes the words of dept-vl in bash, zsh or fish.
 
-    source <(dept-vl completion bash)                                # in ~/.bashrc
-    dept-vl completion zsh > ~/.zfunc/_dept-vl                       # a folder of fpath
-    dept-vl completion fish > ~/.config/fish/completions/dept-vl.fish
+source <(dept-vl completion bash)                                # in ~/.bashrc
+dept-vl completion zsh > ~/.zfunc/_dept-vl                       # a folder of fpath
+dept-vl completion fish > ~/.config/fish/completions/dept-vl.fish
 """
 
 import argparse

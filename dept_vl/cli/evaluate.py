@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
 def scorer_parser(what: str) -> PlainParser:
     """The flags of `dept-vl evaluate WHAT`, one of SCORERS."""
     function = _scorer(what)
-    made = PlainParser(prog=f"{program('evaluate')} {what}", description=(function.__doc__ or "").partition("\n")[0])
+    about = (function.__doc__ or "").partition("\n")[0]
+    made = PlainParser(prog=f"{program('evaluate')} {what}", description=about, allow_abbrev=False)
     made.add_function_arguments(function, as_group=False)
     return made
 

@@ -1,7 +1,7 @@
 """Run the tower once over the images of a data set and store the grid features; training finds them again.
 
-    dept-vl extract                                                    # the embedded default
-    dept-vl extract --config paper/vqa_dept.yaml --task.root data/vqa2
+dept-vl extract                                                    # the embedded default
+dept-vl extract --config paper/vqa_dept.yaml --task.root data/vqa2
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Train an adapter on a task, or on several in turn or at once, and score it on the test split.
 
-    dept-vl train                                  # VQA on the embedded default; train caption, train text
-    dept-vl train text --task cola,rte --task.root data
-    accelerate launch -m dept_vl train vqa --config paper.yaml
+dept-vl train                                  # VQA on the embedded default; train caption, train text
+dept-vl train text --task cola,rte --task.root data
+accelerate launch -m dept_vl train vqa --config paper.yaml
 """
 
 import argparse

@@ -167,7 +167,9 @@ def _spell_out(argv: Sequence[str], parser: ArgumentParser) -> list[str]:
 def _of_another_method(files: Sequence[Mapping[str, Any]], words: Sequence[str], *, rates: bool) -> list[str]:
     """Flags for what belongs to an adapter whose name replaces the one beside which the arguments stand, by a later
     file or a flag: its own arguments, and with `rates`, where nobody gave any, its own learning rates."""
-    args, owner, found = {}, None, {}
+    args: dict[str, Any] = {}
+    owner: str | None = None
+    found: dict[str, Any] = {}
     for given in [*(each.get("adapter", {}) for each in files), *_named_by_flags(words)]:
         if "args" in given:
             args, owner, found = given["args"], given.get("name"), {}
@@ -227,7 +229,7 @@ def _check_file(path: Path) -> None:
         raise BadConfig(f"{path}: {error}") from error
 
 
-def _check_keys(config: type, content: Any, group: str) -> None:
+def _check_keys(config: Any, content: Any, group: str) -> None:
     """Raises: BadConfig for a key that no field has, or null where it means nothing (jsonargparse would take it)."""
     fields = {field.name: field for field in dataclasses.fields(config)}
     if not isinstance(content, dict):
@@ -240,5 +242,5 @@ def _check_keys(config: type, content: Any, group: str) -> None:
         if dataclasses.is_dataclass(wanted):
             _check_keys(wanted, value, f"{group}{key}.")
         elif value is None and type(None) not in get_args(wanted):
-            wanted = str(wanted).removeprefix("typing.") if get_args(wanted) else wanted.__name__
-            raise BadConfig(f"{group}{key}: wanted {wanted}, given null")
+            shown = str(wanted).removeprefix("typing.") if get_args(wanted) else getattr(wanted, "__name__", wanted)
+            raise BadConfig(f"{group}{key}: wanted {shown}, given null")

@@ -93,9 +93,7 @@ def _refuse_encoding(path: Path, data: bytes) -> None:
     except UnicodeDecodeError as error:
         line, reason = data.count(b"\n", 0, error.start) + 1, error.reason
     looks = other_encoding(data)
-    raise BadFile(
-        path, f"UTF-8 text in line {line:,}", f"bytes that are not ({reason}){f'; {looks}' if looks else ''}"
-    )
+    raise BadFile(path, f"UTF-8 text in line {line:,}", f"bytes that are not ({reason}){f'; {looks}' if looks else ''}")
 
 
 def _tab_separated(path: Path, form: _Form) -> FileRows:
@@ -230,7 +228,8 @@ def _claimed_size(metadata: Any) -> int:
     """The greater of the bytes and the cells that a parquet file says it holds: equal values take next to nothing."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    return max(sum(column.total_uncompressed_size for column in columns), sum(column.num_values for column in columns))
+    sizes = sum(column.total_uncompressed_size for column in columns), sum(column.num_values for column in columns)
+    return int(max(sizes))
 
 
 _MARKS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}

@@ -96,6 +96,8 @@ def check_selecting(config: Experiment, task: Task | Mixture) -> None:
     if metric is not None and metric not in task.selecting:
         hint = did_you_mean(metric, task.selecting)
         raise BadConfig(f"metric_for_best_model: wanted one of {', '.join(task.selecting)}, given {metric!r}.{hint}")
+
+
 def _causal_template(task: VqaTask | CaptionTask, given: str | None) -> str:
     """Raises: BadConfig for one that ends in a blank, which a tokenizer joins to the answer's first word."""
     template = task.causal_template if given is None else given

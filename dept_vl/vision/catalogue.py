@@ -38,7 +38,7 @@ class StoreSummary(NamedTuple):
 
 
 class KeptUp(NamedTuple):
-    """A store as it was found, the damage that `check` found in it, and the files, or its folder, that `prune` deleted."""
+    """A store, the damage that `check` found in it, and the files, or its folder, that `prune` deleted."""
 
     store: StoreSummary
     damage: list[str]

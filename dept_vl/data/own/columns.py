@@ -52,8 +52,8 @@ def recognise(columns: Sequence[str], family: Family, given: Mapping[str, str], 
         taken = set(found.values())
         if meaning not in given:
             names = (plain[name] for name in USUAL[meaning] if name in plain and plain[name] not in taken)
-            if (column := next(names, None)) is not None:
-                found[meaning] = column
+            if (usual := next(names, None)) is not None:
+                found[meaning] = usual
     needed = _NEEDED[family]
     if "turns" in found and (missing := [each for each in needed if each not in found]):
         found = {meaning: column for meaning, column in found.items() if meaning not in needed or meaning in given}
