@@ -114,7 +114,7 @@ types: $(INSTALLED) ## check the types of the package with mypy
 
 docs: $(INSTALLED) ## build the documentation site into site/; a warning is an error
 	$(PIP) install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[docs]'
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: $(INSTALLED) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build

@@ -33,13 +33,18 @@ API = "api/index.md"
 LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 API_HEAD = """# API reference
 
-From the docstrings; shapes stand in the signatures: `Float[Tensor, "batch seq d_model"]`. What most code needs:
+From the docstrings; shapes stand in the signatures, as in `Float[Tensor, "batch seq d_model"]`. What most code needs:
 
     from dept_vl import AdaptedModel, load_adapter
 
-::: dept_vl.serve.adapted.AdaptedModel
-::: dept_vl.saved.foreign.load_adapter
+- [AdaptedModel][dept_vl.serve.adapted.AdaptedModel] answers, captions, classifies and generates with saved adapters;
+- [load_adapter][dept_vl.saved.foreign.load_adapter] reads one adapter, ours or another library's;
+- [Adapter][dept_vl.adapters.contract.Adapter] is what a method of your own extends.
+
+| part | |
+|---|---|
 """
+"""The overview's head; a row for each part of the package follows."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -54,7 +59,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
     for uri, source in ELSEWHERE.items():
         files.append(File.generated(config, uri, abs_src_path=str(REPOSITORY / source)))
-    files.append(File.generated(config, API, content=API_HEAD))
+    rows = [f"| [dept_vl.{part.stem}]({part.stem}.md) | {about(part)} |\n" for part in parts()]
+    files.append(File.generated(config, API, content=API_HEAD + "".join(rows)))
     for part in parts():
         files.append(File.generated(config, f"api/{part.stem}.md", content=api_page(part)))
     return files
@@ -65,6 +71,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     source = ELSEWHERE.get(uri, f"docs/{uri}")
     pages = {path: site for site, path in ELSEWHERE.items()}
+    titles = dict(nav_titles(config.nav))
 
     def rewritten(found: re.Match[str]) -> str:
         mark, text, target, anchor = found.groups()
@@ -74,6 +81,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         site = pages.get(path, path.removeprefix("docs/"))
         if files.get_file_from_path(site) is None:
             return text
+        if text.strip("`") == target:  # a path is a name in the repository alone
+            text = titles.get(site, text)
         return f"{mark}[{text}]({posixpath.relpath(site, posixpath.dirname(uri) or '.')}{anchor or ''})"
 
     return LINK.sub(rewritten, markdown)
@@ -90,8 +99,14 @@ def api_page(part: Path) -> str:
     """A page with every module of a package, under the first line of the package's docstring."""
     modules = [part] if part.suffix else sorted(path for path in part.rglob("*.py") if path.name != "__init__.py")
     names = (".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in modules)
-    about = "" if part.suffix else (ast.get_docstring(ast.parse((part / "__init__.py").read_text())) or "")
-    return "\n\n".join([f"# {part.stem}", about.partition("\n")[0], *(f"::: {name}" for name in names)]) + "\n"
+    head = "" if part.suffix else about(part)
+    return "\n\n".join([f"# dept_vl.{part.stem}", head, *(f"::: {name}" for name in names)]) + "\n"
+
+
+def about(part: Path) -> str:
+    """The first line of its docstring."""
+    source = (part if part.suffix else part / "__init__.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def _present(entry: Any) -> Any:
@@ -105,14 +120,14 @@ def _present(entry: Any) -> Any:
     return {title: kept} if kept else None
 
 
-def nav_pages(nav: Any) -> Iterator[str]:
-    """Every page that a nav names, the API's aside."""
+def nav_titles(nav: Any, title: str = "") -> Iterator[tuple[str, str]]:
+    """Every page that a nav names, with its title."""
     match nav:
         case str():
-            yield nav
+            yield nav, title
         case dict():
-            for below in nav.values():
-                yield from nav_pages(below)
+            for name, below in nav.items():
+                yield from nav_titles(below, name)
         case list():
             for below in nav:
-                yield from nav_pages(below)
+                yield from nav_titles(below, title)
