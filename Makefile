@@ -18,7 +18,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart caption text methods real transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz lint bench checks clean
+.PHONY: help setup quickstart caption text methods real transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz lint types docs dist bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -109,11 +109,21 @@ fuzz: $(INSTALLED) ## break files of every kind in 38,000 ways, then 13 minutes 
 lint: $(INSTALLED) ## check the code with ruff
 	$(BIN)/ruff check .
 
+types: $(INSTALLED) ## check the types of the package with mypy
+	$(BIN)/mypy
+
+docs: $(INSTALLED) ## build the documentation site into site/; a warning is an error
+	$(PIP) install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: $(INSTALLED) ## build the sdist and the wheel into dist/
+	$(BIN)/python -m build
+
 bench: $(INSTALLED) ## run the speed benchmarks, 12 minutes, and print their table with targets
 	$(BIN)/python -m benchmarks.run all --minutes 12 --output runs/benchmarks/results.json
 
-checks: lint test ## lint and test
+checks: lint types test ## lint, check types and test
 
 clean: ## remove caches and builds; .venv, runs/ and data/ stay
-	rm -rf build dist dept_vl.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site dept_vl.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

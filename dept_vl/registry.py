@@ -84,7 +84,7 @@ class Registry(Mapping[str, T]):
 
         Raises: UnknownName, BadArguments, and what the constructor raises.
         """
-        constructor = self[name]
+        constructor: Any = self[name]
         known = arguments_of(constructor)
         unknown = [key for key in arguments if key not in known]
         missing = [key for key, each in known.items() if each.default is each.empty and key not in arguments]
@@ -108,7 +108,7 @@ class Registry(Mapping[str, T]):
             self._load_entry_points()
         return name in self._entries
 
-    def get(self, name: str, default: T | None = None) -> T | None:
+    def get(self, name: str, default: Any = None, /) -> Any:
         return self._entries.get(name, default)
 
     def __iter__(self) -> Iterator[str]:

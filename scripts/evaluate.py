@@ -11,4 +11,4 @@ Scores are unrounded fractions; papers print them times 100. Every file may be g
 from dept_vl.cli import evaluate
 
 if __name__ == "__main__":
-    evaluate()
+    evaluate.main()

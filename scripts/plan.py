@@ -11,4 +11,4 @@ Started several times, on several devices, the commands share the runs. docs/pla
 from dept_vl.cli import plan
 
 if __name__ == "__main__":
-    plan()
+    plan.main()

@@ -8,4 +8,4 @@ python scripts/predict.py --adapter runs/cola --rows sentences.jsonl        # {"
 from dept_vl.cli import predict
 
 if __name__ == "__main__":
-    predict()
+    predict.main()

@@ -7,4 +7,4 @@ accelerate launch scripts/train_caption.py --config configs/paper/coco_dept.yaml
 from dept_vl.cli import train
 
 if __name__ == "__main__":
-    train(task="caption")
+    train.main(kind="caption")

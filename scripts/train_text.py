@@ -7,4 +7,4 @@ accelerate launch scripts/train_text.py --task cola,rte --task.root data    # of
 from dept_vl.cli import train
 
 if __name__ == "__main__":
-    train(task="text")
+    train.main(kind="text")

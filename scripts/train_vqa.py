@@ -7,4 +7,4 @@ accelerate launch scripts/train_vqa.py --config configs/paper/vqa_dept.yaml --ta
 from dept_vl.cli import train
 
 if __name__ == "__main__":
-    train(task="vqa")
+    train.main(kind="vqa")

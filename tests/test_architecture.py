@@ -166,7 +166,7 @@ GOOD_MODULES = {
         "from dept_vl.train.evaluate import predict\nfrom accelerate import Accelerator",
     ),
     "tokenizer": ("dept_vl/data/collate.py", "from transformers import PreTrainedTokenizerBase"),
-    "command line": ("dept_vl/cli.py", "from dept_vl.run import run\nprint(1)"),
+    "command line": ("dept_vl/cli/train.py", "from dept_vl.run import run\nprint(1)"),
     "root": ("dept_vl/__init__.py", "from dept_vl.serve import AdaptedModel"),
     "script": ("scripts/train.py", "import torch\nfrom dept_vl.train import train\nprint(1)"),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dept_vl.config import Experiment, config_files, parse_experiment
+from dept_vl.config import Experiment, config_files, find_config, parse_experiment
 from dept_vl.run import check
 from tests.toy_arguments import with_sources
 
@@ -22,6 +22,19 @@ NAMES = [str(path.relative_to(CONFIGS)) for path in FILES]
 
 def parse(*argv: object) -> Experiment:
     return parse_experiment([*map(str, argv)], description="Trains.", defaults=DEFAULTS)
+
+
+def test_a_config_is_the_file_that_is_here_or_else_the_packages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = CONFIGS / "adapters" / "dpt.yaml"
+    assert find_config(Path("configs/adapters/dpt.yaml")) == find_config(Path("adapters/dpt.yaml")) == own
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "dpt.yaml").write_text("adapter: {name: pt, args: {num_virtual_tokens: 3}}\n")
+    assert find_config(Path("adapters/dpt.yaml")) == Path("adapters/dpt.yaml")
+    assert parse("--config", "adapters/dpt.yaml").adapter.name == "pt"
+    assert parse("--config=configs/adapters/dpt.yaml").adapter.name == "dpt"
+    for absent in ("configs/adapters/dpd.yaml", "/adapters/dpt.yaml", "configs/adapters"):
+        assert find_config(Path(absent)) == Path(absent)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

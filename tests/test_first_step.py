@@ -28,7 +28,7 @@ def step(engine, norm):
 import os
 Engine.step = step
 from dept_vl.cli import train
-train(["--config", sys.argv[1]], task="vqa")
+train.main(["--config", sys.argv[1]], "vqa")
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dept_vl.adapters import ADAPTERS
-from dept_vl.cli import methods
+from dept_vl.cli.methods import main as methods
 from dept_vl.methods import SHAPES, count_methods
 
 counted_on = functools.cache(count_methods)

@@ -1,40 +1,18 @@
 """What the README tells a stranger to type, or to open, is there."""
 
-import dataclasses
 import re
 import runpy
-import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
-from dept_vl import cli
 from dept_vl.adapters import ADAPTERS, from_config, name_of
-from dept_vl.run import check, execute
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "data" / "README.md", REPOSITORY / "CONTRIBUTING.md"]
 DOCS = [README, *(path.read_text(encoding="utf-8") for path in PAGES)]
-TRAINING = sorted(
-    set(re.findall(r"^    .*(?<!/)scripts/train_(\w+)\.py(.*)$", "\n".join(DOCS).replace("\\\n", " "), re.MULTILINE))
-)
-
-
-@pytest.mark.parametrize(("task", "words"), TRAINING)
-def test_every_training_command_of_the_docs_is_accepted(task, words, monkeypatch):
-    given = []
-    monkeypatch.setattr(execute, "run_each", lambda config, report: iter(given.append(config) or ()))
-    monkeypatch.chdir(REPOSITORY)
-    cli.train(shlex.split(words, comments=True), task)
-    [config] = given
-    without_files = dataclasses.replace(config.adapter, start={**config.adapter.start, "from": None})
-    for name in config.task.name.split(","):
-        task = dataclasses.replace(config.task, name=name)
-        check(dataclasses.replace(config, task=task, adapter=without_files, resume_from_checkpoint=None))
-
-
 NAMED = r"(?<![\w/])(?:scripts|configs|docs|tests|dept_vl)/[\w/]+\.\w+"
 
 

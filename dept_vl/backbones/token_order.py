@@ -29,8 +29,9 @@ def token_order(kind: str, given: Sequence[str] | None = None) -> TokenOrder:
     orders = TOKEN_ORDERS[kind]
     if given is None:
         return orders[0]
-    if tuple(given) in orders:
-        return tuple(given)
+    for order in orders:
+        if order == tuple(given):
+            return order
     why = ""
     if tuple(given) in TOKEN_ORDERS["seq2seq"]:
         why = (

@@ -39,6 +39,16 @@ def config_files(*names: str) -> list[Path]:
     return [folder / name for name in names]
 
 
+def find_config(path: Path) -> Path:
+    """The file that a command names: itself where there is one, else that of configs/, with "configs/" in front or
+    without, so that a command of the documentation needs no checkout. What neither holds comes back as given."""
+    if path.exists() or path.is_absolute():
+        return path
+    below = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
+    [own] = config_files(below.as_posix())
+    return own if own.is_file() else path
+
+
 class PlainParser(ArgumentParser):
     """jsonargparse whose errors are one line, with a suggestion for an unknown flag."""
 
@@ -161,7 +171,9 @@ def _takes_bool(kind: Any) -> bool:
 def _of_another_method(files: Sequence[Mapping[str, Any]], words: Sequence[str], *, rates: bool) -> list[str]:
     """Flags for what belongs to an adapter whose name replaces the one beside which the arguments stand, by a later
     file or a flag: its own arguments, and with `rates`, where nobody gave any, its own learning rates."""
-    args, owner, found = {}, None, {}
+    args: dict[str, Any] = {}
+    owner: str | None = None
+    found: dict[str, Any] = {}
     for given in [*(each.get("adapter", {}) for each in files), *_named_by_flags(words)]:
         if "args" in given:
             args, owner, found = given["args"], given.get("name"), {}
@@ -191,9 +203,9 @@ def _split_config_flags(argv: Sequence[str]) -> tuple[list[str], list[Path]]:
     words = iter(argv)
     for word in words:
         if word.startswith("--config="):
-            files.append(Path(word.partition("=")[2]))
+            files.append(find_config(Path(word.partition("=")[2])))
         elif word == "--config" and (value := next(words, None)) is not None:
-            files.append(Path(value))
+            files.append(find_config(Path(value)))
         else:
             flags.append(word)
     return flags, files
@@ -221,7 +233,7 @@ def _check_file(path: Path) -> None:
         raise BadConfig(f"{path}: {error}") from error
 
 
-def _check_keys(config: type, content: Any, group: str) -> None:
+def _check_keys(config: Any, content: Any, group: str) -> None:
     """Raises: BadConfig for a key that no field has, or null where it means nothing (jsonargparse would take it)."""
     fields = {field.name: field for field in dataclasses.fields(config)}
     if not isinstance(content, dict):
@@ -234,5 +246,5 @@ def _check_keys(config: type, content: Any, group: str) -> None:
         if dataclasses.is_dataclass(wanted):
             _check_keys(wanted, value, f"{group}{key}.")
         elif value is None and type(None) not in get_args(wanted):
-            wanted = str(wanted).removeprefix("typing.") if get_args(wanted) else wanted.__name__
-            raise BadConfig(f"{group}{key}: wanted {wanted}, given null")
+            shown = str(wanted).removeprefix("typing.") if get_args(wanted) else getattr(wanted, "__name__", wanted)
+            raise BadConfig(f"{group}{key}: wanted {shown}, given null")

@@ -46,8 +46,8 @@ class AdapterConfig:
     """
 
     name: str = "dept"
-    args: dict[str, int | float | bool | str | list | None] = dataclasses.field(default_factory=dict)
-    start: Start = dataclasses.field(default_factory=dict)
+    args: dict[str, int | float | bool | str | list[Any] | None] = dataclasses.field(default_factory=dict)
+    start: Start = dataclasses.field(default_factory=Start)
     covers: Literal["text", "text_and_visual"] = "text"
 
 
@@ -63,7 +63,7 @@ class InsideConfig:
     """
 
     name: str | None = None
-    args: dict[str, int | float | bool | str | list | None] = dataclasses.field(default_factory=dict)
+    args: dict[str, int | float | bool | str | list[Any] | None] = dataclasses.field(default_factory=dict)
 
     @property
     def method(self) -> str | None:

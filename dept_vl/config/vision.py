@@ -73,7 +73,7 @@ class VisionConfig:
     pooling: Pooling = "none"
     pool_size: int | None = None
     resize: Resize = "squash"
-    second: SecondTower = dataclasses.field(default_factory=dict)
+    second: SecondTower = dataclasses.field(default_factory=SecondTower)
     projection: ProjectionConfig = dataclasses.field(default_factory=ProjectionConfig)
     projection_scale: float | None = None
     dtype: Literal["float16", "bfloat16"] = "float16"

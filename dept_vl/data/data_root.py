@@ -103,8 +103,9 @@ def locate_images(root: Path, names: Iterable[str], filepaths: Iterable[str] = (
     folders = image_folders(root, filepaths)
     present = list_images(folders)
     names = list(dict.fromkeys(names))
-    paths = {name: present.get(name) or _of_another_year(name, present) for name in names}
-    missing = tuple(name for name in names if paths[name] is None)
+    found = {name: present.get(name) or _of_another_year(name, present) for name in names}
+    paths = {name: path for name, path in found.items() if path is not None}
+    missing = tuple(name for name in names if name not in paths)
     if missing:
         places = ", ".join(str(folder.relative_to(root)) for folder in folders) or "no image folder at all"
         others = list(dict.fromkeys(other for name in missing for other in other_years(name)))

@@ -7,6 +7,7 @@ the same on every machine, in every order of the file, and adding a few rows mov
 import hashlib
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 from dept_vl.untrusted.bad_file import listed
 
@@ -33,7 +34,7 @@ def check_shares(shares: Sequence[float]) -> None:
         )
 
 
-def shared(sides: Mapping[str, Mapping[Hashable, str]], what: str) -> list[str]:
+def shared(sides: Mapping[str, Mapping[Any, str]], what: str) -> list[str]:
     """A sentence for every two sides that have keys in common; splits that a user gave stay as they are. sides: by
     name, each key with what to call it there. what: it is, in the plural."""
     found = []

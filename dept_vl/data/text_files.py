@@ -232,7 +232,8 @@ def _claimed_size(metadata: Any) -> int:
     """The greater of the bytes and the cells that a parquet file says it holds: equal values take next to nothing."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    return max(sum(column.total_uncompressed_size for column in columns), sum(column.num_values for column in columns))
+    sizes = sum(column.total_uncompressed_size for column in columns), sum(column.num_values for column in columns)
+    return int(max(sizes))
 
 
 _MARKS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}

@@ -88,9 +88,10 @@ def unavailable() -> dict[str, str]:
 
 def fails(metric: str) -> str | None:
     """Why a metric of java's cannot be had on this machine, by computing it; None where it can."""
-    captions = {1: "a dog", 2: "two cats"}
+    captions: dict[ItemId, str] = {1: "a dog", 2: "two cats"}
     references = {key: [caption] for key, caption in captions.items()}
-    return score_captions(captions, references, metrics=(metric,))["skipped"].get(metric)
+    skipped: dict[str, str] = score_captions(captions, references, metrics=(metric,))["skipped"]
+    return skipped.get(metric)
 
 
 def constant_cider(captions: Sequence[str], references: Mapping[ItemId, Sequence[str]]) -> list[float]:

@@ -100,12 +100,13 @@ def score_vqa_files(
     _check_once(annotations, "question_id", answered)
     _check_all_in(questions, "an annotation for every question", asked, answered)
     _check_all_in(annotations, "a question for every annotation", answered, asked)
+    chosen: str = score
     if score == AUTO and rows:
-        score = choose_score({max(len(row.answers), 1) for row in rows})
+        chosen = choose_score({max(len(row.answers), 1) for row in rows})
     return score_answers(
-        score,
+        chosen,
         {each.question_id: each.answer for each in given},
-        {row.question_id: _answers(annotations, row, score) for row in rows},
+        {row.question_id: _answers(annotations, row, chosen) for row in rows},
         {row.question_id: row.question_type for row in rows},
         {row.question_id: row.answer_type for row in rows},
         protocol,

@@ -39,6 +39,8 @@ class Meteor:
         except OSError as error:
             self._stderr.close()
             raise JavaFailed(f"METEOR did not start with {java}: {error}") from error
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
 
     def __enter__(self) -> "Meteor":
         return self
@@ -48,9 +50,9 @@ class Meteor:
     ) -> None:
         self._process.kill()
         self._process.wait()
-        self._process.stdout.close()
+        self._stdout.close()
         try:
-            self._process.stdin.close()
+            self._stdin.close()
         except BrokenPipeError:
             pass  # the last line was still on its way to a dead program; its score failed already
         self._stderr.close()
@@ -82,13 +84,13 @@ class Meteor:
 
     def _send(self, line: str) -> None:
         try:
-            self._process.stdin.write(f"{line}\n")
-            self._process.stdin.flush()
+            self._stdin.write(f"{line}\n")
+            self._stdin.flush()
         except OSError:
             raise self._failed("") from None
 
     def _receive(self) -> str:
-        return self._process.stdout.readline().strip()
+        return self._stdout.readline().strip()
 
     def _failed(self, line: str) -> JavaFailed:
         self._process.kill()

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dept_vl.config import config_files, given_settings, own_settings, parse_experiment
+from dept_vl.config import config_files, find_config, given_settings, own_settings, parse_experiment
 from dept_vl.plans.compare_runs import compare_runs
 from dept_vl.plans.execute import How, do, tell_claims, write_table
 from dept_vl.plans.load import Changes, complete, load_plan
@@ -36,13 +36,19 @@ from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 ROOT, FAST_ROOT = Path("runs/plans"), Path("runs/plans_fast")
 
 
-def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int:
-    """Do a plan; the exit status. `how`: as `How` takes it. Raises: BadPlan, StaleRun, and what a check refuses."""
+def main(
+    argv: Sequence[str] | None = None, say: Say = print, *, show: Say = print, prog: str | None = None, **how: Any
+) -> int:
+    """Do a plan; the exit status.
+
+    say: gets lines of progress and results; with --json `show` gets the results, as one JSON object. `how`: as `How`
+    takes it. Raises: BadPlan, StaleRun, and what a check refuses.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
-    file = Path(argv.pop(0)) if argv and not argv[0].startswith("-") else None
-    args, flags = parser().parse_known_args(argv)
+    file = find_config(Path(argv.pop(0))) if argv and not argv[0].startswith("-") else None
+    args, flags = parser(prog).parse_known_args(argv)
     if {"-h", "--help"} & set(flags):
-        parser().print_help()
+        parser(prog).print_help()
         parse_experiment(
             ["--help"], description="The experiment of a cell.", defaults=config_files("backbones/tiny.yaml")
         )
@@ -52,7 +58,7 @@ def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int
         compared = compare_runs(
             args.compare, args.against, metric=args.metric, resamples=args.resamples, seed=args.resample_seed
         )
-        say(compared.as_text())
+        show(json.dumps(dataclasses.asdict(compared))) if args.json else say(compared.as_text())
         return 0
     root = args.output_dir or (FAST_ROOT if args.fast else ROOT)
     plan = load(file, args, flags)
@@ -64,8 +70,11 @@ def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int
         if not schedule.runs[key].waits_for:
             check(schedule.runs[key].config)
     if args.dry_run:
-        say("\n".join(f"{each.cell}, {each.task}, seed {each.seed}, draw {each.draw}: {each.run}"
-                      for each in schedule.places[plan.name]))  # fmt: skip
+        wanted = schedule.places[plan.name]
+        if args.json:
+            show(json.dumps({"plan": plan.name, "wanted": [dataclasses.asdict(each) for each in wanted]}))
+            return 0
+        say("\n".join(f"{each.cell}, {each.task}, seed {each.seed}, draw {each.draw}: {each.run}" for each in wanted))
         say(f"{len(schedule.runs)} runs")
         return 0
     way = How(root, say, args.jobs, args.again, args.fast, **how)
@@ -75,11 +84,16 @@ def main(argv: Sequence[str] | None = None, say: Say = print, **how: Any) -> int
     say("\n" + write_table(table, root / plan.name, failed))
     tell_claims(table, root / plan.name, say)
     say(f"{root / plan.name}/table.md and table.csv")
+    if args.json:
+        folder = str(root / plan.name)
+        show(json.dumps({"plan": plan.name, "folder": folder, "runs": table.rows(), "failed": dict(failed)}))
     return 1 if failed else 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The flags of a plan, in front of the experiment's."""
     made = argparse.ArgumentParser(
+        prog,
         description="Does a plan: a file of cells, or a grid of settings over seeds; goes on where it was stopped.",
         usage="%(prog)s [FILE] [--grid KEY=VALUE,VALUE ...] [--seeds N ...] [--config FILE ...] [--key value ...]",
         epilog="FILE is a plan, such as those of configs/plans. "
@@ -93,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--jobs", type=int, default=1, help="runs at once")
     made.add_argument("--fast", action="store_true", help="tiny runs of one seed that show that all works")
     made.add_argument("--dry-run", action="store_true", help="only check every cell and list the runs")
+    made.add_argument("--json", action="store_true", help="print results as one JSON object, progress to stderr")
     made.add_argument("--again", action="store_true", help="try runs once more that failed")
     made.add_argument("--output_dir", type=Path, help=f"folder of the runs and tables (default: {ROOT})")
     pair = made.add_argument_group("two lists of run folders on the same test items, paired in their order")

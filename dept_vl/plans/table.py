@@ -18,6 +18,7 @@ from dept_vl.registry import did_you_mean
 from dept_vl.run.results import MULTI, regime_of
 
 LOG = "metrics.jsonl"
+COLUMNS = ("cell", "task", "seed", "draw", "val", "test", "seconds", "weights", "folder", "regime")
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,23 @@ class Table:
         """The cell's name, marked where a mixture trained what is scored on the task."""
         return f"{cell} ({MULTI})" if MULTI in {each.regime for each in self.of(cell, task)} else cell
 
-    def as_csv(self) -> str:
-        """cell,task,seed,draw,val,test,seconds,weights,folder,regime; a run that is not finished has no numbers."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["cell", "task", "seed", "draw", "val", "test", "seconds", "weights", "folder", "regime"])
+    def rows(self) -> list[dict[str, Any]]:
+        """A mapping of COLUMNS for each wanted run; one that is not finished has no numbers."""
         done = {each.place: each for each in self.outcomes}
+        found = []
         for place in self.wanted:
             each = done.get(place)
             facts = [each.val, each.test, each.seconds, each.weights] if each else [None] * 4
-            writer.writerow(
-                [place.cell, place.task, place.seed, place.draw, *facts, f"runs/{place.run}", each and each.regime]
-            )
+            values = [place.cell, place.task, place.seed, place.draw, *facts, f"runs/{place.run}"]
+            found.append(dict(zip(COLUMNS, [*values, each.regime if each else None], strict=True)))
+        return found
+
+    def as_csv(self) -> str:
+        """`rows` below the names of COLUMNS."""
+        file = io.StringIO()
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows())
         return file.getvalue()
 
 

@@ -6,14 +6,18 @@ Nothing heavy is imported here: a worker looks after its parent before it import
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Here(Executor):
     """Work in this process, one after another."""
 
-    def submit(self, work, /, *arguments, **keywords):  # type: ignore[override]
-        future: Future = Future()
+    def submit(self, work: Callable[..., T], /, *arguments: Any, **keywords: Any) -> Future[T]:
+        future: Future[T] = Future()
         try:
             future.set_result(work(*arguments, **keywords))
         except Exception as error:
@@ -35,7 +39,8 @@ def end_with_parent() -> None:
     """A worker whose parent is killed would wait for work for ever."""
 
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

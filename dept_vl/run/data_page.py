@@ -7,8 +7,9 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dept_vl.config import Experiment
 from dept_vl.data.sources import Loaded
@@ -31,6 +32,7 @@ from dept_vl.tasks.example import Example
 from dept_vl.untrusted.bad_file import listed
 from dept_vl.untrusted.images import UnreadableImage, check_image, open_image
 
+SIDES = ("source", "target")
 SAMPLES = 5
 MOST_DECODED = 5000  # pictures that are decoded whole; of more only the headers are read
 _FEW = 20  # different answers that look like classes
@@ -166,6 +168,23 @@ def as_lines(found: Look) -> list[str]:
     return lines
 
 
+def as_json(found: Look) -> dict[str, Any]:
+    """The same as plain values, without the counts."""
+    return {
+        "name": found.name,
+        "task": found.task.name,
+        "headline": found.task.headline,
+        "notes": list(next(iter(found.loaded.values())).notes),
+        "tokens": {role: {what: asdict(found.lengths[role, what]) for what in SIDES} for role in found.loaded},
+        "cut": [text for text, *_ in found.cut],
+        "also_in_train": dict(found.also_in_train),
+        "on_two_sides": [list(pair) for pair in found.twice],
+        "pictures": found.pictures,
+        "unreadable": dict(found.unreadable),
+        "labels": list(found.labels),
+    }
+
+
 def as_page(found: Look) -> str:
     """One HTML file with its pictures in it, no scripts."""
     counts = list(dict.fromkeys(name for each in found.loaded.values() for name in each.counts))
@@ -174,7 +193,7 @@ def as_page(found: Look) -> str:
         notes=next(iter(found.loaded.values())).notes,
         counts=counts,
         shares=SHARES,
-        proposals={what: proposal(found, what) for what in ("source", "target")},
+        proposals={what: proposal(found, what) for what in SIDES},
         listed=_LISTED,
         template=found.task.template,
     )

@@ -68,7 +68,7 @@ def _methods(config: Mapping[str, Any]) -> list[str]:
 
 def vision_hub_name(config: Mapping[str, Any]) -> str:
     """The tower's name in the form of a model id, without the folders of the machine that trained."""
-    name, tag = config["vision_model_name"], config.get("vision_pretrained")
+    name, tag = str(config["vision_model_name"]), config.get("vision_pretrained")
     kind = config.get("vision_kind", "open_clip")
     if name.startswith("hf-hub:"):
         return name.removeprefix("hf-hub:")

@@ -114,5 +114,4 @@ def _vision_name(identity: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    is_hash = isinstance(value, str) and len(value) == 64
-    return value[:12] if is_hash else str(value)
+    return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)

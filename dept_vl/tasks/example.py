@@ -41,9 +41,9 @@ def template_fields(template: str) -> set[str]:
         parts = [each for each in Formatter().parse(template) if each[1] is not None]
     except ValueError as error:
         raise ValueError(f"template: wanted paired braces, given {template!r:.200} ({error})") from error
-    if any(width or conversion or not name.isidentifier() for _, name, width, conversion in parts):
+    if any(width or conversion or not str(name).isidentifier() for _, name, width, conversion in parts):
         raise ValueError(f"template: wanted a name alone in each pair of braces, given {template!r:.200}")
-    return {name for _, name, _, _ in parts}
+    return {str(name) for _, name, _, _ in parts}
 
 
 def part_warnings(what: str, scored: int, split_size: int | None) -> list[str]:

@@ -49,6 +49,6 @@ def flat(values: Mapping[str, Any], separator: str = "/", prefix: str = "") -> d
 def _step_of(line: str) -> int:
     """The step of a log line; a line that a kill cut short counts as beyond every step."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
         return 1 << 62

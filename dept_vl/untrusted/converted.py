@@ -20,7 +20,7 @@ from dept_vl.untrusted.whole_files import make_folder
 try:
     import fcntl
 except ImportError:  # Windows: two processes may both make the folder, and the second one's stays
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 RECORD = "source.json"
 _LONGEST = 100  # characters of the file's name that go into the folder's

@@ -20,7 +20,7 @@ from dept_vl.registry import DeptVLWarning
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 class FolderInUse(ValueError):

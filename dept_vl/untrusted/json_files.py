@@ -63,7 +63,7 @@ def _with_list(key: str) -> type[msgspec.Struct]:
 
 
 @cache
-def _decoder(schema: Any) -> msgspec.json.Decoder:
+def _decoder(schema: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(schema)
 
 

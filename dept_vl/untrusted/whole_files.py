@@ -11,7 +11,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows: nobody can tell a killed writer's file, so none is ever abandoned
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 def make_folder(path: Path) -> None:

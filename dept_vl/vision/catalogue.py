@@ -37,26 +37,51 @@ class StoreSummary(NamedTuple):
         return f"{self.folder.name}  {tower}{f'; {len(self.damaged)} damaged' if self.damaged and self.facts else ''}"
 
 
+class KeptUp(NamedTuple):
+    """A store, the damage that `check` found in it, and the files, or its folder, that `prune` deleted."""
+
+    store: StoreSummary
+    damage: list[str]
+    deleted: list[Path]
+
+    def lines(self) -> list[str]:
+        """What is shown of it."""
+        gone = ["deleted" if path == self.store.folder else f"deleted {path}" for path in self.deleted]
+        return [self.store.line(), *(f"  {each}" for each in (*self.damage, *gone))]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        facts = self.store.facts
+        return {
+            "folder": str(self.store.folder),
+            "tower": None if facts is None else describe_tower(facts),
+            "images": self.store.images,
+            "bytes": self.store.num_bytes,
+            "damaged": self.damage or self.store.damaged,
+            "deleted": list(map(str, self.deleted)),
+        }
+
+
 def keep_up(
     what: Literal["list", "check", "prune"], folder: Path, names: Sequence[str] = (), *, damaged_alone: bool = False
-) -> tuple[list[str], int]:
-    """What `dept-vl features` does: its lines, and how many damaged files `check` found.
+) -> list[KeptUp]:
+    """What `dept-vl features` does: list, check or prune the stores of these names, or all.
 
     Raises: UnknownStore, OSError.
     """
-    lines, damaged = [], 0
+    found = []
     for store in list_stores(folder, names):
-        more: list[str] = []
+        damage: list[str] = []
+        deleted: list[Path] = []
         if what == "check":
-            more = list(check_store(store.folder).values())
-            damaged += len(more)
+            damage = list(check_store(store.folder).values())
         elif what == "prune" and damaged_alone:
-            more = [f"deleted {path}" for path in prune_damaged(store.folder)]
+            deleted = prune_damaged(store.folder)
         elif what == "prune":
             prune_store(store.folder)
-            more = ["deleted"]
-        lines += [store.line(), *(f"  {each}" for each in more)]
-    return lines or [f"no feature store in {folder}"], damaged
+            deleted = [store.folder]
+        found.append(KeptUp(store, damage, deleted))
+    return found
 
 
 def list_stores(folder: Path, names: Sequence[str] = ()) -> list[StoreSummary]:

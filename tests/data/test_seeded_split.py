@@ -11,7 +11,6 @@ ALL = dict(zip(ROLES, SHARES, strict=True))
 KEYS = st.lists(st.integers(0, 60), min_size=30, max_size=120)
 
 
-
 def seeded_split(keys, shares=ALL, **seed):
     return split(keys, shares, **seed)
 

@@ -11,7 +11,7 @@ import torch
 
 from dept_vl.adapters import build_adapter
 from dept_vl.backbones import load_backbone
-from dept_vl.cli import predict as command
+from dept_vl.cli.predict import main as command
 from dept_vl.run.output import json_lines
 from dept_vl.saved import ModelFacts, save_adapter
 from dept_vl.serve import AdaptedModel
@@ -251,7 +251,7 @@ def without_posix(arguments):
     from dept_vl import cli, load_adapter
 
     load_adapter(arguments[1]).fold()
-    cli.predict(arguments)
+    cli.main(["predict", *arguments])
 
 
 def test_it_predicts_where_fcntl_and_resource_are_missing(runs, images, tmp_path):

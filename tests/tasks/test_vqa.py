@@ -205,6 +205,8 @@ def test_training_data_with_three_answers_a_question_is_read_where_the_score_fol
     task = AUTO.suited(loaded.examples)
     best = {each.id: each.targets[0] for each in loaded.examples}
     assert task.score(best, loaded.examples)["best_match"] == 1
+
+
 def test_a_too_long_question_goes_before_the_cue_behind_it():
     task = VqaTask(VqaTask.causal_template)
     text, (start, end) = task.fill("what color?")

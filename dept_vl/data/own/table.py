@@ -58,12 +58,12 @@ def read_table(path: Path, *, root: Path, split: str | None = None, image_root: 
         wanted = f"a name that ends in one of {', '.join(ENDINGS)} (or that and .gz)"
         advice = spreadsheet_advice(ending(path)) or "give a copy with the ending of its format"
         raise BadFile(path, wanted, f"{path.name!r}: {advice}")
-    common = {"folders": image_folders(path.parent, image_root), "name": name, "split": split}
+    folders = image_folders(path.parent, image_root)
     if ending(path) == ".parquet":
         first = next(iter(parquet_rows(path)), None)
         if first is None:
             raise BadFile(path, "at least one row", "an empty file")
-        return OwnTable(path, tuple(first), lambda: enumerate(_with_labels(path), 1), **common)
+        return OwnTable(path, tuple(first), lambda: enumerate(_with_labels(path), 1), folders, name, split)
     refused: list[tuple[int, BadFile]] = []
     found = read_rows(path, refused=refused, quoted=True)
     if ending(path) == ".json" and len(found.rows) == 1 and read_bytes(path).lstrip().startswith(b"{"):
@@ -71,11 +71,13 @@ def read_table(path: Path, *, root: Path, split: str | None = None, image_root: 
     delimited = ending(path) in (".csv", ".tsv")
     columns = tuple(dict.fromkeys(column for row in found.rows for column in row))
     numbers: Sequence[int] = found.lines or range(1, len(found.rows) + 1)
-    rows = list(heapq.merge(zip(numbers, found.rows, strict=True), refused, key=lambda each: each[0]))
+    rows: list[tuple[int, Cells | BadFile]] = list(
+        heapq.merge(zip(numbers, found.rows, strict=True), refused, key=lambda each: each[0])
+    )
     if not found.rows:
         raise refused[0][1]
     unit = "line" if found.lines else "row"
-    table = OwnTable(path, columns, lambda: rows, unit=unit, delimited=delimited, **common)
+    table = OwnTable(path, columns, lambda: rows, folders, name, split, unit=unit, delimited=delimited)
     return shared_images(table) if delimited and {"index", "image"} <= set(columns) else table
 
 

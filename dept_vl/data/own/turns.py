@@ -95,7 +95,9 @@ def _role(name: str, number: int) -> str:
 
 
 def _typed(role: str, parts: list[Any], number: int) -> _Turn:
-    texts, pictures, marks = [], [], 0
+    texts: list[str] = []
+    pictures: list[Any] = []
+    marks = 0
     for part in parts:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind in _PICTURE_PARTS:

@@ -146,7 +146,7 @@ class WordEncoder:
         return ids[0]
 
     def slots(self, scene: Scene) -> list[list[int]]:
-        """Word ids of the nine cells, [9][6]; 0 where a cell has fewer words."""
+        """Word ids of the nine cells, 9 lists of 6; 0 where a cell has fewer words."""
         ground, rows = self.word(scene.ground), []
         for cell in range(CELLS):
             thing = scene.at(cell)

@@ -7,6 +7,7 @@ worded is another matter (`language` for the data set; the pretraining has wordi
 import dataclasses
 import itertools
 import random
+from collections.abc import Callable
 
 from dept_vl.embedded.shapes.world import COLORS, SHAPES, SIZES, Scene, Thing
 
@@ -63,13 +64,13 @@ def _ask_attribute(scene: Scene, kind: str, by_place: float, rng: random.Random)
     if rng.random() < by_place:
         return Question(kind, getattr(thing, kind), thing.place)
     subject = _identify(scene, thing, rng, hidden=kind)
-    return subject and Question(kind, getattr(thing, kind), subject)
+    return Question(kind, getattr(thing, kind), subject) if subject else None
 
 
 def _ask_where(scene: Scene, rng: random.Random) -> Question | None:
     thing = rng.choice(scene.things)
     subject = _identify(scene, thing, rng)
-    return subject and Question("where", thing.place, subject)
+    return Question("where", thing.place, subject) if subject else None
 
 
 def _ask_exist(scene: Scene, rng: random.Random) -> Question | None:
@@ -119,7 +120,7 @@ def _holds(relation: str, one: Thing, two: Thing) -> bool:
     }[relation]
 
 
-_ASKERS = {
+_ASKERS: dict[str, Callable[[Scene, random.Random], Question | None]] = {
     "color": lambda scene, rng: _ask_attribute(scene, "color", 0.3, rng),
     "shape": lambda scene, rng: _ask_attribute(scene, "shape", 0.3, rng),
     "size": lambda scene, rng: _ask_attribute(scene, "size", 0.0, rng),

@@ -104,9 +104,8 @@ def sibling(scene: Scene, rng: random.Random) -> Scene:
         changed = dataclasses.replace(changed, color=thing.color, shape=thing.shape)
     else:
         values = SHAPES if change == "shape" else COLORS
-        changed = dataclasses.replace(
-            thing, **{change: rng.choice([value for value in values if value != getattr(thing, change)])}
-        )
+        other = rng.choice([value for value in values if value != getattr(thing, change)])
+        changed = dataclasses.replace(thing, **({"shape": other} if change == "shape" else {"color": other}))
     things = sorted([*scene.things[:index], changed, *scene.things[index + 1 :]], key=lambda each: each.cell)
     return dataclasses.replace(scene, things=tuple(things))
 
