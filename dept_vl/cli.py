@@ -20,10 +20,11 @@ from typing import Any, TextIO
 from dept_vl.config import Experiment, PlainParser, config_files, parse_experiment
 from dept_vl.tasks import TASKS, TextTask
 
-# Read once, when torch is loaded: threads that have nothing to do sleep. Else they spin for each other, and where
-# another program has one of their cores a step takes many times as long (docs/decisions.md).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("KMP_BLOCKTIME", "0")
+# Read once, when torch is loaded: a thread that waits spins for about 50 microseconds and then sleeps, in place of 3
+# milliseconds (libgomp) or 200 (Intel's), in which the thread that it waits for may need its core (docs/decisions.md).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 TEXT_TASKS = ", ".join(name for name, task in TASKS.items() if isinstance(task, TextTask))
 ABOUT = {
