@@ -27,7 +27,7 @@ import os, sys
 os.sched_setaffinity(0, set(map(int, sys.argv[1].split(","))))
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-_SPINNING = {"OMP_WAIT_POLICY": "ACTIVE", "KMP_BLOCKTIME": "infinite"}
+_SPINNING = {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"}  # what libgomp and Intel's library do by themselves
 
 
 class OneCore(ValueError):

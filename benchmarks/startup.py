@@ -67,7 +67,7 @@ def _reference(what: str, seconds: Sequence[float]) -> Line:
 
 def environment() -> dict[str, str]:
     """Of a process that a user starts: nothing of this one's threads."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "KMP_", "MKL_"))}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
     return own | {"PYTHONPATH": str(REPOSITORY), "ACCELERATE_USE_CPU": "true"}
 
 

@@ -61,7 +61,8 @@ def settle(config: Experiment, accelerator: Accelerator, network: Network, batch
     """
     point = resume_point(config)
     recorded = None if point is None else read_compute(point)
-    able = accelerator.mixed_precision == "bf16"
+    weights = config.backbone.dtype, config.backbone.load_in
+    able = accelerator.mixed_precision == "bf16" and weights == ("float32", None)
     [choice] = broadcast_object_list([choose(config, network, batches, recorded, accelerator.device, able=able)])
     torch.set_num_threads(choice.compute.threads)
     accelerator.autocast_handler.enabled = choice.compute.bf16

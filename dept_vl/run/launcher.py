@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import AutocastKwargs, DistributedType
 
 from dept_vl.config import BadConfig, Experiment
@@ -97,14 +98,13 @@ def check_processes(config: Experiment, accelerator: Accelerator) -> None:
 
 
 def precision(config: Experiment, environment: Mapping[str, str] = os.environ) -> tuple[str, AutocastKwargs]:
-    """accelerate's mixed precision, and its switch for autocast: off until `settle` chooses bfloat16, which it may for
-    float32 weights that no launcher shards, on a device that computes in it. There the first is the same whatever the
-    config asks for, since accelerate keeps it for all runs of a process."""
-    asked, given = config.bf16 is True, config.backbone
+    """accelerate's mixed precision, which all runs of a process have in common, and this run's switch for autocast: off
+    until `settle` chooses bfloat16. So the first is bf16 wherever a run may choose, and the second decides."""
     sharded = any(_on(environment, name) for name in _SHARDING)
     able = not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
-    may = able and not sharded and (given.dtype, given.load_in) == ("float32", None)
-    return "bf16" if asked or may else "no", AutocastKwargs(enabled=asked)
+    given = AcceleratorState().mixed_precision if is_initialized() else None
+    usual = "no" if sharded else given or ("bf16" if able else "no")
+    return "bf16" if config.bf16 is True else usual, AutocastKwargs(enabled=config.bf16 is True)
 
 
 def rests(config: Experiment) -> bool:

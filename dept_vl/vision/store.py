@@ -32,7 +32,7 @@ from dept_vl.vision.remembered import RememberedTower
 from dept_vl.vision.shards import DESCRIPTION, STORED_DTYPES, ShardIndex, StoreFacts, write_facts, write_shard
 from dept_vl.vision.tower import CPU_BATCH, Tower
 
-MANY = 256  # missing images of a process, for which workers are worth starting
+MANY = 128  # missing images of a process, for which workers are worth starting
 _FORMAT = 2  # of the files; another one is another address
 _NAMES = ("vision_model_name", "vision_pretrained", "vision_weights_file")  # where a model came from, not what it is
 

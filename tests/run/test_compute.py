@@ -137,6 +137,13 @@ class TestRuns:
         assert results["compute"] == {"bf16": True, "threads": 2, "why": "as the run began", "seconds": {}}
         assert weights(tmp_path / "half") == weights(tmp_path / "whole")
 
+    def test_runs_of_one_process_may_compute_differently(self, config, tmp_path):
+        kinds = {"first": "auto", "second": True, "third": False, "fourth": True}
+        made = [config(name, bf16=kind) for name, kind in kinds.items()]  # none begins as in a new process
+        assert [run(each)["compute"]["bf16"] for each in made] == [False, True, False, True]
+        first, second, third, fourth = (weights(tmp_path / name) for name in kinds)
+        assert first == third != second == fourth
+
     def test_a_checkpoint_that_does_not_say_lets_the_run_choose(self, config, tmp_path):
         run(config(num_threads=2))
         path = newest_checkpoint(tmp_path / "run") / "progress.json"
