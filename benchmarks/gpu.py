@@ -26,7 +26,8 @@ STEPS: dict[str, tuple[Callable[[Setting, float], Found], float]] = {
     "t5-base": (lambda setting, rate: text_shape("t5-base", (64, 256), setting, rate), 0.16),
     "t5-3b": (lambda setting, rate: text_shape("t5-3b", (64,), setting, rate, prompts=(60,), peers=False), 0.12),
     "vision": (vision, 0.12),
-    "causal": (causal, 0.1),
+    "smollm2-135m": (lambda setting, rate: causal("smollm2-135m", (64, 256), setting), 0.05),
+    "llama-7b": (lambda setting, rate: causal("llama-7b", (16,), setting, nf4=True), 0.05),
     "zero3": (zero3, 0.08),
     **{name: (lambda setting, rate, name=name: gain(name, setting), 0.2 / len(GAINS)) for name in GAINS},
 }

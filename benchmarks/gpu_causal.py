@@ -1,5 +1,7 @@
 """Decoder-only shapes on a GPU: SmolLM2-135M's, and LLaMA-7B's with its linear layers in nf4."""
 
+from collections.abc import Sequence
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -22,36 +24,35 @@ SHAPES = {
         "num_key_value_heads": 2, "vocab_size": 600,
     },
 }  # fmt: skip
-ROWS = {"smollm2-135m": (64, 256), "llama-7b": (16,)}
 
 
-def causal(setting: Setting, rate: float) -> tuple[list[Line], dict[str, Times]]:
-    """A step under PT 100 and DePT m=40, and its memory. `rate` is not needed here."""
+def causal(
+    name: str, sizes: Sequence[int], setting: Setting, *, nf4: bool = False
+) -> tuple[list[Line], dict[str, Times]]:
+    """A step under PT 100 and DePT m=40, and its memory. sizes: rows of a batch. nf4: the linear layers are packed."""
     lines, seconds = [], {}
-    for name, sizes in ROWS.items():
-        backbone = llama("tiny" if setting.tiny else name, setting)
-        if name == "llama-7b":
-            before = backbone.model.get_memory_footprint()
-            quantise(backbone.model, "nf4")
-            held = before / backbone.model.get_memory_footprint()
-            lines.append(Line(f"{name}: bytes of the frozen model, as loaded / nf4", exactly(held)))
-        networks = {"PT 100": prompted(backbone, setting, "pt", num_virtual_tokens=PROMPT)}
-        networks["DePT m=40"] = dept(backbone, setting, 40)
-        for rows in (2,) if setting.tiny else sizes:
-            batch = full_batch(backbone, rows, setting)
-            runs = {each: [training(network, batch)] for each, network in networks.items()}
-            peaks = {each: peak(run[0], setting) for each, run in runs.items()}
-            times = interleave(
-                runs, seconds=setting.seconds / 3, device=setting.device, least=setting.least
-            )  # fmt: skip
-            seconds[f"{name}, {rows} rows"] = times
-            for each in runs:
-                where = f"{name}, {rows} rows, {each}"
-                lines.append(Line(f"{where}: training", inverse(times[each], rows), None, "samples/s"))
-                if peaks[each] is not None:
-                    lines.append(Line(f"{where}: peak memory of a step", exactly(peaks[each] / 2**30), None, "GiB"))
-            gained = ratio(times["PT 100"], times["DePT m=40"])
-            lines.append(Line(f"{name}, {rows} rows, PT 100 / DePT m=40: training", gained))
+    backbone = llama("tiny" if setting.tiny else name, setting)
+    if nf4:
+        before = backbone.model.get_memory_footprint()
+        quantise(backbone.model, "nf4")
+        held = before / backbone.model.get_memory_footprint()
+        lines.append(Line(f"{name}: bytes of the frozen model, as loaded / nf4", exactly(held)))
+    networks = {"PT 100": prompted(backbone, setting, "pt", num_virtual_tokens=PROMPT)}
+    networks["DePT m=40"] = dept(backbone, setting, 40)
+    for rows in (2,) if setting.tiny else sizes:
+        batch = full_batch(backbone, rows, setting)
+        runs = {each: [training(network, batch)] for each, network in networks.items()}
+        peaks = {each: peak(run[0], setting) for each, run in runs.items()}
+        share = setting.seconds / len(sizes)
+        times = interleave(runs, seconds=share, device=setting.device, least=setting.least)
+        seconds[f"{rows} rows"] = times
+        for each in runs:
+            where = f"{name}, {rows} rows, {each}"
+            lines.append(Line(f"{where}: training", inverse(times[each], rows), None, "samples/s"))
+            if peaks[each] is not None:
+                lines.append(Line(f"{where}: peak memory of a step", exactly(peaks[each] / 2**30), None, "GiB"))
+        gained = ratio(times["PT 100"], times["DePT m=40"])
+        lines.append(Line(f"{name}, {rows} rows, PT 100 / DePT m=40: training", gained))
     return lines, seconds
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -63,9 +64,10 @@ def test_the_steps_for_a_gpu_run_at_tiny_size_and_each_is_kept_at_once(tmp_path,
     path, kept = tmp_path / "results.json", []
     monkeypatch.setattr("benchmarks.run.keep", lambda path, measures: kept.append(measures["gpu"]))
     main(["gpu", "--tiny", "--seconds", "0", "--output", str(path)])
+    wanting = {"llama-7b"} if find_spec("bitsandbytes") is None else set()
+    assert kept[-1]["facts"]["not_measured"].keys() == {*CUDA_ALONE, *wanting}, kept[-1]["facts"]
     assert len(kept) == 1 + len(set(STEPS) - set(CUDA_ALONE))
-    assert [len(each["lines"]) for each in kept] == sorted({len(each["lines"]) for each in kept})  # each has more
-    assert kept[-1]["facts"]["not_measured"].keys() == set(CUDA_ALONE), kept[-1]["facts"]
+    assert len({len(each["lines"]) for each in kept}) == len(kept) - len(wanting)
     assert all(math.isfinite(line["spread"]["value"]) for line in kept[-1]["lines"])
 
 
