@@ -71,7 +71,7 @@ class AdaptedModel:
             backbone, vision: folders (or names) of the frozen models in place of the recorded names; their
                 content must be what was recorded.
             dtype: in which the language model computes, float32 or bfloat16.
-            load_in: int8 or nf4, in which its linear layers are held; None is dtype.
+            load_in: int8, int8_dynamic or nf4, in which its linear layers are held; None is dtype.
 
         Raises:
             BadAdapterFolder, MismatchedBackbone, WrongTokenizer; MissingBackbone, MissingTokenizer or UnloadableTower
