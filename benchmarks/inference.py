@@ -59,7 +59,7 @@ def folded(setting: Setting) -> Measured:
     adapters / one adapter; graphs compiled anew when a compiled model gets another adapter."""
     backbone = t5(setting.t5, setting)
     networks = [dept(backbone, setting, 40).eval() for _ in range(ADAPTERS)]
-    adapters = [_randomised(network, number).adapter.fold() for number, network in enumerate(networks)]
+    adapters = [randomised(network, number).adapter.fold() for number, network in enumerate(networks)]
     mixing = Network(backbone, {}).eval()
     mixing.bank |= {str(number): BankEntry(adapter) for number, adapter in enumerate(adapters)}
     batch, tree = random_batch(setting, backbone.vocabulary, ROWS, SEQ), CandidateTree(LABELS)
@@ -87,7 +87,7 @@ def recompilations(setting: Setting) -> int:
     weights and the eager backend: whether a graph holds is decided before any backend sees it."""
     small = dataclasses.replace(setting, tiny=True)
     backbone = t5("tiny", small)
-    adapters = [_randomised(dept(backbone, small, 40), number).adapter.fold() for number in range(ADAPTERS)]
+    adapters = [randomised(dept(backbone, small, 40), number).adapter.fold() for number in range(ADAPTERS)]
     batch = random_batch(small, backbone.vocabulary, 2, 8)
 
     def read(prompt: Tensor, shift: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def prompt_cache(setting: Setting) -> Measured:
     return Measured(lines, {"prompt_cache": times}, {"rows": ROWS, "prompt": PROMPT, "text": TEXT})
 
 
-def _randomised(network: Network, seed: int) -> Network:
+def randomised(network: Network, seed: int) -> Network:
     """Away from the start, at which a shift is zero and all adapters are one."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -67,7 +67,7 @@ def _turns(
 ) -> Times:
     """Mean seconds of a step in each round's two turns."""
     pinned = [sys.executable, "-c", _PIN]
-    busy = subprocess.Popen([*pinned, str(cores[1]), "-c", "while True: pass"])
+    busy = subprocess.Popen([*pinned, str(cores[1]), "-c", "while True: pass"], env=os.environ)
     found: Times = {"alone": [], "busy": []}
     try:
         os.kill(busy.pid, signal.SIGSTOP)

@@ -7,16 +7,21 @@ python -m benchmarks.run questions                              # the start-up o
 python -m benchmarks.run techniques --seconds 240               # what each technique gains
 python -m benchmarks.run methods --seconds 300                  # what every method costs beside the frozen model
 python -m benchmarks.run gpu --device cuda --dtype bfloat16     # what only a GPU tells
+python -m benchmarks.run reach                                  # seconds to PT-100's score, off the runs of its plan
+python -m benchmarks.run all --compare main --minutes 20        # every row here and at another commit, turn by turn
 python -m benchmarks.run table                                  # the kept results as Markdown
 """
 
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.answers import answers
+from benchmarks.bank import bank
+from benchmarks.compare import BadCommit, compare
 from benchmarks.extraction import extraction
 from benchmarks.gpu import gpu
 from benchmarks.inference import folded, prompt_cache, scoring
@@ -28,6 +33,7 @@ from benchmarks.padding import padding
 from benchmarks.peers import padded, peers
 from benchmarks.precision import precision
 from benchmarks.questions import questions
+from benchmarks.reach import NotRun, reaching
 from benchmarks.setting import DTYPES, NoDevice, Setting, make
 from benchmarks.startup import NoStep, startup
 from benchmarks.steps import memory, time_steps
@@ -38,39 +44,61 @@ from benchmarks.timing import surroundings
 from dept_vl.untrusted.whole_files import check_writable
 
 MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
-    "step": (time_steps, 0.11),
-    "peers": (peers, 0.21),
-    "padded": (padded, 0.12),
-    "loop": (loop, 0.10),
-    "store": (store, 0.09),
+    "step": (time_steps, 0.10),
+    "peers": (peers, 0.19),
+    "padded": (padded, 0.11),
+    "loop": (loop, 0.09),
+    "store": (store, 0.08),
     "scoring": (scoring, 0.04),
     "folded": (folded, 0.05),
     "prompt_cache": (prompt_cache, 0.06),
     "memory": (memory, 0.0),
     "padding": (padding, 0.0),
-    "startup": (startup, 0.08),
-    "precision": (precision, 0.04),
-    "neighbour": (neighbour, 0.06),
-    "extraction": (extraction, 0.04),
+    "startup": (startup, 0.07),
+    "precision": (precision, 0.03),
+    "neighbour": (neighbour, 0.05),
+    "answers": (answers, 0.05),
+    "extraction": (extraction, 0.03),
+    "bank": (bank, 0.05),
 }
-"""In the order of the table: what measures each row, and its share of the time of `all`."""
+"""What measures each row, and its share of the time of `all`."""
 
-APART: dict[str, Callable[[Setting], Measured]] = {
+STORED: dict[str, Callable[[Setting], Measured]] = {"reach": reaching}
+"""What is read off the runs of a plan, and what `all` leaves out for that."""
+
+APART: dict[str, Callable[[Setting], Measured | Iterator[Measured]]] = {
     "questions": questions,
     "techniques": techniques,
     "methods": methods,
     "gpu": gpu,
 }
-"""What `all` leaves out."""
+"""What `all` leaves out, and the table too where it was not measured."""
 
-_LATER = {"startup": 11, "precision": 12, "neighbour": 16, "extraction": 18}
 NUMBERS: dict[str, int | str] = {
-    **{name: _LATER.get(name, number) for number, name in enumerate(MEASURES, 1)},
+    "step": 1,
+    "peers": 2,
+    "padded": 3,
+    "loop": 4,
+    "store": 5,
+    "scoring": 6,
+    "folded": 7,
+    "prompt_cache": 8,
+    "memory": 9,
+    "padding": 10,
+    "startup": 11,
+    "precision": 12,
+    "reach": 15,
+    "neighbour": 16,
+    "answers": 17,
+    "extraction": 18,
     "questions": 19,
+    "bank": 20,
     "techniques": "",
     "methods": "",
     "gpu": "GPU",
 }
+"""The rows as the table has them, in its order."""
+
 FOLDER = Path(__file__).resolve().parent
 
 
@@ -86,6 +114,8 @@ def main(words: Sequence[str] | None = None) -> str:
         kept = read_results(path)["measures"]
         numbers = {name: number for name, number in NUMBERS.items() if name not in APART or name in kept}
         return f"{table(kept, numbers)}\n\n{provenance({name: kept[name] for name in numbers if name in kept})}"
+    if given.compare is not None:
+        return _compare(given)
     setting = make(
         given.device,
         given.dtype,
@@ -95,6 +125,7 @@ def main(words: Sequence[str] | None = None) -> str:
         large=given.large,
         seed=given.seed,
         lengths=given.lengths,
+        runs=given.runs,
     )
     kept = given.output is not None or not given.tiny
     if kept:  # before minutes of measuring
@@ -102,16 +133,20 @@ def main(words: Sequence[str] | None = None) -> str:
         check_writable(path)
     found, names = {}, list(MEASURES) if given.what == "all" else [given.what]
     for name in names:
-        found[name] = measure(name, setting, words, given.minutes if given.what == "all" else None)
-        if kept:
-            keep(path, {name: found[name]})
+        for each in measure(name, setting, words, given.minutes if given.what == "all" else None):
+            found[name] = each
+            if kept:
+                keep(path, {name: each})
         print(f"{name}: done", file=sys.stderr, flush=True)
     return table(found, {name: NUMBERS[name] for name in names})
 
 
-def measure(name: str, setting: Setting, words: Sequence[str], minutes: float | None = None) -> dict[str, Any]:
-    """One measure as JSON data with its surroundings. words: of the command; minutes: of all measures together."""
-    run, share = MEASURES[name] if name in MEASURES else (APART[name], 1.0)
+def measure(
+    name: str, setting: Setting, words: Sequence[str], minutes: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """One measure as JSON data with its surroundings; one that has steps is given again after each. words: of the
+    command; minutes: of all measures together."""
+    run, share = MEASURES[name] if name in MEASURES else ((STORED | APART)[name], 1.0)
     setting = setting if minutes is None else setting.lasting(60 * minutes * share)
     found = run(setting)
     how = {
@@ -123,12 +158,29 @@ def measure(name: str, setting: Setting, words: Sequence[str], minutes: float | 
         "seed": setting.seed,
         "lengths": setting.lengths,
     }
-    return {**found.to_json(), "how": how, "surroundings": surroundings(setting.device)}
+    for each in [found] if isinstance(found, Measured) else found:
+        yield {**each.to_json(), "how": how, "surroundings": {**surroundings(setting.device), **each.made}}
+
+
+def _compare(given: argparse.Namespace) -> str:
+    """Raises: BadCommit; SystemExit behind the table where something got worse."""
+    asked = {name: str(getattr(given, name)) for name in ("device", "dtype", "lengths", "seed")}
+    asked |= {"threads": str(given.threads)} if given.threads else {}
+    words = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    words += [f"--{name}" for name in ("tiny", "large") if getattr(given, name)]
+    seconds = {name: 60 * given.minutes * share for name, (_, share) in MEASURES.items()}
+    shown, worse = compare(given.compare, seconds if given.what == "all" else {given.what: given.seconds}, words)
+    if worse:
+        print(shown)
+        sys.exit(1)
+    return shown
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["all", *MEASURES, *APART, "table"], help="a row of the table, or all of them")
+    parser.add_argument(
+        "what", choices=["all", *MEASURES, *STORED, *APART, "table"], help="a row of the table, or all of them"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the frozen models' weights")
     parser.add_argument("--minutes", type=float, default=12.0, help="about how long `all` measures, models not counted")
@@ -138,6 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lengths", choices=READINGS, default="table9", help="how GLUE's are drawn, see lengths.py")
     parser.add_argument("--tiny", action="store_true", help="models of a few thousand weights, to see that it runs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path, default=Path("runs/plans"), help="folder of finished plans (reach)")
+    parser.add_argument("--compare", metavar="COMMIT", help="another commit to measure by turns: what got worse?")
     parser.add_argument("--output", type=Path, help="the file of results (else benchmarks/results_<device>.json)")
     return parser
 
@@ -145,5 +199,5 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         print(main())
-    except (NoDevice, NoStep, OneCore, BadResults, OSError) as error:
+    except (NoDevice, NoStep, OneCore, BadCommit, BadResults, NotRun, OSError) as error:
         sys.exit(f"benchmarks.run: {error}")

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ class Setting:
 
     tiny: models of a few thousand weights, to see that a measure runs; its figures say nothing.
     large: T5-base too, and all eight GLUE sets, where otherwise four of the same mean length stand for them.
-    lengths: how GLUE's are drawn, see lengths.py.
+    lengths: how GLUE's are drawn, see lengths.py. runs: the folder of finished plans, for rows that are read off them.
     """
 
     device: torch.device
@@ -29,6 +30,7 @@ class Setting:
     large: bool = False
     seed: int = 0
     lengths: str = "table9"
+    runs: Path = Path("runs/plans")
 
     @property
     def least(self) -> int:

@@ -19,11 +19,14 @@ from dept_vl.vision.projections import VisualProjection
 
 T5_SHAPES: dict[str, dict[str, int]] = {
     "tiny": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 1100},
+    "tiny-t5": {  # the quickstart's
+        "d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 4, "num_heads": 4, "vocab_size": 1247,
+    },
     "t5-small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
     "t5-base": {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
     "t5-large": {"d_model": 1024, "d_kv": 64, "d_ff": 4096, "num_layers": 24, "num_heads": 16},
     "t5-3b": {"d_model": 1024, "d_kv": 128, "d_ff": 16384, "num_layers": 24, "num_heads": 32},
-}
+}  # fmt: skip
 GPT2_TINY = {
     "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "vocab_size": 600,
     "bos_token_id": 0, "eos_token_id": 0,

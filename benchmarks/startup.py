@@ -95,7 +95,7 @@ def training(
     path.unlink(missing_ok=True)
     flags = ["--output_dir", f"runs/{name}", "--logging_steps", "1", "--progress", "false"]
     until = time.monotonic() + _PATIENCE
-    with output.open("w") as said:
+    with output.open("w", encoding="utf-8", errors="backslashreplace") as said:
         process = subprocess.Popen(
             [sys.executable, *words, *flags], cwd=folder, env=environment() | dict(more or {}), stdout=said,
             stderr=said, start_new_session=True,
@@ -103,7 +103,7 @@ def training(
 
     def log() -> bytes:
         if process.poll() is not None or time.monotonic() > until:
-            raise NoStep(f"{name}: wanted a run at work, given one that said {output.read_text()[-2000:]}")
+            raise NoStep(f"{name}: wanted a run at work, given one that said {output.read_text(encoding='utf-8', errors='replace')[-2000:]}")
         return path.read_bytes() if path.exists() else b""
 
     try:

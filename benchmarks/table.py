@@ -52,11 +52,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measure found: its lines, the seconds they come from, and facts such as sizes."""
+    """What a measure found: its lines, the seconds they come from, and facts such as sizes; "not_measured" among them
+    has what could not be had, with the reason. made: the date and commit of runs that it was read off; {}: it was
+    measured now."""
 
     lines: list[Line]
     seconds: Mapping[str, Times] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         lines = [{**asdict(line), "met": line.met} for line in self.lines]
@@ -98,6 +101,8 @@ def table(measures: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, int |
             continue
         for line in measures[name]["lines"]:
             rows.append(f"| {number} | {name}: {line['what']} | {_cells(line)} |")
+        for what, why in measures[name]["facts"].get("not_measured", {}).items():
+            rows.append(f"| {number} | {name}: {what} | | not measured: {' '.join(why.split())[:200]} | | | |")
     return "\n".join(rows)
 
 

@@ -43,8 +43,8 @@ def techniques(setting: Setting) -> Measured:
     }
     if setting.device.type == "cuda":
         comparisons |= {
-            "fp32 / TF32 products, step": _tf32,
-            "features copied / pinned and copied beside the step": _pinned,
+            "fp32 / TF32 products, step": lambda setting, facts: tf32(setting),
+            "features copied / pinned and copied beside the step": lambda setting, facts: copies(setting),
         }
     seconds, lines, facts = {}, [], {"shape": setting.t5, "rows": ROWS, "seq": SEQ}
     for name, prepare in comparisons.items():
@@ -198,7 +198,7 @@ def _budget(setting: Setting, facts: dict) -> Pair:
     return lambda: epoch(fixed), lambda: epoch(filled)
 
 
-def _tf32(setting: Setting, facts: dict) -> Pair:
+def tf32(setting: Setting) -> Pair:
     network, batch = _network(setting)
 
     def run(precision: str) -> None:
@@ -208,7 +208,7 @@ def _tf32(setting: Setting, facts: dict) -> Pair:
     return lambda: run("highest"), lambda: run("high")
 
 
-def _pinned(setting: Setting, facts: dict) -> Pair:
+def copies(setting: Setting) -> Pair:
     """A batch of features as CLIP-T5 has them, 36 x 2048 in fp16, comes to the device for every step."""
     network, batch = _network(setting)
     plain = torch.zeros(ROWS, 36, 2048, dtype=torch.float16)

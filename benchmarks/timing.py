@@ -102,6 +102,12 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
     return Spread(value, min(own.low, value), max(own.high, value), own.rounds)
 
 
+def inverse(times: Sequence[float], amount: float) -> Spread:
+    """`amount` a second. Raises: NothingTimed for no times."""
+    own = spread(times)
+    return Spread(amount / own.value, amount / own.high, amount / own.low, own.rounds)
+
+
 def surroundings(device: torch.device) -> dict[str, Any]:
     """The date, the machine, threads, versions and commit under which a figure was taken."""
     return {

@@ -6,12 +6,12 @@
    (backbones/token_order.py); pads move to the end;
 4. the frozen model reads the embeddings; nothing else enters it.
 
-Text alone is simply a batch without features. In a batch that mixes adapters each row names its own: the rows of one
-adapter take the same steps, so each row reads what it would read alone.
+Text alone is simply a batch without features. In a batch that mixes adapters each row names its own and reads what it
+would read alone: the rows of adapters of one form take the same steps together.
 """
 
-import dataclasses
 import itertools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -25,7 +25,6 @@ from dept_vl.backbones import (
     CandidateTree,
     Embedded,
     SharedImages,
-    TokenOrder,
     choose,
     distance,
     joined,
@@ -35,22 +34,13 @@ from dept_vl.backbones import (
     stacked,
     token_order,
 )
+from dept_vl.bank import BankEntry, by_row
 from dept_vl.batch import Batch
 from dept_vl.part import Part, misfits
 from dept_vl.vision.projections import Projection
 
 BASE = "__base__"
 """The name of the bare model in a batch that mixes adapters: no prompt, no shift, no image."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BankEntry:
-    """An adapter of the bank, folded where it can be, the projection of its images (None: it reads text alone), and the
-    order in which its rows are read (None: the network's)."""
-
-    adapter: Adapter | Folded | Teachers
-    projection: Projection | None = None
-    order: TokenOrder | None = None
 
 
 class MismatchedParts(ValueError):
@@ -172,10 +162,13 @@ class Network(nn.Module):
             if batch.features is not None and self.projection is None:
                 raise MismatchedParts("given a batch with visual features, but the network has no projection")
             return self._read(self._own, embeds, batch, blind)
-        places: dict[str, list[int]] = {name: [] for name in batch.adapters}
-        for row, name in enumerate(batch.adapters):
-            places[name].append(row)
-        read = [self._read(self.bank[name], embeds[own], batch.rows(own), blind) for name, own in places.items()]
+        entries, places = [self.bank[name] for name in batch.adapters], defaultdict(list)
+        for row, entry in enumerate(entries):
+            places[entry.form].append(row)
+        read = [
+            self._read(by_row([entries[row] for row in own], embeds.device), embeds[own], batch.rows(own), blind)
+            for own in places.values()
+        ]
         return stacked(read, torch.tensor([*itertools.chain(*places.values())], device=embeds.device).argsort())
 
     def _read(

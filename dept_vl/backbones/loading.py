@@ -64,7 +64,8 @@ def load_backbone(
         model_name_or_path: "tiny-t5" (embedded), a folder, a hub name, or a name ending in .gguf (see `gguf_folder`).
         dtype: float32 or bfloat16, in which the weights are held.
         attn_implementation: None leaves the choice to transformers.
-        load_in: int8 or nf4 packs the linear layers once they are read and hashed (see `quantise`); None leaves them.
+        load_in: int8, int8_dynamic or nf4 packs the linear layers once they are read and hashed (see `quantise`);
+            None leaves them.
 
     Raises:
         WrongKind: an unknown kind, or a model of the other one; the message says which kind loads it.

@@ -1,13 +1,16 @@
-"""Frozen linear layers in 8 or 4 bits: what is held is packed, what is computed is not.
+"""Frozen linear layers in 8 or 4 bits: what is held is packed, what is computed is not, but for int8_dynamic.
 
-    int8    W = scale * Q,           Q in -127 .. 127, one scale for each output       (weight-only, symmetric)
-    nf4     W = absmax * code[Q],    16 values, one absmax for each 64 weights         (QLoRA, arXiv:2305.14314)
+    int8            W = scale * Q,           Q in -127 .. 127, one scale for each output       (weight-only, symmetric)
+    nf4             W = absmax * code[Q],    16 values, one absmax for each 64 weights         (QLoRA, arXiv:2305.14314)
+    int8_dynamic    W as in int8;  x and dL/dy are rounded likewise, one scale for each token  (W8A8, arXiv:2206.01861)
 
     y = x W^T + b,    dL/dx = dL/dy W,    W unpacked anew in each pass and kept for none
 
-Activations are never quantised, so a row does not depend on its batch: bitsandbytes' own int8 product rounds them to
-float16, which T5's pass (65,504), and picks its columns by the whole batch. The embedding table, a head, norms and
-biases stay as they were loaded. nf4 is packed and unpacked by bitsandbytes' kernels, on a GPU or a CPU.
+int8 and nf4 never quantise activations, and int8_dynamic each token by itself, so a row does not depend on its batch:
+bitsandbytes' own int8 product rounds activations to float16, which T5's pass (65,504), and picks its columns by the
+whole batch. int8_dynamic multiplies integers, on a CPU alone; elsewhere it computes as int8 does. The embedding table,
+a head, norms and biases stay as they were loaded. nf4 is packed and unpacked by bitsandbytes' kernels, on a GPU or a
+CPU.
 """
 
 import importlib.util
@@ -59,12 +62,20 @@ class QuantisedLinear(nn.Linear, ABC):
 
 class Int8Linear(QuantisedLinear):
     def pack(self, weight: Weight) -> Tensor:
-        scale = weight.float().abs().amax(1) / 127
-        self.scale = scale.clamp(min=torch.finfo(torch.float32).tiny)  # a row of zeros has one too
-        return (weight.float() / self.scale[:, None]).round().to(torch.int8)
+        packed, scale = _in_int8(weight)
+        self.scale = scale[:, 0]
+        return packed
 
     def values(self, dtype: torch.dtype) -> Weight:
         return self.weight.to(dtype)
+
+
+class Int8DynamicLinear(Int8Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu":
+            return super().forward(input)
+        product = _IntegerProduct.apply(input, self)
+        return product if self.bias is None else product + self.bias.to(product.dtype)
 
 
 class Nf4Linear(QuantisedLinear):
@@ -94,7 +105,7 @@ class Nf4Linear(QuantisedLinear):
         return blocks.flatten()[:size].view(self.out_features, self.in_features)
 
 
-FORMATS = {"int8": Int8Linear, "nf4": Nf4Linear}
+FORMATS = {"int8": Int8Linear, "int8_dynamic": Int8DynamicLinear, "nf4": Nf4Linear}
 
 
 class _Product(torch.autograd.Function):
@@ -114,6 +125,34 @@ class _Product(torch.autograd.Function):
         if ctx.layer.scale is not None:
             grad = (grad * ctx.layer.scale).to(dtype)
         return (grad @ ctx.layer.values(dtype)).to(ctx.given), None
+
+
+class _IntegerProduct(torch.autograd.Function):
+    """x W^T of integers, with a gradient for x alone, which is such a product too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Int8Linear) -> Tensor:
+        ctx.layer, ctx.given, device = layer, x.dtype, x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        return (_by_token(x, layer.weight.T) * layer.scale).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _by_token(grad * ctx.layer.scale, ctx.layer.weight).to(ctx.given), None
+
+
+def _by_token(x: Float[Tensor, "*rows inner"], values: Tensor) -> Float[Tensor, "*rows outer"]:
+    """x times integers [inner, outer], in float32; each row of x is rounded to integers by its own scale."""
+    packed, scale = _in_int8(x.reshape(-1, x.shape[-1]))
+    product = torch._int_mm(packed, values).float() * scale  # torchao's kernel for it too
+    return product.view(*x.shape[:-1], -1)
+
+
+def _in_int8(matrix: Float[Tensor, "rows columns"]) -> tuple[Tensor, Float[Tensor, "rows 1"]]:
+    """Integers from -127 to 127, and by what each row of them is to be multiplied. A row of zeros has a scale too."""
+    matrix = matrix.float()
+    scale = (matrix.abs().amax(1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return (matrix / scale).round().to(torch.int8), scale
 
 
 @torch.no_grad()

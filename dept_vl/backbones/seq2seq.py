@@ -1,16 +1,27 @@
 """A frozen encoder-decoder: T5 and its kin, BART and Pegasus, by name or folder."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import nn
-from transformers import GenerationConfig, PreTrainedModel
+from torch import Tensor, nn
+from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
 
 from dept_vl.backbones import quirks
 from dept_vl.backbones.flops import T5Shape
 from dept_vl.backbones.frozen import Backbone, Embeds, Labels, Logits, Mask, NextLogits, Prefixes, States, recorded
 from dept_vl.backbones.image_cache import SharedImages
+from dept_vl.backbones.prompt_cache import cache_name
 
 T5_TYPES = ("t5", "mt5", "umt5")  # built alike
+
+
+class SharedText(EncoderDecoderCache):
+    """The cache of a beam search. All beams of a row read the same text, so when beams change places its keys and
+    values, by far the greater part, stay where they are."""
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self.self_attention_cache.reorder_cache(beam_idx)
 
 
 class Seq2SeqBackbone(Backbone):
@@ -54,9 +65,22 @@ class Seq2SeqBackbone(Backbone):
         images: SharedImages | None = None,
     ) -> Labels:
         """`prompt_length` and `images` are ignored: an encoder's prompt attends to the text, so it cannot be cached."""
-        return self._greedy(
-            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=max_new_tokens, num_beams=num_beams
-        )
+        sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
+        if num_beams == 1 or self.attached is not None:  # what is attached may count on the rows of a usual search
+            return self._greedy(inputs_embeds=embeds, attention_mask=mask, **sizes)
+        return self._greedy(attention_mask=mask, **self._read_once(embeds, mask, num_beams), **sizes)
+
+    def _read_once(self, embeds: Embeds, mask: Mask, num_beams: int) -> dict[str, Any]:
+        """The encoder's states, and a cache with the keys and values that the decoder reads of them: computed for each
+        row once, where a search would compute them for each beam."""
+        encoded = self.model.get_encoder()(inputs_embeds=embeds, attention_mask=mask)
+        start = torch.full((len(embeds), 1), self.model.generation_config.decoder_start_token_id, device=embeds.device)
+        read = self.model(encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=start, use_cache=True)
+        name = cache_name(self.model)
+        text = read[name].cross_attention_cache
+        text.batch_repeat_interleave(num_beams)
+        said = DynamicCache(config=self.model.config.get_text_config(decoder=True))
+        return {"encoder_outputs": encoded, name: SharedText(said, text)}
 
     @torch.no_grad()
     def next_token_logits(

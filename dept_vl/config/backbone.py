@@ -21,6 +21,7 @@ class BackboneConfig:
         dtype: float32 or bfloat16, in which the frozen weights are held.
         attn_implementation: eager or sdpa; null leaves the choice to transformers.
         load_in: int8, or nf4 (4 bits; needs bitsandbytes), in which the frozen linear layers are held; null is dtype.
+            int8_dynamic also multiplies in int8 on a CPU: faster and less exact.
         dropout: whether the frozen model's own dropout acts in training (DePT, DPT: true; Lester et al., FPT: false).
         gradient_checkpointing: compute a layer's activations again in the backward pass instead of keeping them: less
             memory, a slower step, the same numbers.
@@ -34,7 +35,7 @@ class BackboneConfig:
     revision: str | None = None
     dtype: str = "float32"
     attn_implementation: str | None = None
-    load_in: Literal["int8", "nf4"] | None = None
+    load_in: Literal["int8", "int8_dynamic", "nf4"] | None = None
     dropout: bool = False
     gradient_checkpointing: bool = False
 

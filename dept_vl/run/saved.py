@@ -40,7 +40,7 @@ def score_adapter(
     split_shares: tuple[float, ...] | None = None,
     image_root: str | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
-    load_in: Literal["int8", "nf4"] | None = None,
+    load_in: Literal["int8", "int8_dynamic", "nf4"] | None = None,
 ) -> dict[str, Any]:
     """Scores a saved adapter on a task.
 
@@ -65,7 +65,7 @@ def score_adapter(
             training's default.
         image_root: folder where the image paths of your own file start; null is the file's folder and its images/.
         on_bad_row: of your own file: error or skip.
-        load_in: int8 or nf4, in which the frozen language model's linear layers are held; null is float32.
+        load_in: int8, int8_dynamic or nf4, in which the frozen language model's linear layers are; null is float32.
     """
     if predictions is not None:
         check_writable(Path(predictions))

@@ -68,7 +68,7 @@ class AdaptedModel:
             backbone, vision: folders (or names) of the frozen models in place of the recorded names; their
                 content must be what was recorded.
             dtype: in which the language model computes, float32 or bfloat16.
-            load_in: int8 or nf4, in which its linear layers are held; None is dtype.
+            load_in: int8, int8_dynamic or nf4, in which its linear layers are held; None is dtype.
 
         Raises:
             BadAdapterFolder, MismatchedBackbone, WrongTokenizer; MissingBackbone, MissingTokenizer or UnloadableTower
@@ -247,14 +247,15 @@ class AdaptedModel:
     @torch.no_grad()
     def _generate(self, rows: Sequence[Row]) -> list[str]:
         """The rows' answers in their order."""
-        answers = [""] * len(rows)
-        for key in dict.fromkeys(map(self._together, rows)):
-            alike = [row for row in rows if self._together(row) == key]
+        answers, together = [""] * len(rows), {}
+        for row in rows:
+            together.setdefault(self._together(row), []).append(row)
+        for alike in together.values():
             self._put_inside(self._inside_of(alike[0]))
             answer = Answerer(self.network, self.tokenizer, alike[0].decoding)
             for start in range(0, len(alike), BATCH_SIZE):
-                together = alike[start : start + BATCH_SIZE]
-                for row, text in zip(together, answer(self.batch_of(together)), strict=True):
+                part = alike[start : start + BATCH_SIZE]
+                for row, text in zip(part, answer(self.batch_of(part)), strict=True):
                     answers[row.place] = row.meanings.get(text, text)
         return answers
 

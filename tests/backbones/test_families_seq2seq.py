@@ -88,6 +88,14 @@ def test_generation_is_greedy_by_hand(backbone):
 
 
 @torch.no_grad()
+def test_a_search_with_beams_is_transformers_own(backbone):
+    ids, mask = stack(rows_of(LENGTHS), fill=7)
+    embeds, sizes = backbone.embed(ids), {"max_new_tokens": 5, "num_beams": 3}
+    theirs = backbone.model.generate(inputs_embeds=embeds, attention_mask=mask, do_sample=False, **sizes)
+    assert torch.equal(backbone.generate(embeds, mask, **sizes), theirs)
+
+
+@torch.no_grad()
 def test_logits_behind_beginnings_and_choices_are_those_by_hand(backbone):
     rows, tree = rows_of(LENGTHS), CandidateTree(CANDIDATES)
     ids, mask = stack(rows, fill=7)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import T5ForConditionalGeneration
+from transformers.cache_utils import DynamicLayer
 
 from dept_vl.backbones import load_backbone
 from dept_vl.backbones.loading import MissingBackbone, UnsupportedPrecision
@@ -121,6 +122,18 @@ def test_generation_from_embeddings_is_that_from_ids(backbone, num_beams):
         do_sample=False,
     )
     assert torch.equal(ours, theirs) and len({tuple(row) for row in ours.tolist()}) > 1
+
+
+def test_a_search_reads_each_text_once_whatever_its_beams(backbone):
+    batch, read, moved = batch_of([6, 2, 4]), [], []
+    keys = backbone.model.decoder.block[0].layer[1].EncDecAttention.k
+    handle = keys.register_forward_hook(lambda module, inputs, output: read.append(output.shape[:2]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DynamicLayer, "reorder_cache", lambda layer, beams: moved.append(layer.keys.shape[2]))
+        backbone.generate(backbone.embed(batch.input_ids), batch.mask, max_new_tokens=4, num_beams=3)
+    handle.remove()
+    assert read == [(3, 6)], "the decoder's keys of the text were computed again, or for every beam"
+    assert moved and max(moved) < 6, "the text's keys were moved with the beams"
 
 
 def test_embedding_writes_nothing_and_is_the_table(backbone):

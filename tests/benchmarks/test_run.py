@@ -2,13 +2,16 @@
 
 import json
 import math
+from importlib.util import find_spec
 
 import pytest
 import torch
 
-from benchmarks.run import FOLDER, MEASURES, NUMBERS, main
-from benchmarks.setting import NoDevice
-from benchmarks.table import BadResults
+from benchmarks.gpu import STEPS, gpu
+from benchmarks.gpu_techniques import CUDA_ALONE
+from benchmarks.run import FOLDER, MEASURES, NUMBERS, STORED, main
+from benchmarks.setting import NoDevice, make
+from benchmarks.table import BadResults, Line, exactly, table
 
 pytestmark = [
     pytest.mark.usefixtures("afresh"),
@@ -42,7 +45,7 @@ def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
     if name == "folded":
         assert [line["spread"]["value"] for line in lines if line["unit"] == ""] == [0]  # a count: it holds at any size
     said = main(["table", "--output", str(path)])
-    assert said.count("not measured") == len(MEASURES) - (name in MEASURES)
+    assert said.count("not measured") == len(MEASURES) + len(STORED) - (name in MEASURES)
     provenance = said.splitlines()[-1]
     assert provenance.startswith(f"- {name}: `python -m benchmarks.run ") and "torch 2." in provenance
 
@@ -55,6 +58,31 @@ def test_results_that_cannot_be_kept_are_told_before_anything_is_measured(name, 
     monkeypatch.setattr("benchmarks.run.measure", lambda *_: pytest.fail("measured"))
     with pytest.raises(error, match="broken.json"):
         main(["padding", "--tiny", "--output", str(tmp_path / name)])
+
+
+@pytest.mark.slow  # it compiles, and launches two processes of DeepSpeed
+def test_the_steps_for_a_gpu_run_at_tiny_size_and_each_is_kept_at_once(tmp_path, monkeypatch):
+    path, kept = tmp_path / "results.json", []
+    monkeypatch.setattr("benchmarks.run.keep", lambda path, measures: kept.append(measures["gpu"]))
+    main(["gpu", "--tiny", "--seconds", "0", "--output", str(path)])
+    wanting = {"llama-7b"} if find_spec("bitsandbytes") is None else set()
+    assert kept[-1]["facts"]["not_measured"].keys() == {*CUDA_ALONE, *wanting}, kept[-1]["facts"]
+    assert len(kept) == 1 + len(set(STEPS) - set(CUDA_ALONE))
+    assert len({len(each["lines"]) for each in kept}) == len(kept) - len(wanting)
+    assert all(math.isfinite(line["spread"]["value"]) for line in kept[-1]["lines"])
+
+
+def test_a_step_that_fails_or_finds_no_time_is_named_and_the_others_are_kept(monkeypatch):
+    def fails(setting, rate):
+        raise RuntimeError("out of memory")
+
+    line = Line("samples", exactly(3.0), None, "samples/s")
+    steps = {"first": (fails, 0.5), "second": (lambda setting, rate: ([line], {}), 0.5)}
+    monkeypatch.setattr("benchmarks.gpu.STEPS", steps)
+    *_, found = gpu(make("cpu", "float32", tiny=True))
+    assert found.lines[1:] == [line] and found.facts["not_measured"] == {"first": "RuntimeError: out of memory"}
+    shown = table({"gpu": json.loads(json.dumps(found.to_json()))}, {"gpu": "GPU"})
+    assert "| GPU | gpu: first | | not measured: RuntimeError: out of memory | | | |" in shown
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="skipped: this machine has a CUDA device")
