@@ -39,7 +39,7 @@ SCORERS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    functions = (train, tune_rates, evaluate, predict, plan, features, methods)
+    functions = (train, tune_rates, evaluate, predict, serve, plan, features, methods)
     commands = {each.__name__.replace("_", "-"): each for each in functions}
     parser = argparse.ArgumentParser("dept-vl", description="Soft-prompt adapters for frozen models.")
     subparsers = parser.add_subparsers(dest="command", required=True, help="dept-vl COMMAND --help explains its flags")
@@ -198,6 +198,14 @@ def _json_lines(output: Path | None) -> Iterator[Callable[[Mapping[str, Any]], N
     else:
         with _clean_stdout() as stdout:
             yield lines_to(stdout)
+
+
+def serve(argv: Sequence[str] | None = None) -> None:
+    """Serve adapters over HTTP."""
+    from dept_vl.serve.http import command
+
+    with plain_errors("serve"):
+        command.main(argv, _program("serve"))
 
 
 def plan(argv: Sequence[str] | None = None) -> None:

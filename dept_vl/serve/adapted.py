@@ -29,7 +29,7 @@ from dept_vl.saved import SavedAdapter, read_any, write_adapter
 from dept_vl.serve.fitting import Fitted, fit
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
 from dept_vl.serve.pictures import Pixels, check_picture, look, pixels_of
-from dept_vl.serve.rows import Row, WrongRows, WrongTask, plan_rows, plan_texts, together
+from dept_vl.serve.rows import Row, WrongRows, plan_rows, plan_texts, together
 from dept_vl.tasks.example import Example
 from dept_vl.train.evaluate import Answerer
 from dept_vl.tuning import Tuning

@@ -1,11 +1,12 @@
 """Answer rows of many callers in batches on one thread, whatever adapter each row names.
 
     submit: rows are checked and their pictures decoded on the caller's thread, then wait in the queue
-    the model's thread: rows that may share a batch, oldest first, up to `max_batch`, at most `max_wait` after the oldest
+    the model's thread: the oldest row and those that may share its batch, up to `max_batch` of them, once so many wait
+    or the oldest has waited `max_wait`
 
-A caller gets a future; cancelling it takes its rows out of the queue. What changes the model (`load`, `remove`, `call`)
-runs between two batches. A row keeps the adapter that it was submitted for: the mapping of names is replaced as a whole,
-its entries are shared, and a batch reads the entries of its own rows alone.
+A caller gets a future; cancelling it takes its rows out of the queue. What changes the model (`load`, `remove`,
+`call`) runs between two batches. A row keeps the adapter that had its name when it came: the mapping of names is
+replaced as a whole, its entries are shared, and a batch reads the entries of its own rows alone.
 """
 
 import contextlib
@@ -24,7 +25,9 @@ from dept_vl.saved import SavedAdapter, read_any
 from dept_vl.serve.adapted import AdaptedModel
 from dept_vl.serve.asked import Asked, Kind, decoded, plan, with_sizes
 from dept_vl.serve.named import NamedAdapters
-from dept_vl.serve.rows import Row, Together, together
+from dept_vl.serve.rows import together
+from dept_vl.serve.waiting import Request, WaitingRow, WaitingRows
+
 
 class QueueFull(ValueError):
     """More rows than may wait. seconds: after which, as fast as rows went last, there may be room."""
@@ -58,20 +61,10 @@ class _Known:
     entries: Mapping[str, BankEntry]
 
 
-@dataclasses.dataclass(eq=False)
-class _Request:
-    future: Future[list[str]]
-    answers: list[str]
-    left: int
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Waiting:
-    row: Row
-    key: Together
-    entry: BankEntry
-    request: _Request
-    since: float
+class _Call:
+    function: Callable[[AdaptedModel], Any]
+    future: Future[Any]
 
 
 class Engine:
@@ -90,8 +83,8 @@ class Engine:
         self._model, self._observe = model, observe
         self.max_batch, self.max_wait, self.max_queue = max_batch, max_wait, max_queue
         self._known = _snapshot(model)
-        self._rows: deque[_Waiting] = deque()
-        self._calls: deque[tuple[Callable[[AdaptedModel], Any], Future[Any]]] = deque()
+        self._rows = WaitingRows()
+        self._calls: deque[_Call] = deque()
         self._changed = threading.Condition()
         self._loading = threading.Lock()
         self._closing, self._pace = False, 0.02  # seconds a row, as the last batches took
@@ -107,6 +100,10 @@ class Engine:
     def active(self) -> str | None:
         """The adapter of rows that name none."""
         return self._known.adapters.active
+
+    @property
+    def reads_images(self) -> bool:
+        return self._model.tower is not None
 
     @property
     def waiting(self) -> int:
@@ -130,13 +127,13 @@ class Engine:
         known = self._known
         planned = plan(kind, [decoded(place, row, self._model) for place, row in enumerate(rows)], known.adapters)
         planned = [with_sizes(row, num_beams, max_new_tokens) for row in planned]
-        request, now = _Request(Future(), [""] * len(planned), len(planned)), time.monotonic()
+        request, now = Request(Future(), [""] * len(planned), len(planned)), time.monotonic()
         waiting = [
-            _Waiting(row, together(row, known.adapters), known.entries[row.adapter], request, now) for row in planned
+            WaitingRow(row, together(row, known.adapters), known.entries[row.adapter], request, now) for row in planned
         ]
         with self._changed:
             self._check_room(len(waiting))
-            self._rows.extend(waiting)
+            self._rows.add(waiting)
             self._changed.notify()
         if not waiting:
             request.future.set_result([])
@@ -148,7 +145,7 @@ class Engine:
         future: Future[Any] = Future()
         with self._changed:
             self._check_open()
-            self._calls.append((function, future))
+            self._calls.append(_Call(function, future))
             self._changed.notify()
         return future
 
@@ -174,7 +171,7 @@ class Engine:
         futures cancelled."""
         with self._changed:
             self._closing = True
-            left = [] if answer else [each.request.future for each in self._rows]
+            left = [] if answer else self._rows.futures
             self._changed.notify()
         for future in left:
             future.cancel()
@@ -196,28 +193,31 @@ class Engine:
 
         self.call(change).result()
 
-    def _drop(self, request: _Request) -> None:
+    def _drop(self, request: Request) -> None:
         """Its rows leave the queue: it was cancelled, or one of its batches failed."""
         if request.left:
             with self._changed:
-                self._rows = deque(each for each in self._rows if each.request is not request)
+                self._rows.drop(request)
 
     def _work(self) -> None:
+        turn: _Call | list[WaitingRow] | None = []
         try:
             while (turn := self._next()) is not None:
-                if isinstance(turn, tuple):
-                    _settle(turn[1], turn[0], self._model)
+                if isinstance(turn, _Call):
+                    _settle(turn.future, turn.function, self._model)
                 else:
                     self._answer(turn)
         finally:  # nobody waits for a thread that is gone, whatever ended it
             with self._changed:
                 self._closing = True
-                left = [*(each.request.future for each in self._rows), *(future for _, future in self._calls)]
+                left = self._rows.futures + [each.future for each in self._calls]
                 self._rows.clear()
+            if turn is not None:
+                left += [turn.future] if isinstance(turn, _Call) else [each.request.future for each in turn]
             for future in left:
                 _fail(future, EngineClosed("the thread that answers has ended"))
 
-    def _next(self) -> tuple[Callable[[AdaptedModel], Any], Future[Any]] | list[_Waiting] | None:
+    def _next(self) -> _Call | list[WaitingRow] | None:
         """The next change of the model, or the next batch once it is full or its oldest row has waited long enough;
         None at the end."""
         with self._changed:
@@ -229,27 +229,12 @@ class Engine:
                         return None
                     self._changed.wait()
                     continue
-                left = self._rows[0].since + self.max_wait - time.monotonic()
+                left = self._rows.oldest + self.max_wait - time.monotonic()
                 if left <= 0 or self._closing or len(self._rows) >= self.max_batch:
-                    return self._take()
+                    return self._rows.take(self.max_batch)
                 self._changed.wait(left)
 
-    def _take(self) -> list[_Waiting]:
-        """The oldest row and those that may share its batch. Two adapters that had one name in turn do not."""
-        first = self._rows[0]
-        taken: list[_Waiting] = []
-        named: dict[str, BankEntry] = {}
-        kept: deque[_Waiting] = deque()
-        for each in self._rows:
-            fits = len(taken) < self.max_batch and each.key == first.key
-            if fits and named.setdefault(each.row.adapter, each.entry) is each.entry:
-                taken.append(each)
-            else:
-                kept.append(each)
-        self._rows = kept
-        return taken
-
-    def _answer(self, batch: list[_Waiting]) -> None:
+    def _answer(self, batch: list[WaitingRow]) -> None:
         began, network = time.monotonic(), self._model.network
         bank, entries = network.bank, {each.row.adapter: each.entry for each in batch}
         network.bank = entries

@@ -58,8 +58,8 @@ class Row:
 
 
 class Together(NamedTuple):
-    """Rows for which all of this is the same may stand in one batch. inside: what their adapters have trained inside the
-    frozen model, None for nothing."""
+    """Rows for which all of this is the same may stand in one batch. inside: what their adapters have trained inside
+    the frozen model, None for nothing."""
 
     decoding: Decoding
     max_source_length: int
