@@ -44,6 +44,7 @@ def build_app(
         lifespan=lifespan,
         docs_url=None,  # their pages would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.served = served
     for kind in (Refused, ClientGone, ValidationError, HTTPException, ValueError, QueueFull, EngineClosed, Exception):
