@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from dept_vl.registry import UnknownName
 from dept_vl.saved import BadAdapterFolder, MismatchedBackbone
 from dept_vl.serve.engine import EngineClosed, QueueFull
 from dept_vl.serve.named import UnknownAdapter
@@ -46,6 +47,7 @@ _CLASSES: Mapping[type[Exception], int] = {
     BadAdapterFolder: 422,
     BadFile: 422,
     MismatchedBackbone: 422,
+    UnknownName: 422,  # in an adapter's config: of a task or a protocol that is not registered here
 }
 CLIENT_GONE = 499  # nobody reads it; the metrics count it
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}

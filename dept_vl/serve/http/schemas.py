@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from dept_vl.serve.http.limits import MOST_ROWS
 
@@ -52,19 +52,19 @@ class _Rows(_Strict):
 
 
 class AnswerRequest(_Rows):
-    rows: Annotated[list[AnswerRow], FailFast(), Field(min_length=1, max_length=MOST_ROWS)]
+    rows: Annotated[list[AnswerRow], Field(fail_fast=True, min_length=1, max_length=MOST_ROWS)]
 
 
 class CaptionRequest(_Rows):
-    rows: Annotated[list[CaptionRow], FailFast(), Field(min_length=1, max_length=MOST_ROWS)]
+    rows: Annotated[list[CaptionRow], Field(fail_fast=True, min_length=1, max_length=MOST_ROWS)]
 
 
 class TextRequest(_Rows):
-    rows: Annotated[list[TextRow], FailFast(), Field(min_length=1, max_length=MOST_ROWS)]
+    rows: Annotated[list[TextRow], Field(fail_fast=True, min_length=1, max_length=MOST_ROWS)]
 
 
 class ClassifyRequest(_Strict):
-    rows: Annotated[list[TextRow], FailFast(), Field(min_length=1, max_length=MOST_ROWS)]
+    rows: Annotated[list[TextRow], Field(fail_fast=True, min_length=1, max_length=MOST_ROWS)]
 
 
 class Answers(_Strict):
@@ -99,7 +99,7 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 class Message(BaseModel):
     role: str
-    content: str | Annotated[list[Part], FailFast(), Field(max_length=64)]
+    content: str | Annotated[list[Part], Field(fail_fast=True, max_length=64)]
 
 
 class ChatRequest(BaseModel):
@@ -107,7 +107,7 @@ class ChatRequest(BaseModel):
     beams as the adapter records them."""
 
     model: Name
-    messages: Annotated[list[Message], FailFast(), Field(min_length=1, max_length=64)]
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1, max_length=64)]
     stream: bool = False
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None

@@ -11,7 +11,10 @@ from tests.tiny_models import paint
 pytest.importorskip("fastapi", reason="skipped: the extra serve is not installed")
 pytest.importorskip("prometheus_client", reason="skipped: the extra serve is not installed")
 
-BOOLQ = {"name": "boolq", "template": "question: {question}", "labels": {"yes": "1", "no": "0"}}
+SST2 = {
+    "name": "sst2", "protocol": "as_published", "template": "sentence: {sentence}",
+    "labels": {"yes": "true", "no": "false"},
+}  # fmt: skip
 CAPTION = {"name": "caption", "template": "caption:", "protocol": None}
 
 
@@ -32,7 +35,7 @@ def model(save, load):
     model.load_adapter(save("pt", seed=1), adapter_name="pt")
     model.load_adapter(save("dpt", seed=2, **CAPTION), adapter_name="caption")
     model.load_adapter(save("dept", "text", seed=3, visual=False), adapter_name="text")
-    model.load_adapter(save("pt", "boolq", seed=4, visual=False, **BOOLQ), adapter_name="boolq")
+    model.load_adapter(save("pt", "sst2", seed=4, visual=False, **SST2), adapter_name="sst2")
     return model
 
 

@@ -28,14 +28,14 @@ def test_a_row_that_names_no_adapter_is_the_first_ones(client, model):
 
 
 def test_captions_classes_and_free_answers(client, model):
-    images, texts = [png(0), png(1)], [{"question": text} for text in QUESTIONS]
+    images, texts = [png(0), png(1)], [{"sentence": text} for text in QUESTIONS]
     rows = [{"adapter_id": "caption", "image": as_base64(image)} for image in images]
     assert client.post("/v1/caption", json={"rows": rows}).json()["answers"] == model.caption(images, ["caption"] * 2)
-    rows = [{"adapter_id": "boolq", "text": text} for text in texts]
+    rows = [{"adapter_id": "sst2", "text": text} for text in texts]
     classes = client.post("/v1/classify", json={"rows": rows}).json()["answers"]
-    assert classes == model.classify(texts, ["boolq"] * 5) and set(classes) == {"yes", "no"}
+    assert classes == model.classify(texts, ["sst2"] * 5) and set(classes) == {"true", "false"}
     free = client.post("/v1/generate", json={"rows": rows}).json()["answers"]
-    assert free == model.generate(texts, ["boolq"] * 5) != classes
+    assert free == model.generate(texts, ["sst2"] * 5) != classes
 
 
 def test_beams_and_lengths(client, model):

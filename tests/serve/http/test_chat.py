@@ -26,9 +26,10 @@ def test_each_task_reads_its_message(client, model):
     assert text_of(chat(client, "pt", QUESTION, PICTURE)) == text_of(chat(client, "pt", PICTURE, QUESTION)) == question
     assert text_of(chat(client, "caption", PICTURE)) == model.caption([png()], ["caption"])[0]
     assert text_of(chat(client, "text", "what shape")) == model.answer(None, ["what shape"], ["text"])[0]
-    asked = {"question": "is there a star ?"}
-    wanted = model.classify([asked], ["boolq"])[0]
-    assert text_of(chat(client, "boolq", json.dumps(asked))) == text_of(chat(client, "boolq", asked["question"])) == wanted
+    asked = {"sentence": "is there a star ?"}
+    wanted = model.classify([asked], ["sst2"])[0]
+    for content in (json.dumps(asked), asked["sentence"]):
+        assert text_of(chat(client, "sst2", content)) == wanted
 
 
 def test_the_answer_has_openais_form(client):
@@ -67,9 +68,9 @@ REFUSED = {
     "an address": ({"content": [{"type": "image_url", "image_url": {"url": "https://a.b/c.png"}}]}, 422, "itself"),
     "a sound": ({"content": [{"type": "input_audio"}]}, 422, "type"),
     "no picture": ({"model": "pt"}, 422, "'pt' reads an image"),
-    "a picture for text": ({"model": "boolq", "content": [PICTURE, QUESTION]}, 422, "reads no picture"),
+    "a picture for text": ({"model": "sst2", "content": [PICTURE, QUESTION]}, 422, "reads no picture"),
     "text for captions": ({"model": "caption", "content": [PICTURE, QUESTION]}, 422, "the picture alone"),
-    "fields that lack one": ({"model": "boolq", "content": '{"text": "a"}'}, 422, "question"),
+    "fields that lack one": ({"model": "sst2", "content": '{"text": "a"}'}, 422, "sentence"),
     "nothing": ({"messages": []}, 422, "messages"),
 }
 
@@ -91,7 +92,7 @@ def test_openais_own_client(client, model):
     assert answer.choices[0].message.content == model.answer([png()], ["what shape"], ["pt"])[0]
     parts = own.chat.completions.create(model="pt", messages=[message], stream=True)
     assert "".join(part.choices[0].delta.content or "" for part in parts) == answer.choices[0].message.content
-    assert {each.id for each in own.models.list()} == {"dept", "pt", "caption", "text", "boolq"}
+    assert {each.id for each in own.models.list()} == {"dept", "pt", "caption", "text", "sst2"}
     with pytest.raises(openai.NotFoundError, match="GET /v1/models"):
         own.chat.completions.create(model="gpt", messages=[message])
     with pytest.raises(openai.UnprocessableEntityError, match="reads no conversation"):

@@ -13,7 +13,7 @@ from tests.serve.http.conftest import as_base64, png
 
 NUMBER = int(os.environ.get("DEPT_VL_FUZZ_REQUESTS", "300"))
 IMAGE = as_base64(png())
-NAMES = ("dept", "pt", "caption", "text", "boolq", "__base__", "none", "a/b", "..", "")
+NAMES = ("dept", "pt", "caption", "text", "sst2", "__base__", "none", "a/b", "..", "")
 POSTS = ("/v1/answer", "/v1/caption", "/v1/classify", "/v1/generate", "/v1/chat/completions", "/v1/adapters")
 ADDRESSES = (*POSTS, "/v1/models", "/v1/adapters/none", "/healthz", "/readyz", "/metrics", "/openapi.json", "/", "/%00")
 METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH")
@@ -36,7 +36,7 @@ rows = st.fixed_dictionaries(
         "adapter_id": names,
         "question": text | anything,
         "image": images,
-        "text": text | st.dictionaries(st.just("question") | text, text | anything, max_size=3) | anything,
+        "text": text | st.dictionaries(st.just("sentence") | text, text | anything, max_size=3) | anything,
         "other": anything,
     },
 )

@@ -32,7 +32,7 @@ REFUSED = {
     "many rows": ("/v1/answer", {"rows": GOOD["rows"] * 65}, 422, "rows: wanted at most 64, given 65"),
     "very many rows": ("/v1/answer", {"rows": GOOD["rows"] * 4097}, 422, "rows"),
     "long text": ("/v1/answer", asked(adapter_id="text", question="a" * 20_001), 422, "row 0: wanted at most 20,000"),
-    "long field": ("/v1/classify", {"rows": [{"text": {"question": ["a" * 20_001]}}]}, 422, "at most 20,000"),
+    "long field": ("/v1/classify", {"rows": [{"text": {"sentence": ["a" * 20_001]}}]}, 422, "at most 20,000"),
     "unknown adapter": ("/v1/answer", asked(adapter_id="txt"), 404, "unknown adapter 'txt'.*Did you mean 'text'"),
     "another task": ("/v1/caption", {"rows": [{"adapter_id": "pt", "image": IMAGE}]}, 422, "for 'caption'|'caption'"),
     "a picture for text": ("/v1/answer", asked(adapter_id="text", image=IMAGE), 422, "row 0: 'text' cannot see"),
@@ -45,8 +45,8 @@ REFUSED = {
     "a data URL of text": ("/v1/answer", asked(image="data:text/plain,hello"), 422, "data: URL in base64"),
     "a path without a root": ("/v1/answer", asked(image={"path": "a.png"}), 403, "--image-root"),
     "an upload in JSON": ("/v1/answer", asked(image={"upload": "a"}), 422, "row 0: wanted a part of the form"),
-    "fields that lack one": ("/v1/classify", {"rows": [{"adapter_id": "boolq", "text": {"q": "a"}}]}, 422, "question"),
-    "null in a field": ("/v1/classify", {"rows": [{"adapter_id": "boolq", "text": {"question": None}}]}, 422, "null"),
+    "fields that lack one": ("/v1/classify", {"rows": [{"adapter_id": "sst2", "text": {"q": "a"}}]}, 422, "sentence"),
+    "null in a field": ("/v1/classify", {"rows": [{"adapter_id": "sst2", "text": {"sentence": None}}]}, 422, "null"),
 }
 
 

@@ -1,0 +1,52 @@
+"""The other way to serve many prompts: PEFT's `set_adapter` before each request, one row at a time."""
+
+import random
+import time
+from collections.abc import Sequence
+
+import torch
+from peft import PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
+
+from benchmarks.serving_world import Zipf
+from dept_vl.adapters import Folded
+from dept_vl.serve import AdaptedModel
+
+
+class PeftServer:
+    """PEFT PromptTuning over the model's own frozen T5, with as many prompts as adapters: the folded prompts that the
+    server has, so that answers are as short. PEFT's prompts read no picture and DePT's shift is left out: each row is
+    the question alone, which is less work than the server has."""
+
+    def __init__(self, model: AdaptedModel, names: Sequence[str], questions: Sequence[str]) -> None:
+        prompts: list[Folded] = [model.network.bank[name].adapter for name in names]
+        config = PromptTuningConfig(
+            task_type=TaskType.SEQ_2_SEQ_LM,
+            num_virtual_tokens=prompts[0].num_virtual_tokens,
+            num_transformer_submodules=1,
+            prompt_tuning_init=PromptTuningInit.RANDOM,
+        )
+        self.peft = get_peft_model(model.backbone.model, config, adapter_name=names[0])
+        for name in names[1:]:
+            self.peft.add_adapter(name, config)
+        with torch.no_grad():
+            for name, folded in zip(names, prompts, strict=True):
+                self.peft.prompt_encoder[name].embedding.weight.copy_(folded.prompt)
+        self.peft.eval()
+        self.zipf, self.tokenizer, self.questions = Zipf(names), model.tokenizer, questions
+
+    @torch.no_grad()
+    def answer(self, chosen: random.Random) -> str:
+        self.peft.set_adapter(self.zipf.draw(chosen))
+        given = self.tokenizer(f"vqa: {chosen.choice(self.questions)}", return_tensors="pt")
+        ids = self.peft.generate(
+            input_ids=given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=6, num_beams=1
+        )
+        return self.tokenizer.decode(ids[0], skip_special_tokens=True)
+
+    def rate(self, seconds: float, seed: int) -> float:
+        """Requests a second, without HTTP."""
+        chosen, began, done = random.Random(seed), time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            self.answer(chosen)
+            done += 1
+        return done / (time.perf_counter() - began)
