@@ -172,7 +172,7 @@ def _say(what: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["measure", "table"], default="measure")
-    parser.add_argument("--run", type=Path, default=Path("runs/vqa_shapes"), help="of VQA, as make quickstart trains it")
+    parser.add_argument("--run", type=Path, default=Path("runs/vqa_shapes"), help="as make quickstart trains it")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load in each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=10_000, help="of the run with disconnects and reloads; 0: none")

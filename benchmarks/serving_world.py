@@ -45,7 +45,7 @@ class Rows:
 
     def __init__(self, folder: Path) -> None:
         root = write_shapes(folder, sizes={"train": 1, "val": 1, "test": PICTURES}, questions_per_image=QUESTIONS)
-        asked = json.loads((root / "v2_OpenEnded_mscoco_val2014_questions.json").read_text(encoding="utf-8"))["questions"]
+        asked = json.loads((root / "v2_OpenEnded_mscoco_val2014_questions.json").read_bytes())["questions"]
         files = {int(file.stem[-12:]): file for file in (root / "images").glob("COCO_val2014_*.jpg")}
         self.rows = [(files[each["image_id"]].read_bytes(), each["question"]) for each in asked]
         self._texts = [
@@ -66,7 +66,8 @@ class Rows:
         for name in adapters:
             model.load_adapter(root / name, name)
             for place, text in enumerate(model.answer(pixels, questions, [name] * len(questions))):
-                wanted[name, place] = json.dumps({"answers": [text]}, ensure_ascii=False, separators=(",", ":")).encode()
+                body = json.dumps({"answers": [text]}, ensure_ascii=False, separators=(",", ":"))
+                wanted[name, place] = body.encode()
         return wanted
 
 

@@ -19,7 +19,7 @@ from tests.tiny_tunings import attached
 QUESTIONS = ["what color is the circle ?", "what shape", "how many red", "is there a star on the left ?", "yes no"]
 METHODS = ("dept", "pt", "dpt", "residual_pt", "adept", "attempt")  # the last two read the text, so they never fold
 SST2 = {
-    "name": "sst2", "protocol": "as_published", "template": "sentence: {sentence}",
+    "name": "sst2", "protocol": "as_published", "template": "what {sentence}",
     "labels": {"yes": "true", "no": "false"},
 }  # fmt: skip
 SECONDS = 20  # a wait that ends long before unless something is stuck
@@ -304,6 +304,7 @@ def test_closing_at_once_cancels_what_waits(model, start):
     assert not closing.is_alive()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nobody_waits_for_a_thread_that_has_died(model, start, monkeypatch):
     def dying(rows, inside):
         raise SystemExit

@@ -22,7 +22,6 @@ from dept_vl.serve.http.errors import Refused
 from dept_vl.serve.http.schemas import ChatRequest, ImagePart, Message
 from dept_vl.serve.http.served import Served, documented, left
 from dept_vl.serve.http.sources import Sources
-from dept_vl.serve.named import UnknownAdapter
 
 
 def routes(served: Served) -> APIRouter:
@@ -79,9 +78,9 @@ def _check(given: ChatRequest) -> None:
 
 
 def _row(served: Served, model: str, message: Message) -> tuple[Kind, Asked]:
-    """What the adapter's task makes of the message. Raises: Refused, UnknownAdapter."""
+    """What the adapter's task makes of the message. Raises: Refused, UnreadableImage."""
     if model not in (adapters := served.engine.adapters):
-        raise UnknownAdapter(f"model: wanted one that GET /v1/models lists, given {model!r}")
+        raise Refused(404, f"model: wanted one that GET /v1/models lists, given {model!r}")
     task = adapters[model].config["task"]
     if task is None:
         raise Refused(422, f"model: wanted an adapter whose config records its task, given {model!r}, which does not")

@@ -49,6 +49,7 @@ _CLASSES: Mapping[type[Exception], int] = {
     MismatchedBackbone: 422,
     UnknownName: 422,  # in an adapter's config: of a task or a protocol that is not registered here
 }
+_OF_FILES = (UnsupportedPicture, UnreadableImage, BadFile, MismatchedBackbone)  # whose messages may name their place
 CLIENT_GONE = 499  # nobody reads it; the metrics count it
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 _FOLDERS = re.compile(r"(?<![\w/:])/(?:[^\s/'\",:;()]+/)+")  # of an absolute path, but for its last name
@@ -86,7 +87,7 @@ def refusal(error: Exception) -> Refused:
             return Refused(CLIENT_GONE, "the client is gone")
     for kind, status in _CLASSES.items():
         if isinstance(error, kind):
-            return Refused(status, without_places(str(error)))
+            return Refused(status, without_places(str(error)) if isinstance(error, _OF_FILES) else str(error))
     logger.error("a request failed", exc_info=error)
     return Refused(500, "the server failed to answer; its log tells why")
 
@@ -109,7 +110,8 @@ def handle(request: Request, error: Exception) -> Response:
 
 
 def _invalid(error: ValidationError) -> Refused:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    first = max(found, key=lambda each: len(each["loc"]))  # of what may have several forms, the one that was tried most
     if first["type"] == "json_invalid":
         return Refused(400, f"wanted a JSON object as the body, given another: {first['msg']}")
     place = ".".join(str(each) for each in first["loc"])

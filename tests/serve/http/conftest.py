@@ -1,5 +1,6 @@
 """An application over tiny models, and a client of it in the same process."""
 
+import asyncio
 import base64
 import io
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ pytest.importorskip("fastapi", reason="skipped: the extra serve is not installed
 pytest.importorskip("prometheus_client", reason="skipped: the extra serve is not installed")
 
 SST2 = {
-    "name": "sst2", "protocol": "as_published", "template": "sentence: {sentence}",
+    "name": "sst2", "protocol": "as_published", "template": "what {sentence}",
     "labels": {"yes": "true", "no": "false"},
 }  # fmt: skip
 CAPTION = {"name": "caption", "template": "caption:", "protocol": None}
@@ -26,6 +27,24 @@ def png(seed: int = 0) -> bytes:
 
 def as_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def ask_by_asgi(app, receive, path="/v1/answer"):
+    """Ask without a client, whose sending cannot pause: `receive` gives the messages of the body and of the end of the
+    connection. The status and body of the answer, which a client that has gone does not see."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"host", b"testserver")]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers,
+        "client": ("127.0.0.1", 1), "server": ("testserver", 80), "state": {},
+    }  # fmt: skip
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), 20))
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.serve.http.conftest import as_base64, png
+from tests.serve.http.conftest import as_base64, ask_by_asgi, png
 
 ROW = {"adapter_id": "text", "question": "what shape"}
 
@@ -49,31 +49,17 @@ def test_the_rows_of_a_client_that_has_gone_leave_the_queue(client, value, model
     app, engine, over = client.app, client.app.state.served.engine, threading.Event()
     engine.call(lambda model: over.wait(20))
     body = json.dumps({"rows": [ROW] * 4}).encode()
-    sent = []
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def ask():
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive():
-            if messages:
-                return messages.pop()
-            while engine.waiting < 4:
-                await asyncio.sleep(0.01)
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            sent.append(message)
-
-        headers = [(b"content-type", b"application/json"), (b"host", b"testserver")]
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": "/v1/answer", "raw_path": b"/v1/answer", "query_string": b"", "root_path": "", "headers": headers,
-            "client": ("127.0.0.1", 1), "server": ("testserver", 80), "state": {},
-        }  # fmt: skip
-        await asyncio.wait_for(app(scope, receive, send), 20)
+    async def receive():
+        if messages:
+            return messages.pop()
+        while engine.waiting < 4:
+            await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
 
     try:
-        asyncio.run(ask())
+        assert ask_by_asgi(app, receive)[0] == 499
         assert engine.waiting == 0
     finally:
         over.set()

@@ -1,12 +1,13 @@
 """Each limit and each way to ask wrongly: a 4xx with a plain sentence, no path and no trace."""
 
+import asyncio
 import json
 import threading
 import time
 
 import pytest
 
-from tests.serve.http.conftest import as_base64, png
+from tests.serve.http.conftest import as_base64, ask_by_asgi, png
 
 GOOD = {"rows": [{"adapter_id": "text", "question": "what shape"}]}
 IMAGE = as_base64(png())
@@ -148,16 +149,14 @@ def test_the_queue_and_the_time(serve, check_plain):
     assert client.post("/v1/answer", json=GOOD).status_code == 200
 
 
-def test_a_body_that_does_not_come(serve, check_plain):
-    client = serve(seconds=0.3)
+def test_a_body_that_does_not_come(serve):
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}]
 
-    def stream():
-        yield b"{"
-        time.sleep(1)
-        yield b"}"
+    async def receive():
+        return messages.pop() if messages else await asyncio.sleep(20)
 
-    answer = client.post("/v1/answer", content=stream(), headers={"Content-Type": "application/json"})
-    check_plain(answer, 408, "within 0.3 seconds")
+    status, body = ask_by_asgi(serve(seconds=0.3).app, receive)
+    assert status == 408 and b"within 0.3 seconds" in body
 
 
 def test_all_bodies_together_are_bounded(serve, check_plain):
