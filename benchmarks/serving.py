@@ -34,6 +34,7 @@ from dept_vl.serve import AdaptedModel
 from dept_vl.untrusted.whole_files import check_writable, write_whole
 
 CLIENTS, ADAPTERS = (1, 8, 64), (1, 100, 1000)
+FEW = 20  # adapters of those that are asked in the process, and whose answers are compared
 QUEUE = "dept_vl_queue_seconds"
 
 
@@ -60,24 +61,25 @@ def measure(
     """seconds: of each load in each round."""
     root = folder / "adapters"
     names, rows = write_adapters(run, root, max(adapters)), Rows(folder / "shapes")
-    alone = AdaptedModel.from_pretrained(run, adapter_name="base")
-    few = names[: min(20, len(names))]
-    wanted = rows.answers(run, root, few)
-    for name in few:
-        alone.load_adapter(root / name, name)
-    peft = PeftServer(AdaptedModel.from_pretrained(run, adapter_name="base"), ["base"], [text for _, text in rows.rows])
+    texts = write_adapters(run, root, max(adapters), pictures=False)
+    few = names[:FEW]
+    wanted, alone = rows.answers(run, root, few), _loaded(run, root, few)
+    peft = PeftServer(_loaded(run, root, texts[:FEW]), texts[:FEW], [text for _, text in rows.rows])
     with server(run, root) as port:
-        loading = asyncio.run(_load(port, names))
-        _say(f"{len(names):,} adapters loaded")
+        loading = asyncio.run(_load(port, names + texts))
+        _say(f"{len(names + texts):,} adapters loaded")
         loads: dict[str, list[Load]] = {}
-        rates: dict[str, list[float]] = {"peft": [], "one row at a time": []}
+        rates: dict[str, list[float]] = {"questions": [], "peft": [], "one row at a time": []}
         for number in range(rounds):
+            draw = _draw(rows, texts, picture=False)
+            load = asyncio.run(closed_loop(port, CLIENTS[-1], seconds, draw, seed=number))
+            rates["questions"].append(len(load.seconds) / load.took)
+            rates["peft"].append(peft.rate(seconds, number))
             for clients in CLIENTS:
                 for count in adapters:
                     draw = _draw(rows, names[:count])
                     load = asyncio.run(closed_loop(port, clients, seconds, draw, seed=number))
                     loads.setdefault(f"{clients} {count}", []).append(load)
-            rates["peft"].append(peft.rate(seconds, number))
             rates["one row at a time"].append(_one_by_one(alone, rows, few, seconds, number))
             _say(f"round {number + 1} of {rounds}")
         busiest = [len(load.seconds) / load.took for load in loads[f"{CLIENTS[-1]} {adapters[-1]}"]]
@@ -94,15 +96,26 @@ def measure(
     most, least = (found["loads"][f"{CLIENTS[-1]} {count}"]["rates"] for count in (adapters[-1], adapters[0]))
     found["ratios"] = {
         "adapters": asdict(ratio(most, least)),
-        "peft": asdict(ratio(most, rates["peft"])),
+        "peft": asdict(ratio(rates["questions"], rates["peft"])),
         "one row at a time": asdict(ratio(most, rates["one row at a time"])),
     }
     return found
 
 
-def _draw(rows: Rows, names: Sequence[str]) -> Draw:
+def _draw(rows: Rows, names: Sequence[str], *, picture: bool = True) -> Draw:
     zipf = Zipf(names)
-    return lambda chosen: (rows.request(zipf.draw(chosen), chosen.randrange(len(rows.rows))), b"")
+
+    def draw(chosen: random.Random) -> tuple[bytes, bytes]:
+        return rows.request(zipf.draw(chosen), chosen.randrange(len(rows.rows)), picture=picture), b""
+
+    return draw
+
+
+def _loaded(run: Path, root: Path, names: Sequence[str]) -> AdaptedModel:
+    model = AdaptedModel.from_pretrained(run, adapter_name="base")
+    for name in names:
+        model.load_adapter(root / name, name)
+    return model
 
 
 def _summary(loads: Sequence[Load]) -> dict[str, Any]:
@@ -124,7 +137,7 @@ async def _load(port: int, names: Sequence[str]) -> dict[str, float]:
             raise RuntimeError(f"{name} was not loaded: {body.decode()}")
         took.append(1000 * (time.perf_counter() - began))
     tenth = max(1, len(took) // 10)
-    return {"first": median(took[:tenth]), "last": median(took[-tenth:])}
+    return {"number": len(names), "first": median(took[:tenth]), "last": median(took[-tenth:])}
 
 
 def _one_by_one(model: AdaptedModel, rows: Rows, names: Sequence[str], seconds: float, seed: int) -> float:

@@ -13,9 +13,8 @@ from dept_vl.serve import AdaptedModel
 
 
 class PeftServer:
-    """PEFT PromptTuning over the model's own frozen T5, with as many prompts as adapters: the folded prompts that the
-    server has, so that answers are as short. PEFT's prompts read no picture and DePT's shift is left out: each row is
-    the question alone, which is less work than the server has."""
+    """PEFT PromptTuning over the model's own frozen T5, with the folded prompts of its adapters `names`, so that
+    answers are as short. PEFT's prompts read no picture, and DePT's shift is left out."""
 
     def __init__(self, model: AdaptedModel, names: Sequence[str], questions: Sequence[str]) -> None:
         prompts: list[Folded] = [model.network.bank[name].adapter for name in names]

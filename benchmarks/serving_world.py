@@ -25,11 +25,15 @@ NOISE = 0.01  # beside trained weights: enough that some answers differ, so litt
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def write_adapters(run: Path, root: Path, number: int) -> list[str]:
-    """Folders below `root` of the run's adapter with noise on its weights; their names."""
+def write_adapters(run: Path, root: Path, number: int, *, pictures: bool = True) -> list[str]:
+    """Folders below `root` of the run's adapter with noise on its weights; their names. pictures: or without its
+    projection, as adapters of questions alone."""
     saved, generator = read_any(run), torch.Generator().manual_seed(0)
     own = {name: value.clone() for name, value in saved.adapter.state_dict().items()}
-    names = [f"a{place:04}" for place in range(number)]
+    names = [f"{'a' if pictures else 't'}{place:04}" for place in range(number)]
+    if not pictures:
+        config = {**saved.config, "vision": None, "parts": {"adapter": saved.config["parts"]["adapter"]}}
+        saved = SavedAdapter({"adapter": saved.adapter}, config, saved.card)
     for name in names:
         noisy = {
             key: value + NOISE * torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
@@ -53,8 +57,9 @@ class Rows:
             for picture, question in self.rows
         ]
 
-    def request(self, adapter: str, place: int) -> bytes:
-        row = f'{{"adapter_id":"{adapter}",{self._texts[place][1:]}'
+    def request(self, adapter: str, place: int, *, picture: bool = True) -> bytes:
+        text = self._texts[place] if picture else json.dumps({"question": self.rows[place][1]})
+        row = f'{{"adapter_id":"{adapter}",{text[1:]}'
         return request("/v1/answer", f'{{"rows":[{row}]}}'.encode())
 
     def answers(self, run: Path, root: Path, adapters: Sequence[str]) -> dict[tuple[str, int], bytes]:

@@ -12,14 +12,14 @@ adapter take the same steps, so each row reads what it would read alone.
 
 import dataclasses
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from dept_vl.adapters import Adapter, Folded, Teachers, Text
+from dept_vl.adapters import Adapter, Folded, StackedPairs, Teachers, Text, stack_pairs
 from dept_vl.backbones import (
     Backbone,
     CandidateTree,
@@ -71,8 +71,8 @@ class BankEntry:
     """An adapter of the bank, folded where it can be, the projection of its images (None: it reads text alone), and the
     order in which its rows are read (None: the network's)."""
 
-    adapter: Adapter | Folded | Teachers
-    projection: Projection | None = None
+    adapter: Adapter | Folded | StackedPairs | Teachers
+    projection: Projection | Callable[[Tensor], Tensor] | None = None
     order: TokenOrder | None = None
 
 
@@ -198,9 +198,24 @@ class Network(nn.Module):
         places: dict[str, list[int]] = {name: [] for name in batch.adapters}
         for row, name in enumerate(batch.adapters):
             places[name].append(row)
-        rows = {name: torch.tensor(each, device=embeds.device) for name, each in places.items()}
-        read = [self._read(self.bank[name], embeds[own], _rows(batch, own), blind) for name, own in rows.items()]
-        return stacked(read, torch.cat(list(rows.values())).argsort())
+        alike: dict[Hashable, list[str]] = {}
+        for name in places:
+            alike.setdefault(self._readable_with(name), []).append(name)
+        parts, rows = [], []
+        for names in alike.values():
+            own = [torch.tensor(places[name], device=embeds.device) for name in names]
+            rows.append(torch.cat(own))
+            entry = _joined([self.bank[name] for name in names], list(map(len, own)))
+            parts.append(self._read(entry, embeds[rows[-1]], _rows(batch, rows[-1]), blind))
+        return stacked(parts, torch.cat(rows).argsort())
+
+    def _readable_with(self, name: str) -> Hashable:
+        """Adapters for which this is the same are read at once: those that are folded, to one length of prompt."""
+        entry = self.bank[name]
+        if not isinstance(entry.adapter, Folded) or self.covers != "text":
+            return name
+        pair, tokens = entry.adapter, None if entry.projection is None else entry.projection.num_tokens
+        return pair.num_virtual_tokens, pair.shift is None, tokens, entry.order
 
     def _read(
         self, entry: BankEntry, embeds: Float[Tensor, "batch seq d_model"], batch: Batch, blind: bool
@@ -321,6 +336,22 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(state[name])
+
+
+def _joined(entries: Sequence[BankEntry], sizes: Sequence[int]) -> BankEntry:
+    """An entry that reads, of rows in the order of these, so many with each of them."""
+    if len(entries) == 1:
+        return entries[0]
+    first, device = entries[0], entries[0].adapter.prompt.device
+    index = torch.repeat_interleave(torch.tensor(sizes, device=device))
+    projections = [entry.projection for entry in entries]
+
+    def project(features: Tensor) -> Tensor:
+        parts = zip(projections, features.split(list(sizes)), strict=True)
+        return torch.cat([projection(own) for projection, own in parts])
+
+    pairs = stack_pairs([entry.adapter for entry in entries], index)
+    return BankEntry(pairs, None if first.projection is None else project, first.order)
 
 
 def _rows(batch: Batch, rows: Integer[Tensor, " own"]) -> Batch:

@@ -15,6 +15,7 @@ from dept_vl.adapters.none import NoAdapter
 from dept_vl.adapters.prompt_tuning import PromptTuning
 from dept_vl.adapters.rank_probe import RankProbe
 from dept_vl.adapters.residual import ResidualPromptTuning
+from dept_vl.adapters.stacked import StackedPairs, stack_pairs
 from dept_vl.adapters.teachers import Teachers
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "RankProbe",
     "ResidualPromptTuning",
     "Rows",
+    "StackedPairs",
     "Teachers",
     "Text",
     "arguments_of",
@@ -37,6 +39,7 @@ __all__ = [
     "dept_size",
     "from_config",
     "name_of",
+    "stack_pairs",
 ]
 
 for _module in iter_modules(__path__):

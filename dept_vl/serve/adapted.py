@@ -7,7 +7,6 @@ at a time may ask.
 """
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,14 +19,13 @@ from torch import Tensor
 
 from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
 from dept_vl.data.batches import EncodedExamples
-from dept_vl.data.carried import tell
 from dept_vl.data.chat import turn_of
 from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
 from dept_vl.model import Batch, Network
-from dept_vl.registry import DeptVLWarning
 from dept_vl.saved import SavedAdapter, read_any, write_adapter
 from dept_vl.serve.fitting import Fitted, fit
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
+from dept_vl.serve.notices import Notice, warn_of_texts
 from dept_vl.serve.pictures import Pixels, check_picture, look, pixels_of
 from dept_vl.serve.rows import Row, WrongRows, plan_rows, plan_texts, together
 from dept_vl.tasks.example import Example
@@ -52,6 +50,7 @@ class AdaptedModel:
         self.network = Network(backbone, {}).eval()
         self.tokenizer, self.tower = tokenizer, tower
         self.adapters = NamedAdapters()
+        self.notice: Notice = warn_of_texts
         self._inside: Tuning | None = None
 
     @classmethod
@@ -266,15 +265,7 @@ class AdaptedModel:
             trained=False,
             own_cue=rows[0].own_cue,
         )
-        length = rows[0].max_source_length
-        if cut := encoded.counts["sources_cut"]:
-            warnings.warn(
-                f"{cut} of {len(rows)} texts have more than max_source_length={length} tokens: their contexts, or "
-                "their ends, were cut",
-                DeptVLWarning,
-                stacklevel=4,
-            )
-        tell("texts", encoded.losses["sources"], above=0.0)
+        self.notice(len(rows), rows[0].max_source_length, encoded.counts["sources_cut"], encoded.losses["sources"])
         batch = encoded.collate(range(len(rows)), None).to(self.device)
         names = tuple(row.adapter for row in rows)
         if self.tower is None or all(row.picture is None for row in rows):

@@ -20,11 +20,13 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+from dept_vl.data.carried import Loss
 from dept_vl.model import BankEntry
 from dept_vl.saved import SavedAdapter, read_any
 from dept_vl.serve.adapted import AdaptedModel
 from dept_vl.serve.asked import Asked, Kind, decoded, plan, with_sizes
 from dept_vl.serve.named import NamedAdapters
+from dept_vl.serve.notices import warn_of_texts
 from dept_vl.serve.rows import together
 from dept_vl.serve.waiting import Request, WaitingRow, WaitingRows
 
@@ -46,11 +48,14 @@ class EngineClosed(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What one batch took. queued: seconds that each row waited; adapters: how many different ones."""
+    """What one batch took. queued: seconds that each row waited; adapters: how many different ones. cut, altered: of
+    its different texts, those that were too long, and those of which the tokenizer lacks something."""
 
     queued: tuple[float, ...]
     adapters: int
     seconds: float
+    cut: int
+    altered: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +93,8 @@ class Engine:
         self._changed = threading.Condition()
         self._loading = threading.Lock()
         self._closing, self._pace = False, 0.02  # seconds a row, as the last batches took
+        self._cut, self._altered = 0, 0  # of the batch that is being answered
+        model.notice = self._note  # warnings belong to no thread, and each new one would be kept for ever
         self._thread = threading.Thread(target=self._work, name="dept_vl-model", daemon=True)
         self._thread.start()
 
@@ -176,6 +183,7 @@ class Engine:
         for future in left:
             future.cancel()
         self._thread.join()
+        self._model.notice = warn_of_texts
 
     def _check_room(self, rows: int) -> None:
         self._check_open()
@@ -192,6 +200,9 @@ class Engine:
             self._known = _snapshot(model)
 
         self.call(change).result()
+
+    def _note(self, texts: int, max_source_length: int, cut: int, loss: Loss) -> None:
+        self._cut, self._altered = cut, loss.unknown + loss.altered
 
     def _drop(self, request: Request) -> None:
         """Its rows leave the queue: it was cancelled, or one of its batches failed."""
@@ -235,7 +246,7 @@ class Engine:
                 self._changed.wait(left)
 
     def _answer(self, batch: list[WaitingRow]) -> None:
-        began, network = time.monotonic(), self._model.network
+        began, network, self._cut, self._altered = time.monotonic(), self._model.network, 0, 0
         bank, entries = network.bank, {each.row.adapter: each.entry for each in batch}
         network.bank = entries
         try:
@@ -252,7 +263,8 @@ class Engine:
             network.bank = bank
         seconds = time.monotonic() - began
         self._pace = 0.8 * self._pace + 0.2 * seconds / len(batch)
-        self._observe(Answered(tuple(began - each.since for each in batch), len(entries), seconds))
+        queued = tuple(began - each.since for each in batch)
+        self._observe(Answered(queued, len(entries), seconds, self._cut, self._altered))
         for each, text in zip(batch, texts, strict=True):
             each.request.answers[each.row.place] = text
         for request, number in Counter(each.request for each in batch).items():

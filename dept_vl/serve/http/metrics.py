@@ -22,6 +22,10 @@ class Metrics:
         )  # fmt: skip
         self.rows = Counter("dept_vl_rows", "Rows that came to the queue", ("kind",), registry=registry)
         self.errors = Counter("dept_vl_errors", "Requests refused or failed, by status", ("status",), registry=registry)
+        self.texts = Counter(
+            "dept_vl_texts", "Different texts of batches that were cut, or that the tokenizer altered", ("how",),
+            registry=registry,
+        )  # fmt: skip
         self.batch_rows = Histogram("dept_vl_batch_rows", "Rows of a batch", registry=registry, buckets=_ROWS)
         self.batch_adapters = Histogram(
             "dept_vl_batch_adapters", "Different adapters of a batch", registry=registry, buckets=_ROWS
@@ -45,6 +49,8 @@ class Metrics:
         self.batch_rows.observe(len(answered.queued))
         self.batch_adapters.observe(answered.adapters)
         self.model_seconds.observe(answered.seconds)
+        self.texts.labels("cut").inc(answered.cut)
+        self.texts.labels("altered").inc(answered.altered)
         for seconds in answered.queued:
             self.queue_seconds.observe(seconds)
 

@@ -44,6 +44,12 @@ def test_requests_rows_batches_and_times_are_counted(client, value):
     assert value("process_resident_memory_bytes") > 2**20
 
 
+def test_texts_that_are_not_read_whole_are_counted(client, value):
+    rows = [{"adapter_id": "text", "question": text} for text in ("what " * 20, "the zebra", "what shape")]
+    assert client.post("/v1/answer", json={"rows": rows}).status_code == 200
+    assert value("dept_vl_texts_total", how="cut") == value("dept_vl_texts_total", how="altered") == 1
+
+
 def test_the_rows_of_a_client_that_has_gone_leave_the_queue(client, value, model, monkeypatch):
     """By ASGI itself: the connection closes while the row waits."""
     app, engine, over = client.app, client.app.state.served.engine, threading.Event()
