@@ -281,7 +281,8 @@ def test_closing_answers_what_waits_and_takes_no_more(model, start):
         future = engine.submit("answer", [Asked("text", None, text) for text in QUESTIONS])
         closing = threading.Thread(target=engine.close)
         closing.start()
-        while engine.ready:
+        end = time.monotonic() + SECONDS
+        while engine.ready and time.monotonic() < end:
             time.sleep(0.01)
         with pytest.raises(EngineClosed):
             engine.submit("answer", [Asked("text", None, "what")])

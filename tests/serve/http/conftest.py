@@ -3,10 +3,13 @@
 import asyncio
 import base64
 import io
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from dept_vl.serve import AdaptedModel
+from tests.serve.conftest import saver
 from tests.tiny_models import paint
 
 pytest.importorskip("fastapi", reason="skipped: the extra serve is not installed")
@@ -47,21 +50,43 @@ def ask_by_asgi(app, receive, path="/v1/answer"):
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
-@pytest.fixture
-def model(save, load):
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory, backbone, clip):
     """Five adapters: two of pictures and questions, one of captions, one of questions alone, one with labels."""
-    model = load(save("dept"), adapter_name="dept")
-    model.load_adapter(save("pt", seed=1), adapter_name="pt")
-    model.load_adapter(save("dpt", seed=2, **CAPTION), adapter_name="caption")
-    model.load_adapter(save("dept", "text", seed=3, visual=False), adapter_name="text")
-    model.load_adapter(save("pt", "sst2", seed=4, visual=False, **SST2), adapter_name="sst2")
+    save = saver(tmp_path_factory.mktemp("adapters"), backbone, clip)
+    return {
+        "dept": save("dept"),
+        "pt": save("pt", seed=1),
+        "caption": save("dpt", seed=2, **CAPTION),
+        "text": save("dept", "text", seed=3, visual=False),
+        "sst2": save("pt", "sst2", seed=10, visual=False, **SST2),
+    }
+
+
+@pytest.fixture
+def model(folders, t5_folder):
+    return load_all(folders, t5_folder)
+
+
+def load_all(folders, t5_folder):
+    (first, folder), *others = folders.items()
+    model = AdaptedModel.from_pretrained(folder, backbone=t5_folder, adapter_name=first)
+    for name, folder in others:
+        model.load_adapter(folder, name)
     return model
 
 
-@pytest.fixture
-def serve(model):
-    """A client of an application of these limits and this access; errors of the server reach the client as they would
-    over a socket."""
+def until(condition):
+    """Wait until something is so."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "waited 20 seconds in vain"
+        time.sleep(0.01)
+
+
+@contextmanager
+def serving(model):
+    """What the fixture `serve` gives."""
     from starlette.testclient import TestClient
 
     from dept_vl.serve.http.app import build_app
@@ -77,5 +102,20 @@ def serve(model):
 
 
 @pytest.fixture
+def serve(model):
+    """A client of an application of these limits and this access; errors of the server reach the client as they would
+    over a socket."""
+    with serving(model) as serve:
+        yield serve
+
+
+@pytest.fixture
 def client(serve):
     return serve()
+
+
+@pytest.fixture(scope="module")
+def shared(folders, t5_folder):
+    """A client for tests that leave the server as it was."""
+    with serving(load_all(folders, t5_folder)) as serve:
+        yield serve()

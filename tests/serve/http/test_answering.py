@@ -68,8 +68,8 @@ def test_two_rows_share_an_upload(client, model):
 
 
 @pytest.mark.parametrize("path", ["answer", "caption", "classify", "generate", "chat/completions"])
-def test_every_route_has_its_body_and_errors_in_the_schema(client, path):
-    schema = client.get("/openapi.json").json()["paths"][f"/v1/{path}"]["post"]
+def test_every_route_has_its_body_and_errors_in_the_schema(shared, path):
+    schema = shared.get("/openapi.json").json()["paths"][f"/v1/{path}"]["post"]
     assert {"200", "400", "401", "404", "408", "413", "415", "422", "429", "500", "503", "504"} <= set(
         schema["responses"]
     )

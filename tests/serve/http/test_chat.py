@@ -76,11 +76,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_would_change_the_answer_is_refused(case, client):
+def test_what_would_change_the_answer_is_refused(case, shared):
     change, status, message = REFUSED[case]
     content = change.pop("content", "what shape") if "content" in change else "what shape"
     body = {"model": "text", "messages": [{"role": "user", "content": content}], **change}
-    answer = client.post("/v1/chat/completions", json=body)
+    answer = shared.post("/v1/chat/completions", json=body)
     assert answer.status_code == status and message in answer.json()["error"]["message"], answer.text
 
 

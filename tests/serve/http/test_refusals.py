@@ -3,11 +3,10 @@
 import asyncio
 import json
 import threading
-import time
 
 import pytest
 
-from tests.serve.http.conftest import as_base64, ask_by_asgi, png
+from tests.serve.http.conftest import as_base64, ask_by_asgi, png, until
 
 GOOD = {"rows": [{"adapter_id": "text", "question": "what shape"}]}
 IMAGE = as_base64(png())
@@ -52,12 +51,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_wrong_request_gets_a_plain_sentence(case, client, check_plain):
+def test_a_wrong_request_gets_a_plain_sentence(case, shared, check_plain):
     path, body, status, message = REFUSED[case]
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = client.post(path, content=content, headers={"Content-Type": "application/json"})
+    answer = shared.post(path, content=content, headers={"Content-Type": "application/json"})
     check_plain(answer, status, message)
-    assert client.post("/v1/answer", json=GOOD).status_code == 200
+    assert shared.post("/v1/answer", json=GOOD).status_code == 200
 
 
 @pytest.fixture
@@ -93,9 +92,9 @@ FORMS = {
 
 
 @pytest.mark.parametrize("case", FORMS)
-def test_a_wrong_form(case, client, check_plain):
+def test_a_wrong_form(case, shared, check_plain):
     data, files, message = FORMS[case]
-    check_plain(client.post("/v1/answer", data=data, files=files), 422, message)
+    check_plain(shared.post("/v1/answer", data=data, files=files), 422, message)
 
 
 def test_a_broken_form_and_two_parts_of_one_name(client, check_plain):
@@ -136,8 +135,7 @@ def test_the_queue_and_the_time(serve, check_plain):
         answers, two = [], {"rows": GOOD["rows"] * 2}
         asking = threading.Thread(target=lambda: answers.append(client.post("/v1/answer", json=two)))
         asking.start()
-        while engine.waiting < 2:
-            time.sleep(0.01)
+        until(lambda: engine.waiting == 2)
         full = client.post("/v1/answer", json=GOOD)
         check_plain(full, 429, "at most 2 rows waiting, given 1 beside 2")
         assert int(full.headers["Retry-After"]) >= 1
