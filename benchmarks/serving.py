@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.serving_clients import Draw, Load, ask_once, closed_loop, open_loop, request
-from benchmarks.serving_endurance import endure, metrics
+from benchmarks.serving_clients import Draw, Load, ask_once, closed_loop, metrics, open_loop, request
+from benchmarks.serving_endurance import endure
 from benchmarks.serving_peft import PeftServer
 from benchmarks.serving_table import insert, tables
 from benchmarks.serving_world import Rows, Zipf, server, write_adapters
@@ -64,23 +64,28 @@ def measure(
     texts = write_adapters(run, root, max(adapters), pictures=False)
     few = names[:FEW]
     wanted, alone = rows.answers(run, root, few), _loaded(run, root, few)
+    one = _one_by_one(alone, rows, few)
     peft = PeftServer(_loaded(run, root, texts[:FEW]), texts[:FEW], [text for _, text in rows.rows])
     with server(run, root) as port:
         loading = asyncio.run(_load(port, names + texts))
         _say(f"{len(names + texts):,} adapters loaded")
         loads: dict[str, list[Load]] = {}
         rates: dict[str, list[float]] = {"questions": [], "peft": [], "one row at a time": []}
+        cpu: dict[str, list[float]] = {name: [] for name in rates}
         for number in range(rounds):
             draw = _draw(rows, texts, picture=False)
             load = asyncio.run(closed_loop(port, CLIENTS[-1], seconds, draw, seed=number))
             rates["questions"].append(len(load.seconds) / load.took)
-            rates["peft"].append(peft.rate(seconds, number))
+            cpu["questions"].append(1000 * load.cpu / len(load.seconds))
+            for name, ask in {"peft": peft.answer, "one row at a time": one}.items():
+                rate, took = _rate(ask, seconds, number)
+                rates[name].append(rate)
+                cpu[name].append(took)
             for clients in CLIENTS:
                 for count in adapters:
                     draw = _draw(rows, names[:count])
                     load = asyncio.run(closed_loop(port, clients, seconds, draw, seed=number))
                     loads.setdefault(f"{clients} {count}", []).append(load)
-            rates["one row at a time"].append(_one_by_one(alone, rows, few, seconds, number))
             _say(f"round {number + 1} of {rounds}")
         busiest = [len(load.seconds) / load.took for load in loads[f"{CLIENTS[-1]} {adapters[-1]}"]]
         half = asyncio.run(_half_load(port, median(busiest) / 2, seconds * rounds, _draw(rows, names)))
@@ -89,6 +94,7 @@ def measure(
     found = {
         "loads": {key: _summary(each) for key, each in loads.items()},
         "rates": rates,
+        "cpu": cpu,
         "half": half,
         "loading": loading,
         "endured": None if endured is None else endured.as_json(),
@@ -123,7 +129,8 @@ def _summary(loads: Sequence[Load]) -> dict[str, Any]:
     p50, p95, p99 = (1000 * float(each) for each in np.percentile(seconds, [50, 95, 99]))
     others = {status for load in loads for status in load.statuses} - {200}
     rates = [len(load.seconds) / load.took for load in loads]
-    return {"rates": rates, "p50": p50, "p95": p95, "p99": p99, "requests": len(seconds), "others": sorted(others)}
+    cpu = [1000 * load.cpu / len(load.seconds) for load in loads]
+    return {"rates": rates, "cpu": cpu, "p50": p50, "p95": p95, "p99": p99, "requests": len(seconds), "others": sorted(others)}
 
 
 async def _load(port: int, names: Sequence[str]) -> dict[str, float]:
@@ -140,14 +147,24 @@ async def _load(port: int, names: Sequence[str]) -> dict[str, float]:
     return {"number": len(names), "first": median(took[:tenth]), "last": median(took[-tenth:])}
 
 
-def _one_by_one(model: AdaptedModel, rows: Rows, names: Sequence[str], seconds: float, seed: int) -> float:
-    """Rows a second of AdaptedModel asked for one row at a time, without HTTP."""
-    chosen, zipf, began, done = random.Random(seed), Zipf(names), time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
+def _one_by_one(model: AdaptedModel, rows: Rows, names: Sequence[str]) -> Callable[[random.Random], object]:
+    """AdaptedModel asked for one row, without HTTP."""
+    zipf = Zipf(names)
+
+    def ask(chosen: random.Random) -> list[str]:
         picture, question = chosen.choice(rows.rows)
-        model.answer([picture], [question], [zipf.draw(chosen)])
+        return model.answer([picture], [question], [zipf.draw(chosen)])
+
+    return ask
+
+
+def _rate(ask: Callable[[random.Random], object], seconds: float, seed: int) -> tuple[float, float]:
+    """How often it is done in a second, and milliseconds of the processor that each takes."""
+    chosen, began, used, done = random.Random(seed), time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - began < seconds:
+        ask(chosen)
         done += 1
-    return done / (time.perf_counter() - began)
+    return done / (time.perf_counter() - began), 1000 * (time.process_time() - used) / done
 
 
 async def _half_load(port: int, rate: float, seconds: float, draw: Draw) -> dict[str, float]:

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
+CPU = "process_cpu_seconds_total"
 STUCK = 60.0  # seconds without an answer, after which a request counts as stuck
 
 
 @dataclass
 class Load:
-    """What a load found. seconds: of each answered request; wrong: answers that were others than wanted."""
+    """What a load found. seconds: of each answered request; wrong: answers that were others than wanted; cpu: seconds
+    of the processor that the server took."""
 
     seconds: list[float] = field(default_factory=list)
     wrong: int = 0
     took: float = 0.0
+    cpu: float = 0.0
     statuses: dict[int, int] = field(default_factory=dict)
 
     def note(self, status: int, began: float, right: bool) -> None:
@@ -28,6 +31,13 @@ class Load:
 
 Draw = Callable[[random.Random], tuple[bytes, bytes]]
 """A request and the body that its answer must have."""
+
+
+async def metrics(port: int) -> dict[str, float]:
+    """What /metrics says, by name and labels."""
+    _, body = await ask_once(port, request("/metrics", b"", "GET"))
+    lines = (line.rpartition(" ") for line in body.decode().splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
 
 
 class Connection:
@@ -61,7 +71,7 @@ def request(path: str, body: bytes, method: str = "POST") -> bytes:
 
 async def closed_loop(port: int, clients: int, seconds: float, draw: Draw, seed: int = 0) -> Load:
     """Each client asks again as soon as it has its answer."""
-    load, began = Load(), time.perf_counter()
+    load, before, began = Load(), await metrics(port), time.perf_counter()
 
     async def client(number: int) -> None:
         connection, chosen = Connection(port), random.Random(seed * 1000 + number)
@@ -74,6 +84,7 @@ async def closed_loop(port: int, clients: int, seconds: float, draw: Draw, seed:
 
     await asyncio.gather(*map(client, range(clients)))
     load.took = time.perf_counter() - began
+    load.cpu = (await metrics(port))[CPU] - before[CPU]
     return load
 
 

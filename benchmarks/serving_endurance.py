@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from benchmarks.serving_clients import HOST, STUCK, Connection, ask_once, request
+from benchmarks.serving_clients import HOST, STUCK, Connection, metrics, request
 from benchmarks.serving_world import Rows, Zipf
 
 SHARES = {"asks": 0.85, "leaves": 0.05, "malformed": 0.05, "half a body": 0.03, "loads anew": 0.02}
@@ -106,10 +106,3 @@ async def endure(
 async def resident(port: int) -> float:
     """Megabytes of the server's memory."""
     return (await metrics(port))["process_resident_memory_bytes"] / 2**20
-
-
-async def metrics(port: int) -> dict[str, float]:
-    """What /metrics says, by name and labels."""
-    _, body = await ask_once(port, request("/metrics", b"", "GET"))
-    lines = (line.rpartition(" ") for line in body.decode().splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in lines}

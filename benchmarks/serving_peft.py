@@ -1,7 +1,6 @@
 """The other way to serve many prompts: PEFT's `set_adapter` before each request, one row at a time."""
 
 import random
-import time
 from collections.abc import Sequence
 
 import torch
@@ -41,11 +40,3 @@ class PeftServer:
             input_ids=given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=6, num_beams=1
         )
         return self.tokenizer.decode(ids[0], skip_special_tokens=True)
-
-    def rate(self, seconds: float, seed: int) -> float:
-        """Requests a second, without HTTP."""
-        chosen, began, done = random.Random(seed), time.perf_counter(), 0
-        while time.perf_counter() - began < seconds:
-            self.answer(chosen)
-            done += 1
-        return done / (time.perf_counter() - began)

@@ -1,7 +1,7 @@
 """The figures of benchmarks/serving.py as Markdown, and their place in a page."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,16 +15,20 @@ MEMORY = 0.05  # of the server's memory over the second half of the requests: mo
 
 def tables(found: Mapping[str, Any]) -> str:
     """The loads, then the targets."""
-    lines = ["| clients | adapters | rows a second | p50 ms | p95 ms | p99 ms |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| clients | adapters | rows a second | CPU ms a row | p50 ms | p95 ms | p99 ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for key, load in found["loads"].items():
         clients, adapters = key.split()
         times = " | ".join(f"{load[name]:.1f}" for name in ("p50", "p95", "p99"))
-        lines.append(f"| {clients} | {int(adapters):,} | {median(load['rates']):.0f} | {times} |")
-    rates, half, loading = found["rates"], found["half"], found["loading"]
+        lines.append(f"| {clients} | {int(adapters):,} | {_both(load['rates'], load['cpu'])} | {times} |")
+    half, loading = found["half"], found["loading"]
+    apart = {name: _both(found["rates"][name], found["cpu"][name]) for name in found["rates"]}
     lines += [
-        f"| none: one row at a time in the process | 20 | {median(rates['one row at a time']):.0f} | | | |",
-        f"| 64, questions without pictures | {loading['number'] // 2:,} | {median(rates['questions']):.0f} | | | |",
-        f"| none: PEFT, questions without pictures | 20 | {median(rates['peft']):.0f} | | | |",
+        f"| none: one row at a time in the process | 20 | {apart['one row at a time']} | | | |",
+        f"| 64, questions without pictures | {loading['number'] // 2:,} | {apart['questions']} | | | |",
+        f"| none: PEFT, questions without pictures | 20 | {apart['peft']} | | | |",
         "",
         "| what | target | measured | quartiles | met |",
         "|---|---|---|---|---|",
@@ -76,6 +80,10 @@ def insert(text: str, page: Path) -> None:
         raise ValueError(f"{page}: wanted one {BEGIN} and one {END}, given another number")
     marked = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     write_whole(page, marked.sub(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", own).encode())
+
+
+def _both(rates: Sequence[float], cpu: Sequence[float]) -> str:
+    return f"{median(rates):.0f} | {median(cpu):.2f}"
 
 
 def _ratio(what: str, spread: Mapping[str, float], target: Target | None) -> str:
