@@ -18,7 +18,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart caption text methods real transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz lint types docs dist bench checks clean
+.PHONY: help setup quickstart caption text methods real serve transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz fuzz-http lint types docs dist bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,10 @@ real: $(INSTALLED) ## the same with a real language model and real features, whi
 	$(LAUNCH) scripts/train_vqa.py --config configs/backbones/smollm2_lite0.yaml \
 	  --config configs/tasks/vqa_easy_vqa_real.yaml $(REAL)
 
+serve: $(INSTALLED) ## serve the quickstart's run on 127.0.0.1:8080, trained first if there is none
+	test -e runs/vqa_shapes/adapter_model.safetensors || $(MAKE) --no-print-directory quickstart
+	$(BIN)/dept-vl serve --adapter shapes=runs/vqa_shapes $(SERVE)
+
 transfer: $(INSTALLED) ## train sources, pick one by validation for a few-shot target, score it
 	$(BIN)/python scripts/plan.py configs/plans/transfer.yaml
 
@@ -105,6 +109,9 @@ fuzz: $(INSTALLED) ## break files of every kind in 38,000 ways, then 13 minutes 
 	DEPT_VL_FUZZ_INPUTS=1000 $(PYTEST) tests/fuzz
 	$(PIP) install --quiet --editable '.[fuzz]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.guided --seconds $(FUZZ_SECONDS)
+
+fuzz-http: $(INSTALLED) ## send the server 20,000 requests of every shape
+	DEPT_VL_FUZZ_REQUESTS=20000 $(PYTEST) -s tests/serve/http/test_fuzz.py
 
 lint: $(INSTALLED) ## check the code with ruff
 	$(BIN)/ruff check .

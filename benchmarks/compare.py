@@ -127,7 +127,8 @@ def run_row(folder: Path, row: str, seconds: float, words: Sequence[str]) -> Mea
         asked = [row, "--seconds", str(seconds), *words, "--output", str(output)]
         subprocess.run(
             [sys.executable, "-m", "benchmarks.run", *asked],
-            cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, check=True, capture_output=True, encoding="utf-8",
+            cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
+            check=True, capture_output=True, encoding="utf-8",
         )  # fmt: skip
         return json.loads(output.read_text(encoding="utf-8"))["measures"][row]
 

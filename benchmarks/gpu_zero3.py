@@ -45,8 +45,8 @@ def zero3(setting: Setting, rate: float) -> tuple[list[Line], dict[str, Times]]:
         child = ["-m", "benchmarks.gpu_zero3", str(folder), setting.device.type]
         found = subprocess.run(
             [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words, *child],
-            cwd=REPOSITORY, env={**os.environ, **place, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, encoding="utf-8",
-            check=False, timeout=150 if setting.device.type == "cuda" else 900,
+            cwd=REPOSITORY, env={**os.environ, **place, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True, encoding="utf-8", check=False, timeout=150 if setting.device.type == "cuda" else 900,
         )  # fmt: skip
         if found.returncode:
             raise RuntimeError(

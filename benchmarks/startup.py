@@ -103,7 +103,8 @@ def training(
 
     def log() -> bytes:
         if process.poll() is not None or time.monotonic() > until:
-            raise NoStep(f"{name}: wanted a run at work, given one that said {output.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+            ended = output.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise NoStep(f"{name}: wanted a run at work, given one that said {ended}")
         return path.read_bytes() if path.exists() else b""
 
     try:

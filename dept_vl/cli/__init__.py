@@ -31,6 +31,7 @@ COMMANDS = (
     "tune-rates",
     "evaluate",
     "predict",
+    "serve",
     "extract",
     "prepare",
     "plan",

@@ -7,6 +7,7 @@ at a time may ask.
 """
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,16 +21,18 @@ from torch import Tensor
 from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
 from dept_vl.data.chat import turn_of
 from dept_vl.data.tokenizer import MissingTokenizer, load_fitting
-from dept_vl.model import BankEntry, Batch, Network
-from dept_vl.saved import SavedAdapter, check_identity, read_any, tower_of, write_adapter
+from dept_vl.model import Batch, Network
+from dept_vl.saved import SavedAdapter, read_any, write_adapter
 from dept_vl.serve.chat import plan_chat
 from dept_vl.serve.collate import collate_rows
+from dept_vl.serve.fitting import Fitted, fit
 from dept_vl.serve.named import DEFAULT_NAME, NamedAdapters, UnknownAdapter
+from dept_vl.serve.notices import Notice, warn_of_texts
 from dept_vl.serve.pictures import Pixels, check_picture, look, pixels_of
-from dept_vl.serve.rows import Row, WrongRows, WrongTask, plan_rows, plan_texts
-from dept_vl.train.evaluate import Answerer, Decoding
+from dept_vl.serve.rows import Row, WrongRows, plan_rows, plan_texts, together
+from dept_vl.train.evaluate import Answerer
 from dept_vl.tuning import Tuning
-from dept_vl.vision import Tower, build_tower, with_source
+from dept_vl.vision import Tower
 
 BATCH_SIZE = 32
 
@@ -48,6 +51,7 @@ class AdaptedModel:
         self.network = Network(backbone, {}).eval()
         self.tokenizer, self.tower = tokenizer, tower
         self.adapters = NamedAdapters()
+        self.notice: Notice = warn_of_texts
         self._inside: Tuning | None = None
 
     @classmethod
@@ -218,54 +222,44 @@ class AdaptedModel:
             return api.upload_folder(repo_id=repo_id, folder_path=folder, **upload)
 
     def _add(self, saved: SavedAdapter, name: str, vision: Path | str | None = None) -> None:
-        self.adapters.check_free(name)
-        saved = saved.of_width(self.backbone.d_model)
-        covers = saved.config["covers"]
-        if self.adapters.loaded and covers != self.network.covers:
-            raise WrongTask(
-                f"{name}: wanted an adapter whose shift covers {self.network.covers}, as those that are loaded, given "
-                f"one that covers {covers}: load it into a model of its own"
-            )
-        task = saved.config["task"]
-        if task is not None and task.get("chat_template", False) != (self.backbone.text_form == "chat"):
-            wanted = "in the model's chat template" if self.backbone.text_form == "chat" else "without a chat template"
-            raise WrongTask(f"{name}: wanted an adapter that is asked {wanted}, as the first one is, given another")
-        tower = self.tower
-        if saved.projection is not None and tower is None:
-            tower = _load_tower(saved.config["vision"], vision).to(self.device)
-        identity = None if tower is None else tower.identity()
-        check_identity(saved.config, self.backbone.identity(), identity, d_model=self.backbone.d_model)
-        for part in saved.parts.values():
-            part.to(self.device).eval()
-        self._put_inside(saved.inside)  # now, to find whether its weights fit
-        self._put_inside(None)
-        self.tower, self.network.covers = tower, covers
-        self.adapters.add(name, saved)
-        order = tuple(saved.config["token_order"])
-        self.network.bank[name] = BankEntry(saved.adapter.fold() or saved.adapter, saved.projection, order)
+        self.join(name, self.fit(saved, name, vision))
 
-    @torch.no_grad()
+    def fit(self, saved: SavedAdapter, name: str, vision: Path | str | None = None) -> Fitted:
+        """Check an adapter against what is loaded, and fold it. Nothing here changes, so any thread may do it.
+
+        Raises: UnknownAdapter, WrongTask, MismatchedBackbone, UnloadableTower.
+        """
+        self.adapters.check_free(name)
+        covers = self.network.covers if self.adapters.loaded else None
+        return fit(saved, name, self.backbone, self.tower, covers, vision)
+
+    def join(self, name: str, fitted: Fitted) -> None:
+        """Let a fitted adapter answer under this name; no other is touched. Raises: UnknownAdapter, UnfitTuning."""
+        self.adapters.check_free(name)
+        self._put_inside(fitted.saved.inside)  # now, to find whether its weights fit
+        self._put_inside(None)
+        self.tower, self.network.covers = fitted.tower, fitted.saved.config["covers"]
+        self.adapters.add(name, fitted.saved)
+        self.network.bank[name] = fitted.entry
+
     def _generate(self, rows: Sequence[Row]) -> list[str]:
         """The rows' answers in their order."""
-        answers, together = [""] * len(rows), {}
+        answers, alike = [""] * len(rows), defaultdict(list)
         for row in rows:
-            together.setdefault(self._together(row), []).append(row)
-        for alike in together.values():
-            self._put_inside(self._inside_of(alike[0]))
-            answer = Answerer(self.network, self.tokenizer, alike[0].decoding)
-            for start in range(0, len(alike), BATCH_SIZE):
-                part = alike[start : start + BATCH_SIZE]
-                for row, text in zip(part, answer(self.batch_of(part)), strict=True):
-                    answers[row.place] = row.meanings.get(text, text)
+            alike[together(row, self.adapters)].append(row)
+        for key, own in alike.items():
+            for start in range(0, len(own), BATCH_SIZE):
+                batch = own[start : start + BATCH_SIZE]
+                for row, text in zip(batch, self.answer_batch(batch, key.inside), strict=True):
+                    answers[row.place] = text
         return answers
 
-    def _inside_of(self, row: Row) -> Tuning | None:
-        saved = self.adapters.loaded.get(row.adapter)
-        return None if saved is None else saved.inside
-
-    def _together(self, row: Row) -> tuple[Decoding, int, bool, Tuning | None]:
-        """Rows for which this is the same may stand in one batch."""
-        return row.decoding, row.max_source_length, row.own_cue, self._inside_of(row)
+    @torch.no_grad()
+    def answer_batch(self, rows: Sequence[Row], inside: Tuning | None) -> list[str]:
+        """The answers of rows that may stand in one batch (`together`), with their `inside` in the frozen model."""
+        self._put_inside(inside)
+        texts = Answerer(self.network, self.tokenizer, rows[0].decoding)(self.batch_of(rows))
+        return [row.meanings.get(text, text) for row, text in zip(rows, texts, strict=True)]
 
     def _put_inside(self, tuning: Tuning | None) -> None:
         """Let the frozen model compute with `tuning` in it, and with no other. Raises: BadTuning, UnfitTuning."""
@@ -282,16 +276,9 @@ class AdaptedModel:
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """What the network reads for rows of one `max_source_length`."""
-        batch = collate_rows(rows, self.tokenizer, self.backbone.text_form).to(self.device)
+        batch = collate_rows(rows, self.tokenizer, self.backbone.text_form, self.notice).to(self.device)
         names = tuple(row.adapter for row in rows)
         if self.tower is None or all(row.picture is None for row in rows):
             return dataclasses.replace(batch, adapters=names)
         features, images = look(self.tower, [(row.place, row.picture) for row in rows])
         return dataclasses.replace(batch, features=features.to(self.device), images=images, adapters=names)
-
-
-def _load_tower(vision: dict[str, Any], override: Path | str | None) -> Tower:
-    """The tower that an adapter records, or the one of the folder, file or name `override` in its place."""
-    settings = tower_of(vision)
-    settings = settings if override is None else with_source(settings, override)
-    return build_tower(settings, dtype=vision["vision_dtype"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from dept_vl.model import BASE
 from dept_vl.registry import did_you_mean
@@ -12,6 +12,7 @@ from dept_vl.tasks import TASKS
 from dept_vl.tasks.example import template_fields
 from dept_vl.tasks.text_task import BadRow, TextTask, render
 from dept_vl.train.evaluate import Decoding
+from dept_vl.tuning import Tuning
 
 _VERBS = {"vqa": "answer", "caption": "caption"}  # of other tasks "generate", and "classify" where they have labels
 _WANTED = {"answer": "'vqa'", "caption": "'caption'", "generate": "a text task", "classify": "a text task with labels"}
@@ -43,8 +44,8 @@ class Row:
     """place: where its answer goes. source: the text in its adapter's prompt format, cut to max_source_length. context:
     its characters that are cut first, None for its end. meanings: what an answer stands for, where it is not its own
     meaning. own_cue: whether the text ends in its own cue for a causal model, as those about images do. frame: what
-    stands around the text in a chat template, None for that of a single turn. Rows of equal `max_source_length`,
-    `decoding` and `own_cue` share a batch, whatever their adapters."""
+    stands around the text in a chat template, None for that of a single turn. See `together` for the rows that share a
+    batch, whatever their adapters."""
 
     place: int
     source: str
@@ -56,6 +57,21 @@ class Row:
     meanings: Mapping[str, str] = field(default_factory=dict)
     own_cue: bool = False
     frame: tuple[str, str] | None = None
+
+
+class Together(NamedTuple):
+    """Rows for which all of this is the same may stand in one batch. inside: what their adapters have trained inside
+    the frozen model, None for nothing."""
+
+    decoding: Decoding
+    max_source_length: int
+    own_cue: bool
+    inside: Tuning | None
+
+
+def together(row: Row, adapters: NamedAdapters) -> Together:
+    saved = adapters.loaded.get(row.adapter)
+    return Together(row.decoding, row.max_source_length, row.own_cue, None if saved is None else saved.inside)
 
 
 def plan_rows(

@@ -38,9 +38,8 @@ def clip(clip_folder):
     return FrozenClip.load(f"local-dir:{clip_folder}", layer=2, pooling="none", resize="squash")
 
 
-@pytest.fixture
-def save(tmp_path, backbone, clip):
-    """Save an adapter of random weights for the tiny models; `visual=False` for one that reads text alone."""
+def saver(root, backbone, clip):
+    """What the fixture `save` gives, into folders of `root`."""
 
     def save(method="dept", folder=None, *, seed=0, visual=True, backbone_identity=None, covers="text", **task):
         generator = torch.Generator().manual_seed(seed)
@@ -52,7 +51,7 @@ def save(tmp_path, backbone, clip):
             "name": "vqa", "template": "vqa: {question}", "protocol": "official-2021", "max_source_length": 12,
             "max_target_length": 6, "num_beams": 1, "labels": {}, "pad_token": None,
         }  # fmt: skip
-        folder = tmp_path / (folder or method)
+        folder = root / (folder or method)
         projection = {"projection": VisualProjection(clip.width, 32, clip.num_patches, generator)} if visual else {}
         save_adapter(
             folder,
@@ -66,6 +65,12 @@ def save(tmp_path, backbone, clip):
         return folder
 
     return save
+
+
+@pytest.fixture
+def save(tmp_path, backbone, clip):
+    """Save an adapter of random weights for the tiny models; `visual=False` for one that reads text alone."""
+    return saver(tmp_path, backbone, clip)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""An HTTP server before the engine; needs the extra `serve`."""
