@@ -166,9 +166,9 @@ def _front(axis: Axes, found: Sequence[Point]) -> None:
     axis.step([x for x, _ in front], [y for _, y in front], where="post", color=COLOURS[1], linewidth=1, zorder=0)
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def pareto(points: Sequence[tuple[float | int, float]]) -> list[tuple[float | int, float]]:
     """The points (cost, score) than which no other has as high a score at as low a cost, the cheapest first."""
-    front: list[tuple[float, float]] = []
+    front: list[tuple[float | int, float]] = []
     for cost, score in sorted(set(points), key=lambda point: (point[0], -point[1])):
         if not front or score > front[-1][1]:
             front.append((cost, score))

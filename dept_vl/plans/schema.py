@@ -177,10 +177,10 @@ class PlanFile:
     `tuned` holds the choice; no key of a file. cells_of: a plan whose cells these are, without those that `without`
     names; a cell of the same name is laid over. measure: of cells that say nothing else; forgetting: on which text.
     view: comparison, for the page of methods. fast: settings of --fast over its usual ones. shows: "figure 5", "table
-    8" of the paper. planned: how many seeds would be needed. table, method, protocol, means: a row of a paper's table; given:
-    settings that only the command can bring, such as a source run. quotes: the printed row whose values are the cells',
-    in the columns of `tasks` if there are any. recipe: files of settings that rows share, below `experiment`. training:
-    "single-task" and the like, that of the quoted row unless it differs here.
+    8" of the paper. planned: how many seeds would be needed. table, method, protocol, means: a row of a paper's table;
+    given: settings that only the command can bring, such as a source run. quotes: the printed row whose values are the
+    cells', in the columns of `tasks` if there are any. recipe: files of settings that rows share, below `experiment`.
+    training: "single-task" and the like, that of the quoted row unless it differs here.
     """
 
     path: Path

@@ -16,6 +16,7 @@ Number = float | int
 LEVEL = 0.05  # of a family of claims
 POWER = 0.8  # with which the smallest difference would be seen
 _MOST = 100_000  # repeats that are tried
+_ROUNDING = 1e-9  # of a value
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,17 @@ def error_of(values: Sequence[Number], *, items: float | None = None, number: in
         raise ValueError(f"wanted at least two repeats for a standard error, given {len(values)}")
     mean = math.fsum(values) / len(values)
     free = float(len(values) - 1)
-    repeats = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / free / len(values))
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / free)
+    repeats = 0.0 if agree(values) else deviation / math.sqrt(len(values))
     if not items:
         return Error(repeats, free, repeats, items)
     whole = math.hypot(repeats, items)
     return Error(whole, whole**4 / (repeats**4 / free + items**4 / (number - 1)), repeats, items)
+
+
+def agree(values: Sequence[Number]) -> bool:
+    """Whether all are one number but for rounding, of which no t test may make a standard error."""
+    return bool(max(values) - min(values) <= _ROUNDING * max(map(abs, values)))
 
 
 def p_value(distance: Number, error: Error, repeats: int) -> float:

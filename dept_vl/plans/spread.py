@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dept_vl.plans.significance import Error
+from dept_vl.plans.significance import Error, agree
 
 FEWEST = 3  # runs from which an interval is given
 MANY = 10  # runs from which it is the bootstrap's
@@ -63,7 +63,7 @@ def spread(
     if error is not None and error.items:
         half = t_half(error.whole, error.free, level)
         return Spread(numbers, mean, sd, (mean - half, mean + half), level, 0, seed, "min F'")
-    if sd == 0.0:
+    if agree(numbers):
         return Spread(numbers, mean, sd, (mean, mean), level, 0, seed)
     if len(values) < MANY:
         half = t_half(sd / math.sqrt(len(values)), len(values) - 1, level)

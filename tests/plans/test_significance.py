@@ -61,6 +61,8 @@ def test_repeats_that_all_agree_have_the_sign_tests_p():
     same = error_of([2.0, 2.0, 2.0])
     assert p_value(2.0, same, 3) == 0.25 and p_value(0.0, same, 3) == 1.0 and smallest_seen(same) is None
     assert p_value(2.0, error_of([2.0] * 10), 10) == 2**-9
+    rounded = error_of([0.3, 0.1 + 0.2, 0.3])
+    assert rounded.whole == 0.0 and p_value(0.3, rounded, 3) == 0.25, "rounding is no sampling error"
 
 
 @pytest.mark.parametrize(("effect", "pairs"), [(0.5, 34), (0.8, 15), (1.0, 10)])
