@@ -20,6 +20,7 @@ from dept_vl.plans.table import EXACT, UNITS, Repeat, Table, values
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 CONSTRUCTED, UNTESTED = "true by construction", "not tested here"
+_SMALLEST = 1e-4  # of the p-values that are shown
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, CONSTRUCTED, UNTESTED)
 
 
@@ -75,7 +76,8 @@ class Judged:
             facts.append(f"95 % interval {self.interval[0]:.{digits}f} to {self.interval[1]:.{digits}f}")
         if self.p is not None:
             corrected = f", after Holm {shown_p(self.adjusted)}" if self.adjusted is not None else ""
-            facts.append(f"{self.test}, p = {shown_p(self.p)}{corrected}")
+            equals = "" if self.p < _SMALLEST else "= "
+            facts.append(f"{self.test}, p {equals}{shown_p(self.p)}{corrected}")
         elif self.by_repeat:
             facts.append(f"{len(self.by_repeat)} of {self.repeats}")
         facts += [self.reason] if self.reason else []
@@ -179,6 +181,7 @@ def _why_none(table: Table, claim: Claim) -> tuple[str, str]:
         return UNTESTED, "not measured yet" if table.stored is None else "its single values are not kept"
     if claim.measure.startswith("reach_") and not left:
         return UNDECIDED, "the score was not reached in any pair of runs"
+    left = left or table.stored is not None
     return UNTESTED, "not run yet" if left else f"the runs do not tell {claim.measure}"
 
 
@@ -251,7 +254,7 @@ def number(value: Any) -> str:
 
 
 def shown_p(value: float | None) -> str:
-    """0.045, or "below 0.0001"."""
+    """0.045, or "< 0.0001"."""
     if value is None:
         return "-"
-    return "below 0.0001" if value < 1e-4 else f"{value:.2g}"
+    return f"< {_SMALLEST:.4f}" if value < _SMALLEST else f"{value:.2g}"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dept_vl.config import Experiment, load_experiment
@@ -107,7 +108,7 @@ def _loss(
     total = 0.0
     for start in range(0, len(examples), _BATCH):
         rows = range(start, min(start + _BATCH, len(examples)))
-        batch = encoded.collate(rows, None, [0.0] * len(rows))
+        batch = encoded.collate(rows, None, np.zeros(len(rows)))
         batch.adapters = None if name is None else (name,) * len(rows)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
             total += float(network(batch).float().sum())
