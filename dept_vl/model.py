@@ -81,6 +81,7 @@ class Network(nn.Module):
         self.bank: dict[str, BankEntry] = {BASE: BankEntry(Folded(torch.zeros(0, backbone.d_model), None))}
         self.teachers: Teachers | None = None
         self._read_through: tuple[Backbone, ...] = ()  # in tuples, so that they are no parts of this module
+        self._answers_through = False
         self._served_inside: tuple[Part, ...] = ()
 
     @property
@@ -128,16 +129,18 @@ class Network(nn.Module):
         own = self._reading.states(*self.embed(batch), batch.labels)
         return mean_nats(own.logits, batch.labels) + teachers.weight * distance(own, taught, batch.labels)
 
-    def read_through(self, partial: Backbone | None) -> None:
+    def read_through(self, partial: Backbone | None, *, answers: bool = False) -> None:
         """From now on losses in training mode go through `partial`, a view of the backbone; None: through all of it.
-        Whatever is in evaluation mode never does."""
+        Whatever is in evaluation mode does so only with `answers`."""
         self._read_through = () if partial is None else (partial,)
+        self._answers_through = answers
         if partial is not None:
             partial.recompute(self.training)
 
     @property
     def _reading(self) -> Backbone:
-        return self._read_through[0] if self.training and self._read_through else self.backbone
+        partly = self._read_through and (self.training or self._answers_through)
+        return self._read_through[0] if partly else self.backbone
 
     def training_flops(self, batch: Batch) -> tuple[int, int] | None:
         """Floating-point operations of a training step's frozen model on this batch as padded, forward and backward:
@@ -202,7 +205,7 @@ class Network(nn.Module):
         with torch.no_grad():
             embeds, mask = self.embed(batch, blind=blind)
         sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
-        return self.backbone.generate(embeds, mask, **sizes, **self._shared(batch))
+        return self._reading.generate(embeds, mask, **sizes, **self._shared(batch))
 
     @torch.no_grad()
     def choose(self, batch: Batch, tree: CandidateTree, *, blind: bool = False) -> Integer[Tensor, " batch"]:
@@ -212,7 +215,7 @@ class Network(nn.Module):
         if self.inside is not None and self.inside.by_row and len(batch.input_ids) > rows:
             parts = [batch.rows(own.tolist()) for own in torch.arange(len(batch.input_ids)).split(rows)]
             return torch.cat([self.choose(part, tree, blind=blind) for part in parts])  # each with its own context
-        return choose(self.backbone, *embedded, tree, **self._shared(batch))
+        return choose(self._reading, *embedded, tree, **self._shared(batch))
 
     def _shared(self, batch: Batch) -> dict[str, Any]:
         """What a causal model computes once, as its methods take it: a prompt of all rows, and what those about one

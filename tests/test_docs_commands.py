@@ -75,8 +75,9 @@ def take(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         if given:
             evaluate.scorer_parser(evaluate.parser().parse_args(given[:1]).what).parse_args(given[1:])
     elif name == "plan":
-        if given and not given[0].startswith("-") and (file := given.pop(0)) != "FILE":
-            assert find_config(Path(file)).is_file(), file
+        while given and not given[0].startswith("-"):
+            if (file := given.pop(0)) != "FILE":
+                assert find_config(Path(file)).is_file() or [*REPOSITORY.glob(file)], file
         take_experiment(plan_command.parser().parse_known_args(given)[1])
     elif name == "extract":
         take_experiment([word for word in given if word != "--json"])

@@ -72,7 +72,8 @@ class InsideConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProgressiveConfig:
-    """Fast prompt tuning (FPT): the first steps on partial models of an encoder-decoder. Evaluation is of the full one.
+    """Fast prompt tuning (FPT): the first steps on partial models of an encoder-decoder. Evaluation is of the full one,
+    unless `evaluate` says otherwise.
 
     Args:
         kind: none, depth (fewer layers), width (fewer feed-forward neurons) or compound (both).
@@ -81,6 +82,8 @@ class ProgressiveConfig:
         parts: which stacks are reduced (the paper: the encoder alone for MNLI and QQP, both for longer targets).
         neurons: kept first are those with the greatest mean activation, or as drawn at random, or as they stand.
         score_rows: training rows on which activations are measured, with the adapter as it is when training starts.
+        repeat_scoring: measure them again at the start of every narrow stage, with the adapter as it is then.
+        evaluate: full, or part for the partial model of the stage, of which FPT's Table 1 reports the scores.
     """
 
     kind: Literal["none", "depth", "width", "compound"] = "none"
@@ -89,6 +92,8 @@ class ProgressiveConfig:
     parts: Literal["encoder", "encoder_decoder"] = "encoder_decoder"
     neurons: Literal["activation", "random", "first"] = "activation"
     score_rows: int = 1000
+    repeat_scoring: bool = False
+    evaluate: Literal["full", "part"] = "full"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +217,8 @@ class Experiment:
             raise BadConfig(f"adapter.covers: wanted text in a chat template, given {self.adapter.covers}")
         _check_optimizer(self.optim, self.max_steps)
         _check_progressive(self.progressive, self.backbone.kind)
+        if self.progressive.kind == "none" and self.progressive.evaluate == "part":
+            raise BadConfig("progressive.evaluate: wanted full where progressive.kind is none, given part")
         if self.backbone.load_in is not None and self.progressive.kind in ("width", "compound"):
             given = f"{self.progressive.kind}, which sorts neurons, beside backbone.load_in {self.backbone.load_in}"
             raise BadConfig(f"progressive.kind: wanted none or depth, given {given}")

@@ -1,120 +1,188 @@
-"""A claim of a paper against our runs: a difference or a ratio with its interval, and one of three verdicts.
-
-    holds                           the whole interval lies on the claimed side
-    does not hold                   the whole interval lies on the other side
-    cannot be judged at this size   everything else, and always below three repeats
+"""A claim against our runs: a difference or a ratio with its interval and its p-value.
 
 The two sides are compared repeat by repeat: the same seed, the same few-shot draw, or the same round of a timing. The
-interval is `plans.spread`'s, 95 %; with three repeats it reaches from the least to the greatest of them, so that a
-verdict then says that all three agree. Sizes and counted FLOPs have no spread and are compared as they are.
+p-value is the paired t test's, with the sampling error of the test items where the predictions are here
+(`significance`); of two deviations over seeds it is the F test's. What is counted (weights, operations, memory of a
+step) has no p-value: it holds by construction or not. `verdicts` corrects the p-values of a family of claims.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dept_vl.plans.item_error import item_error
 from dept_vl.plans.schema import Claim
+from dept_vl.plans.significance import POWER, Error, error_of, p_value, smallest_seen
 from dept_vl.plans.spread import FEWEST, spread
-from dept_vl.plans.table import EXACT, UNITS, Table, values
+from dept_vl.plans.table import EXACT, UNITS, Repeat, Table, values
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be judged at this size"
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+CONSTRUCTED, UNTESTED = "true by construction", "not tested here"
+_SMALLEST = 1e-4  # of the p-values that are shown
+VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, CONSTRUCTED, UNTESTED)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """value: the mean difference (in `unit`), or the ratio. first, second: the two sides. by_repeat: the value of each
-    pair. reason: why nothing could be computed, or what to know beside the verdict."""
+    """value: the mean difference (in `unit`), or the ratio. limit: what it is held against. interval: 95 %, of this
+    claim alone. first, second: the two sides. by_repeat: the value of each pair.
+
+    p: of this claim alone; None where nothing is tested. test: how it was made. adjusted: by Holm over `family` claims.
+    seen: how far from the limit a value would have to lie to be seen. reason: why nothing could be computed, or what to
+    know beside the verdict.
+    """
 
     claim: Claim
     verdict: str
     value: float | None = None
+    limit: float = 0.0
     interval: tuple[float, float] | None = None
     first: float | None = None
     second: float | None = None
     by_repeat: tuple[float, ...] = ()
     unit: str = ""
     reason: str = ""
+    p: float | None = None
+    test: str = ""
+    error: Error | None = None
+    free: tuple[int, int] | None = None  # of an F test
+    adjusted: float | None = None
+    family: int = 0
+    seen: float | None = None
+    repeats: str = "seeds"
+
+    @property
+    def is_ratio(self) -> bool:
+        return self.claim.kind in ("below", "above", "steadier")
+
+    @property
+    def upwards(self) -> bool:
+        """Whether the claim is that the value lies above the limit."""
+        return self.claim.kind not in ("below", "steadier")
 
     @property
     def ours(self) -> str:
-        """ "84.1 against 79.9 points: +4.2 [1.0, 6.8], 3 repeats"."""
+        """ "65.8 against 60.2 points: +5.6 (95 % interval 0.4 to 10.8; paired t over 3 draws, p = 0.045, after Holm
+        0.91)"."""
         if self.value is None:
             return self.reason
-        ratio = self.claim.kind in ("below", "above", "steadier")
+        digits = 2 if self.is_ratio else 1
         sides = " ".join(filter(None, (number(self.first), "against", number(self.second), self.unit)))
-        value = f": ratio {self.value:.2f}" if ratio else f": {self.value:+.1f}"
+        value = f": ratio {self.value:.2f}" if self.is_ratio else f": {self.value:+.1f}"
+        facts = []
         if self.interval is not None:
-            digits = 2 if ratio else 1
-            value += f" [{self.interval[0]:.{digits}f}, {self.interval[1]:.{digits}f}]"
-        repeats = f", {len(self.by_repeat)} repeat{'s'[: len(self.by_repeat) - 1]}" if self.by_repeat else ""
-        return f"{sides}{value}{repeats}{f' ({self.reason})' if self.reason else ''}"
+            facts.append(f"95 % interval {self.interval[0]:.{digits}f} to {self.interval[1]:.{digits}f}")
+        if self.p is not None:
+            corrected = f", after Holm {shown_p(self.adjusted)}" if self.adjusted is not None else ""
+            equals = "" if self.p < _SMALLEST else "= "
+            facts.append(f"{self.test}, p {equals}{shown_p(self.p)}{corrected}")
+        elif self.by_repeat:
+            facts.append(f"{len(self.by_repeat)} of {self.repeats}")
+        facts += [self.reason] if self.reason else []
+        return f"{sides}{value}" + (f" ({'; '.join(facts)})" if facts else "")
+
+    @property
+    def judgement(self) -> str:
+        """The verdict; of an undecided claim with the smallest difference that could have been seen."""
+        if self.verdict != UNDECIDED or self.seen is None:
+            return self.verdict
+        if self.claim.kind == "steadier":
+            return f"{self.verdict}: only a ratio of {self.seen:.2f} or less could have been seen"
+        what = f"is {number(self.seen)}" if self.is_ratio else f"is {number(self.seen)} {self.unit}".rstrip()
+        start = f" from a ratio of {self.limit:g}" if self.is_ratio else f" from {self.limit:g}" if self.limit else ""
+        return f"{self.verdict}: the smallest difference{start} that could have been seen {what}"
 
 
 def judge(table: Table, claim: Claim) -> Judged:
-    """The verdict on one claim. Raises: BadStudy for a measure that there is not."""
+    """One claim by itself: its p-value, no correction; undecided where that is for `verdicts` to say.
+
+    Raises: BadPlan for a measure that there is not.
+    """
     if claim.kind == "cannot":
-        return Judged(claim, OPEN, reason=claim.why)
+        return Judged(claim, UNTESTED, reason=claim.why)
     second_measure = claim.second_measure or claim.measure
     first = values(table, claim.measure, claim.first, tasks=claim.tasks, target=claim.target)
     second = values(table, second_measure, claim.second, tasks=claim.tasks, target=claim.target)
-    pairs = [(first[each], second[each]) for each in first if each in second]
-    if not pairs:
-        return Judged(claim, OPEN, reason=_why_none(table, claim))
+    paired = [each for each in first if each in second]
+    if not paired:
+        verdict, reason = _why_none(table, claim)
+        return Judged(claim, verdict, reason=reason)
     if claim.kind == "steadier":
         return _steadier(table, claim)
+    pairs = [(first[each], second[each]) for each in paired]
     ratio = claim.kind in ("below", "above")
     if ratio and any(b == 0 for _, b in pairs):
-        return Judged(claim, OPEN, reason="a ratio to zero")
-    compared = [a / b if ratio else a - b for a, b in pairs]
-    noise = _noise(table, claim) if claim.kind == "within_noise" else None
-    limit = float(claim.margin) if ratio else -float(noise or claim.margin or 0.0)
-    exact = claim.measure in EXACT and second_measure in EXACT
-    found = spread(compared)
-    interval = (found.mean, found.mean) if exact else found.interval
-    missing = max(len(first), len(second)) - len(pairs)
-    notes = [f"{missing} more without a pair"] if missing else []
-    if noise is not None:
-        notes.append(f"standard deviation of {', '.join(claim.second)} over seeds {noise:.1f}")
-    return Judged(
+        return Judged(claim, UNDECIDED, reason="a ratio to zero")
+    compared = tuple(a / b if ratio else a - b for a, b in pairs)
+    judged = Judged(
         claim,
-        verdict(interval, limit, upwards=claim.kind != "below"),
-        found.mean,
-        None if exact else found.interval,
-        math.fsum(a for a, _ in pairs) / len(pairs),
-        math.fsum(b for _, b in pairs) / len(pairs),
-        () if exact else tuple(compared),
-        UNITS.get(claim.measure, ""),
-        "; ".join(notes),
+        UNDECIDED,
+        math.fsum(compared) / len(compared),
+        float(claim.margin) if ratio else -float(claim.margin or 0.0),
+        first=math.fsum(a for a, _ in pairs) / len(pairs),
+        second=math.fsum(b for _, b in pairs) / len(pairs),
+        by_repeat=compared,
+        unit=UNITS.get(claim.measure, ""),
+        repeats=_repeats(table, claim, paired),
+    )
+    if is_constructed(claim):
+        holds = judged.value > judged.limit if judged.upwards else judged.value < judged.limit
+        return dataclasses.replace(judged, verdict=CONSTRUCTED if holds else CONTRADICTED, by_repeat=())
+    missing = _wanted(table, claim) - len(paired)
+    notes = [f"{missing} more without a pair"] if missing > 0 else []
+    if len(compared) < FEWEST:
+        notes.append(f"a test takes {FEWEST}")
+        return dataclasses.replace(judged, reason="; ".join(notes))
+    return _tested(table, dataclasses.replace(judged, reason="; ".join(notes)))
+
+
+def is_constructed(claim: Claim) -> bool:
+    """Whether the claim is about what is counted."""
+    return claim.kind != "cannot" and {claim.measure, claim.second_measure or claim.measure} <= set(EXACT)
+
+
+def _tested(table: Table, judged: Judged) -> Judged:
+    claim, items = judged.claim, None
+    if claim.measure == "score" and not claim.second_measure:
+        items = item_error(table, claim.first, claim.second, tasks=claim.tasks)
+    size, count = items or (None, 0)
+    error = error_of(judged.by_repeat, items=size, number=count)
+    over = f"over {len(judged.by_repeat)} {judged.repeats}"
+    test = f"min F' {over} and {count:,} items" if error.items else f"paired t {over}"
+    return dataclasses.replace(
+        judged,
+        interval=spread(judged.by_repeat, error=error).interval,
+        p=p_value(judged.value - judged.limit, error, len(judged.by_repeat)),
+        test=test,
+        error=error,
     )
 
 
-def verdict(interval: tuple[float, float] | None, limit: float, *, upwards: bool) -> str:
-    """`upwards`: the claim is that the value lies above `limit`, else below; at it is neither. None: too few repeats
-    for an interval."""
-    if interval is None:
-        return OPEN
-    low, high = interval
-    if low > limit if upwards else high < limit:
-        return HOLDS
-    if high <= limit if upwards else low >= limit:
-        return FAILS
-    return OPEN
-
-
-def _why_none(table: Table, claim: Claim) -> str:
-    cells = {*claim.first, *claim.second}
-    left = sum(1 for cell in cells if not any(table.of(cell)))
+def _repeats(table: Table, claim: Claim, repeats: Sequence[Repeat]) -> str:
     if claim.measure.startswith("cost_"):
-        return "not measured yet"
+        return "rounds"
+    return "draws" if len({draw for _, draw in repeats}) > 1 else "seeds"
+
+
+def _wanted(table: Table, claim: Claim) -> int:
+    """How many repeats both sides are to have."""
+    if claim.measure.startswith("cost_"):
+        return 0
+    cells = [table.plan.cell(name) for name in (*claim.first, *claim.second)]
+    return len(set.intersection(*({(s, d) for s in each.seeds for d in each.draws} for each in cells)))
+
+
+def _why_none(table: Table, claim: Claim) -> tuple[str, str]:
+    cells = {*claim.first, *claim.second}
+    left = sum(1 for cell in cells if not any(table.of(cell))) if table.stored is None else 0
+    if claim.measure.startswith("cost_"):
+        return UNTESTED, "not measured yet" if table.stored is None else "its single values are not kept"
     if claim.measure.startswith("reach_") and not left:
-        return "the score was not reached in any pair of runs"
-    return "not run yet" if left else f"the runs do not tell {claim.measure}"
-
-
-def _noise(table: Table, claim: Claim) -> float:
-    """The second side's standard deviation over seeds, within each cell and task."""
-    return pooled_sd(_groups(table, claim, claim.second))[0]
+        return UNDECIDED, "the score was not reached in any pair of runs"
+    left = left or table.stored is not None
+    return UNTESTED, "not run yet" if left else f"the runs do not tell {claim.measure}"
 
 
 def _groups(table: Table, claim: Claim, cells: Sequence[str]) -> list[list[float]]:
@@ -129,21 +197,42 @@ def _groups(table: Table, claim: Claim, cells: Sequence[str]) -> list[list[float
 
 
 def _steadier(table: Table, claim: Claim) -> Judged:
-    """The ratio of two standard deviations over seeds, pooled over cells and tasks; its interval is the F
-    distribution's, which takes the scores of a setting for normal."""
+    """The ratio of two standard deviations over seeds, pooled over cells and tasks. The F test takes the scores of a
+    setting for normal and the two sides for independent."""
     (first, free), (second, others) = (pooled_sd(_groups(table, claim, each)) for each in (claim.first, claim.second))
     if min(free, others) < FEWEST - 1:
-        return Judged(claim, OPEN, reason="too few seeds for a standard deviation")
+        return Judged(claim, UNDECIDED, reason="too few seeds for a standard deviation")
     if not first or not second:
-        return Judged(claim, OPEN, reason="a ratio to zero")
+        return Judged(claim, UNDECIDED, reason="a ratio to zero")
     from scipy.stats import f as f_distribution
 
     low, high = (1 / math.sqrt(f_distribution.ppf(each, free, others)) for each in (0.975, 0.025))
-    interval = (first / second * low, first / second * high)
-    judged = verdict(interval, 1.0, upwards=False)
+    ratio = first / second
+    tails = f_distribution.cdf(ratio**2, free, others), f_distribution.sf(ratio**2, free, others)
     return Judged(
-        claim, judged, first / second, interval, first, second, (), "points", f"{free} and {others} degrees of freedom"
+        claim,
+        UNDECIDED,
+        ratio,
+        1.0,
+        (ratio * low, ratio * high),
+        first,
+        second,
+        unit="points",
+        p=min(1.0, 2 * float(min(tails))),
+        test=f"F test with {free} and {others} degrees of freedom",
+        free=(free, others),
     )
+
+
+def seen_by(judged: Judged, level: float) -> float | None:
+    """How far from its limit a value would have to lie to be seen at `level` with a chance of `POWER`; of two
+    deviations, the ratio below 1 that would be."""
+    if judged.free is not None:
+        from scipy.stats import f as f_distribution
+
+        edge = f_distribution.ppf(level / 2, *judged.free)
+        return float(math.sqrt(edge / f_distribution.ppf(POWER, *judged.free)))
+    return None if judged.error is None else smallest_seen(judged.error, level)
 
 
 def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
@@ -162,3 +251,10 @@ def number(value: Any) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
+
+
+def shown_p(value: float | None) -> str:
+    """0.045, or "< 0.0001"."""
+    if value is None:
+        return "-"
+    return f"< {_SMALLEST:.4f}" if value < _SMALLEST else f"{value:.2g}"

@@ -3,6 +3,7 @@
     plan.py configs/plans/equal_time.yaml --jobs 2
     plan.py --task shapes-rte --seeds 1 2 3 --grid optim.lr.prompt=1.0,2.0
     plan.py configs/plans/dept.yaml --config configs/paper/vqa_dept.yaml --task.root data/vqa2
+    plan.py configs/comparison/*.yaml --output_dir runs/comparison --page docs
     plan.py --compare runs/dept_seed1 runs/dept_seed2 --against runs/pt_seed1 runs/pt_seed2
 
 Started several times, on several devices, the commands share the runs. Exit status: 1 where runs failed.
@@ -12,6 +13,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,15 +21,19 @@ from typing import Any
 
 from dept_vl.config import config_files, find_config, given_settings, own_settings, parse_experiment
 from dept_vl.plans.compare_runs import compare_runs
+from dept_vl.plans.comparison_page import write_comparison
 from dept_vl.plans.execute import How, do, tell_claims, write_table
 from dept_vl.plans.load import Changes, complete, load_plan
 from dept_vl.plans.pool import Say
 from dept_vl.plans.published import check_given
 from dept_vl.plans.runs import make_schedule
-from dept_vl.plans.schema import BEST, PlanFile
+from dept_vl.plans.schema import BEST, COMPARISON, PlanFile
 from dept_vl.plans.settings import BadPlan, Settings, merge, read, read_all
 from dept_vl.plans.summary import check_pick
 from dept_vl.plans.table import read_table
+from dept_vl.plans.tune import choose, trials, tuned
+from dept_vl.plans.verdicts import judge_all
+from dept_vl.registry import did_you_mean
 from dept_vl.run import check
 from dept_vl.tasks import TASKS, TextTask
 from dept_vl.untrusted.whole_files import check_writable
@@ -39,13 +45,15 @@ ROOT, FAST_ROOT = Path("runs/plans"), Path("runs/plans_fast")
 def main(
     argv: Sequence[str] | None = None, say: Say = print, *, show: Say = print, prog: str | None = None, **how: Any
 ) -> int:
-    """Do a plan; the exit status.
+    """Do plans; the exit status.
 
-    say: gets lines of progress and results; with --json `show` gets the results, as one JSON object. `how`: as `How`
-    takes it. Raises: BadPlan, StaleRun, and what a check refuses.
+    say: gets lines of progress and results; with --json `show` gets the results, as one JSON object a plan. `how`: as
+    `How` takes it. Raises: BadPlan, StaleRun, and what a check refuses.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    file = find_config(Path(argv.pop(0))) if argv and not argv[0].startswith("-") else None
+    files = []
+    while argv and not argv[0].startswith("-"):
+        files.append(find_config(Path(argv.pop(0))))
     args, flags = parser(prog).parse_known_args(argv)
     if {"-h", "--help"} & set(flags):
         parser(prog).print_help()
@@ -53,17 +61,50 @@ def main(
             ["--help"], description="The experiment of a cell.", defaults=config_files("backbones/tiny.yaml")
         )
     if args.compare or args.against:
-        if flags or file:
-            raise BadPlan(f"--compare: wanted run folders alone, given {' '.join([*flags, str(file or '')])}")
+        if flags or files:
+            given = " ".join([*flags, *map(str, files)])
+            raise BadPlan(f"--compare: wanted run folders alone, given {given}")
         compared = compare_runs(
             args.compare, args.against, metric=args.metric, resamples=args.resamples, seed=args.resample_seed
         )
         show(json.dumps(dataclasses.asdict(compared))) if args.json else say(compared.as_text())
         return 0
     root = args.output_dir or (FAST_ROOT if args.fast else ROOT)
-    plan = load(file, args, flags)
-    check_pick(plan)
-    check_given(plan)
+    way = How(root, say, args.jobs, args.again, args.fast, **how)
+    plans = [_only(load(file, args, flags), args.cells) for file in files or [None]]
+    if args.page is not None:
+        return _write_page(plans, args, flags, way)
+    for plan in plans:
+        check_pick(plan)
+        check_given(plan)
+    return max(_do(plan, args, way, show) for plan in plans)
+
+
+def _do(plan: PlanFile, args: argparse.Namespace, way: How, show: Say) -> int:
+    """One plan; before it the trials of its rates."""
+    if plan.tune is not None:
+        trial = trials(plan)
+        status = _run(trial, args, way, show)
+        if args.dry_run:
+            way.say(f"{plan.name}: then its {len(plan.cells)} cells, at the rates that validation chooses")
+            return status
+        plan, left = _tuned(plan, trial, way.root)
+        for name in left:
+            way.say(f"{name}: no rates are chosen, since not all of its trials are finished")
+        if not plan.cells:
+            return 1
+        return max(status, _run(plan, args, way, show))
+    return _run(plan, args, way, show)
+
+
+def _tuned(plan: PlanFile, trial: PlanFile, root: Path) -> tuple[PlanFile, list[str]]:
+    """The plan at the rates that finished trials chose, and the cells that have none yet."""
+    chosen = choose(plan, read_table(trial, make_schedule([trial], root), root))
+    return tuned(plan, chosen), [cell.name for cell in plan.cells if cell.name not in chosen]
+
+
+def _run(plan: PlanFile, args: argparse.Namespace, way: How, show: Say) -> int:
+    root, say = way.root, way.say
     schedule = make_schedule([plan], root)
     first = {(each.cell, each.task): each.run for each in reversed(schedule.places[plan.name])}
     for key in first.values():  # other seeds and draws are as possible
@@ -77,17 +118,63 @@ def main(
         say("\n".join(f"{each.cell}, {each.task}, seed {each.seed}, draw {each.draw}: {each.run}" for each in wanted))
         say(f"{len(schedule.runs)} runs")
         return 0
-    way = How(root, say, args.jobs, args.again, args.fast, **how)
     check_writable(root / plan.name / "table.md")
     failed = do([plan], schedule, way)
     table = read_table(plan, schedule, root)
     say("\n" + write_table(table, root / plan.name, failed))
-    tell_claims(table, root / plan.name, say)
+    tell_claims(table, root / plan.name, say, judge_all([table])[plan.name])
     say(f"{root / plan.name}/table.md and table.csv")
+    if plan.view == COMPARISON:
+        write_comparison([(table, "")], root / plan.name)
+        say(f"{root / plan.name}/comparison.md and comparison.html")
     if args.json:
         folder = str(root / plan.name)
         show(json.dumps({"plan": plan.name, "folder": folder, "runs": table.rows(), "failed": dict(failed)}))
     return 1 if failed else 0
+
+
+def _write_page(plans: Sequence[PlanFile], args: argparse.Namespace, flags: Sequence[str], way: How) -> int:
+    """Of what is finished; nothing is run."""
+    more, tables = _told(args, flags), []
+    for plan in plans:
+        if plan.tune is not None:
+            trial = trials(plan)
+            plan, left = _tuned(plan, trial, way.root)
+            for name in left:
+                way.say(f"{plan.name}: {name}: no rates are chosen, since not all of its trials are finished")
+        tables.append((read_table(plan, make_schedule([plan], way.root), way.root), more))
+    tables = [each for each in tables if each[0].outcomes]
+    if not tables:
+        raise BadPlan(f"--page: {way.root}: wanted finished runs of these plans, given none")
+    write_comparison(tables, args.page)
+    for table, _ in tables:
+        way.say(f"{table.plan.name}: {len(table.outcomes)} of {len(table.wanted)} runs are finished")
+    way.say(f"{args.page}/comparison.md and comparison.html")
+    return 0
+
+
+def _told(args: argparse.Namespace, flags: Sequence[str]) -> str:
+    """What the command says of the runs themselves, as it would be typed."""
+    words = [*flags]
+    for name in ("grid", "seeds", "draws", "output_dir"):
+        if value := getattr(args, name):
+            words += [f"--{name}", *map(str, value if isinstance(value, list | tuple) else [value])]
+    return shlex.join(words)
+
+
+def _only(plan: PlanFile, names: Sequence[str]) -> PlanFile:
+    """With these cells alone, and those that they start from. Raises: BadPlan."""
+    if not names:
+        return plan
+    there = [cell.name for cell in plan.cells]
+    for name in names:
+        if name not in there:
+            raise BadPlan(f"--cells: wanted a cell of {plan.name}, given {name!r}.{did_you_mean(name, there)}")
+    kept = set(names)
+    for cell in reversed(plan.cells):  # what a cell needs stands before it
+        if cell.name in kept:
+            kept |= {link.cell for link in (cell.needs, cell.sources) if link is not None}
+    return dataclasses.replace(plan, cells=tuple(each for each in plan.cells if each.name in kept), claims=(), plots=())
 
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -95,8 +182,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog,
         description="Does a plan: a file of cells, or a grid of settings over seeds; goes on where it was stopped.",
-        usage="%(prog)s [FILE] [--grid KEY=VALUE,VALUE ...] [--seeds N ...] [--config FILE ...] [--key value ...]",
-        epilog="FILE is a plan, such as those of configs/plans. "
+        usage="%(prog)s [FILE ...] [--grid KEY=VALUE,VALUE ...] [--seeds N ...] [--config FILE ...] [--key value ...]",
+        epilog="FILE is a plan, such as those of configs/plans and configs/comparison. "
         "All other flags are the experiment's, for every cell, as follows.",
         allow_abbrev=False,
         add_help=False,
@@ -104,6 +191,13 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     made.add_argument("--grid", action="append", default=[], metavar="KEY=VALUE,VALUE", help="one axis; repeatable")
     made.add_argument("--seeds", type=int, nargs="+", default=(), help="instead of the file's, or the config's one")
     made.add_argument("--draws", type=int, nargs="+", default=(), help="few-shot draws (default: 0 1 2)")
+    made.add_argument("--cells", nargs="+", default=(), help="these cells alone, and those that they start from")
+    made.add_argument(
+        "--page",
+        type=Path,
+        metavar="FOLDER",
+        help="run nothing: write comparison.md and comparison.html of what is finished into FOLDER",
+    )
     made.add_argument("--jobs", type=int, default=1, help="runs at once")
     made.add_argument("--fast", action="store_true", help="tiny runs of one seed that show that all works")
     made.add_argument("--dry-run", action="store_true", help="only check every cell and list the runs")

@@ -149,7 +149,7 @@ def compare_runs(
         *answers,
         reference.examples,
         score,
-        maybe_mean=_maybe_mean(reference.task, name),
+        maybe_mean=is_mean(reference.task, name),
         resamples=resamples,
         seed=seed,
     )
@@ -157,7 +157,7 @@ def compare_runs(
     return PairedRuns(name, reference.protocol, values[0], values[1], paired)
 
 
-def _maybe_mean(task: Task, metric: str) -> bool:
+def is_mean(task: Task, metric: str) -> bool:
     """Whether the metric is a mean over items; a classifier's F1 is none, a free answer's is."""
     return metric in _MEANS or (metric == "f1" and not task.candidates)
 

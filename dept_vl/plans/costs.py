@@ -2,8 +2,12 @@
 
 Memory is what one training step keeps for its backward pass, weights left out: counted from the tensors that autograd
 saves, so it is the same on every machine. A process's resident size, most of it Python and torch, would hide it.
+
+Inference is timed as the network was trained, and folded: an adapter that does not read the text as constants, a method
+that merges with its weights written into the frozen model's.
 """
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -11,16 +15,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
+
 from dept_vl.config import Experiment
+from dept_vl.data.batches import evaluation_batches
+from dept_vl.model import BankEntry
 from dept_vl.plans.runs import key, make_run
 from dept_vl.plans.schema import PlanFile
 from dept_vl.run import Parts, build, resolve, start, training_batches
 from dept_vl.run.measure import step_bytes
 from dept_vl.run.stages import start_stages
+from dept_vl.train.evaluate import Answerer
+from dept_vl.tuning import BadTuning
 from dept_vl.untrusted.folder_lock import only_run
 from dept_vl.untrusted.whole_files import write_files_whole
 
-Costs = dict[str, dict[str, list[float]]]  # by cell: train_ms, eval_ms (by round), memory_mb
+Costs = dict[str, dict[str, list[float]]]  # by cell: train_ms, eval_ms, folded_ms (by round), memory_mb, eval_gflops
+_FOLDED = "folded"
 
 
 def cost_configs(plan: PlanFile, root: Path) -> dict[str, Experiment]:
@@ -39,10 +51,11 @@ def costs_path(plan: PlanFile, root: Path) -> Path:
 
 
 def measure_costs(configs: Mapping[str, Experiment], path: Path, *, rounds: int, rows: int) -> None:
-    """Write {cell: {"train_ms": [...], "eval_ms": [...], "memory_mb": [...]}} to `path`, unless it is there.
+    """Write {cell: {"train_ms": [...], ...}} to `path`, unless it is there.
 
     train_ms: of one step's forward and backward pass in each round. eval_ms: of answering a validation row, timed over
-    `rows` of them. memory_mb: in millions of bytes, one number.
+    `rows` of them. folded_ms: the same of the folded network; none for what neither folds nor merges. memory_mb: in
+    millions of bytes, one number. eval_gflops: operations of answering a row, in 10^9, one number.
 
     Raises: FolderInUse while another process measures them.
     """
@@ -58,17 +71,54 @@ def _measure(configs: Mapping[str, Experiment], rounds: int, rows: int) -> Costs
     parts = {name: build(resolve(config), accelerator, splits) for name, config in configs.items()}
     batches = {name: training_batches(each) for name, each in parts.items()}
     costs: Costs = {
-        name: {"train_ms": [], "eval_ms": [], "memory_mb": [step_bytes(each.network, batches[name][0]) / 1e6]}
+        name: {
+            "train_ms": [],
+            "eval_ms": [],
+            "memory_mb": [step_bytes(each.network, batches[name][0]) / 1e6],
+            "eval_gflops": [_answer_flops(each) / 1e9 / rows],
+        }
         for name, each in parts.items()
     }
+    folded = {name: each for name in parts if (each := _folded(parts[name], configs[name], accelerator, splits))}
     order = list(parts)
     for number in range(rounds + 1):  # the first one warms up
         for name in order[number % len(order) :] + order[: number % len(order)]:
             step, answer = _seconds(parts[name], batches[name][number])
+            once = _answer_seconds(folded[name], folded=True) if name in folded else None
             if number:
                 costs[name]["train_ms"].append(1000 * step)
                 costs[name]["eval_ms"].append(1000 * answer / rows)
+                if once is not None:
+                    costs[name].setdefault("folded_ms", []).append(1000 * once / rows)
     return costs
+
+
+def _folded(
+    parts: Parts, config: Experiment, accelerator: Accelerator, splits: Mapping[str, tuple[str, int | None]]
+) -> Parts | None:
+    """The parts as they serve: the adapter folded, in a network of its own where a method merges into the frozen
+    model. None where nothing of them folds."""
+    inside = parts.network.inside
+    constant = parts.network.adapter.num_virtual_tokens > 0 and parts.network.adapter.fold() is not None
+    if inside is None and not constant:
+        return None
+    if inside is not None:
+        parts = build(resolve(config), accelerator, splits)
+        try:
+            parts.network.inside.merge()
+        except BadTuning:
+            return None
+    network, fold = parts.network, parts.network.adapter.fold()
+    network.bank[_FOLDED] = BankEntry(network.adapter if fold is None else fold, network.projection)
+    return parts
+
+
+def _answer_flops(parts: Parts) -> int:
+    """Floating-point operations of answering the validation rows, as torch counts them."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        _answer_seconds(parts)
+    return counter.get_total_flops()
 
 
 def read_costs(path: Path) -> Costs | None:
@@ -89,10 +139,21 @@ def _seconds(parts: Parts, batch: Any) -> tuple[float, float]:
             for start, end in zip(starts, [*starts[1:], steps + 1], strict=True):
                 stages.enter(start)
                 step += (end - start) / steps * _step_seconds(parts, batch)
-    parts.network.eval()
+    return step, _answer_seconds(parts)
+
+
+def _answer_seconds(parts: Parts, *, folded: bool = False) -> float:
+    """Of answering the validation rows, their batches made before."""
+    network, encoded = parts.network.eval(), parts.encoded["eval"]
+    answer = Answerer(network, parts.tokenizer, parts.decoding())
+    size = parts.config.per_device_eval_batch_size
+    batches = list(evaluation_batches(encoded, parts.gather, batch_size=size, by_image=network.shares_images))
     began = time.perf_counter()
-    parts.predict("eval")
-    return step, time.perf_counter() - began
+    for batch in batches:
+        own = dataclasses.replace(batch, adapters=(_FOLDED,) * len(batch.ids)) if folded else batch
+        with parts.accelerator.autocast():
+            answer(own.to(parts.accelerator.device))
+    return time.perf_counter() - began
 
 
 def _step_seconds(parts: Parts, batch: Any) -> float:

@@ -7,17 +7,19 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dept_vl.plans.claims import judge
+from dept_vl.plans.claims import Judged
 from dept_vl.plans.costs import cost_configs, costs_path, measure_costs
 from dept_vl.plans.figures import write_figures
+from dept_vl.plans.forgotten import Measure, measure_forgotten, measured_cells
 from dept_vl.plans.pool import PAUSE, Say, Work, run_all, work
 from dept_vl.plans.runs import Schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan
 from dept_vl.plans.summary import as_markdown
-from dept_vl.plans.table import Table
+from dept_vl.plans.table import Table, read_table
 from dept_vl.plans.workers import processes
 from dept_vl.run import notes
+from dept_vl.run.forgetting import measure_forgetting
 from dept_vl.untrusted.folder_lock import FolderInUse
 from dept_vl.untrusted.whole_files import write_files_whole
 
@@ -27,7 +29,7 @@ _FAST_ROUNDS, _FAST_ROWS = 3, 16
 
 @dataclass(frozen=True)
 class How:
-    """root: of all runs. jobs: runs at once. again: try failed runs once more. work, pool: for tests."""
+    """root: of all runs. jobs: runs at once. again: try failed runs once more. work, pool, forget: for tests."""
 
     root: Path
     say: Say
@@ -36,6 +38,7 @@ class How:
     fast: bool = False
     work: Work = work
     pool: Callable[[int], Executor] = processes
+    forget: Measure = measure_forgetting
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -64,6 +67,10 @@ def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str
                         break
                     except FolderInUse:  # another command measures them
                         time.sleep(PAUSE)
+    for plan in (each for each in plans if measured_cells(each)):
+        how.say(f"forgetting of {plan.name}, on {plan.forgetting}")
+        finished = [(each.place, each.folder) for each in read_table(plan, schedule, how.root).outcomes]
+        measure_forgotten(plan, finished, how.root, how.forget)
     return failed
 
 
@@ -74,10 +81,11 @@ def write_table(table: Table, folder: Path, failed: Mapping[str, str]) -> str:
     return text
 
 
-def tell_claims(table: Table, figures: Path, say: Say) -> None:
+def tell_claims(table: Table, figures: Path, say: Say, judged: Sequence[Judged]) -> None:
     """Draw the figures and say each claim with its verdict."""
-    for claim in table.plan.claims:
-        judged = judge(table, claim)
-        say(f"  {claim.name}\n    published: {claim.published}\n    ours: {judged.ours}\n    {judged.verdict}")
+    for each in judged:
+        corrected = f" (of {each.family} claims corrected together)" if each.family else ""
+        say(f"  {each.claim.name}\n    published: {each.claim.published}\n    ours: {each.ours}\n"
+            f"    {each.judgement}{corrected}")  # fmt: skip
     for name in write_figures(table, figures):
         say(f"  {figures / name}.png and .csv")

@@ -33,10 +33,11 @@ def file_name(plan: PlanFile, plot: Plot) -> str:
     return f"{plan.name}_{plot.name}" if plot.name else plan.name
 
 
-def write_figures(table: Table, folder: Path) -> list[str]:
-    """Draws every plot that has numbers into `folder`; the names, without ending, in the study's order."""
+def write_figures(table: Table, folder: Path, plots: Sequence[Plot] | None = None) -> list[str]:
+    """Draws every plot that has numbers into `folder`, those of the plan unless others are given; the names, without
+    ending, in their order."""
     names = []
-    for plot in table.plan.plots:
+    for plot in table.plan.plots if plots is None else plots:
         found = points(table, plot)
         if found:
             name = file_name(table.plan, plot)
@@ -150,12 +151,28 @@ def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: 
             place = {"xytext": (4, -5), "textcoords": "offset points", "rotation": -35, "rotation_mode": "anchor"}
             axis.annotate(point.cell, (point.x, point.mean), fontsize=7, va="top", **place)
         axis.plot([point.x] * len(point.values), point.values, ".", color=colour, alpha=0.6, markersize=4)
+    if plot.front:
+        _front(axis, found)
     if plot.log:
         axis.set_xscale("log")
         for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
             which(FuncFormatter(_tens if many else _one_two_five))
     axis.set_xlabel(plot.x_label)
     axis.set_ylabel(label)
+
+
+def _front(axis: Axes, found: Sequence[Point]) -> None:
+    front = pareto([(point.x, point.mean) for point in found if point.x is not None])
+    axis.step([x for x, _ in front], [y for _, y in front], where="post", color=COLOURS[1], linewidth=1, zorder=0)
+
+
+def pareto(points: Sequence[tuple[float | int, float]]) -> list[tuple[float | int, float]]:
+    """The points (cost, score) than which no other has as high a score at as low a cost, the cheapest first."""
+    front: list[tuple[float | int, float]] = []
+    for cost, score in sorted(set(points), key=lambda point: (point[0], -point[1])):
+        if not front or score > front[-1][1]:
+            front.append((cost, score))
+    return front
 
 
 def _one_two_five(value: float, _: object) -> str:

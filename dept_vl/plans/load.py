@@ -9,8 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from dept_vl.config import Experiment
+from dept_vl.plans.borrowed import borrow
 from dept_vl.plans.quoted import fill
-from dept_vl.plans.schema import BEST, CLAIM_KINDS, MEASURED, PLOT_KINDS, Cell, Needs, PlanFile, Stop, with_k
+from dept_vl.plans.schema import (
+    BEST,
+    CLAIM_KINDS,
+    COMPARISON,
+    MEASURED,
+    ORIGINS,
+    PLOT_KINDS,
+    Cell,
+    Needs,
+    PlanFile,
+    Stop,
+    with_k,
+)
 from dept_vl.plans.settings import BadPlan, Settings, build, check_keys, find_file, flat, label, merge, nested, read
 from dept_vl.registry import did_you_mean
 
@@ -55,7 +68,7 @@ UNCHANGED = Changes()
 
 def load_plan(path: Path, changes: Changes = UNCHANGED) -> PlanFile:
     """A plan file with its cells complete. Raises: BadPlan."""
-    return complete(build(PlanFile, read(path), f"{path}: ", path=path), changes)
+    return complete(build(PlanFile, read(path), f"{path}: ", path=path, tuned={}), changes)
 
 
 def load_plans(folder: Path, changes: Changes = UNCHANGED) -> dict[str, PlanFile]:
@@ -66,7 +79,7 @@ def load_plans(folder: Path, changes: Changes = UNCHANGED) -> dict[str, PlanFile
 def complete(plan: PlanFile, changes: Changes) -> PlanFile:
     """Cells with all their settings, tasks, seeds and draws; the grid crossed in. Raises: BadPlan."""
     where = f"{plan.path}: "
-    plan = fill(plan)
+    plan = borrow(fill(plan))
     grid = {**plan.grid, **changes.grid}
     _check_settings(f"{where}experiment.", plan.experiment)
     for key in grid:
@@ -143,7 +156,7 @@ def _settings_of(plan: PlanFile, cell: Cell, changes: Changes) -> Settings:
     if name not in names:
         raise BadPlan(f"{where}wanted a plan, given {name!r}.{did_you_mean(name, names)}")
     path = plan.path.with_name(f"{name}.yaml")
-    theirs = build(PlanFile, read(path), f"{path}: ", path=path)
+    theirs = build(PlanFile, read(path), f"{path}: ", path=path, tuned={})
     _check_cell(where, theirs, other)
     given = theirs.cell(other)
     if given.same_as or given.needs or given.sources:
@@ -229,11 +242,13 @@ def _check_plan(plan: PlanFile) -> None:
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise BadPlan(f"{where}cells: wanted each cell once, given {', '.join(doubled)} twice")
     _check_word(f"{where}pick: ", plan.pick, (BEST, None))
+    _check_word(f"{where}view: ", plan.view, (COMPARISON, None))
     for measured in {each for cell in plan.cells for each in cell.measure}:
         _check_word(f"{where}measure: ", measured, MEASURED)
     for claim in plan.claims:
         here = f"{where}claim {claim.name}: "
         _check_word(f"{here}kind: ", claim.kind, CLAIM_KINDS)
+        _check_word(f"{here}origin: ", claim.origin, ORIGINS)
         for name in (*claim.first, *claim.second, *([claim.target] if claim.target else [])):
             _check_cell(here, plan, name)
         if claim.kind == "cannot" and not claim.why or claim.kind != "cannot" and not (claim.first and claim.second):

@@ -2,8 +2,6 @@
 
 import base64
 import itertools
-import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dept_vl.plans.claims import FAILS, HOLDS, OPEN, Judged, judge, number
+from dept_vl.config import Experiment
+from dept_vl.plans.claims import VERDICTS, Judged, number
 from dept_vl.plans.figures import file_name
-from dept_vl.plans.schema import PlanFile
+from dept_vl.plans.schema import Cell, PlanFile
+from dept_vl.plans.settings import flat
+from dept_vl.plans.significance import LEVEL, repeats_needed
+from dept_vl.plans.spread import spread
 from dept_vl.plans.table import Table, values
+from dept_vl.plans.verdicts import Verdicts, families, tally
+from dept_vl.tasks import TASKS
 from dept_vl.untrusted.whole_files import write_files_whole
 
 PAPERS = {
@@ -27,20 +31,27 @@ PAPERS = {
 
 @dataclass(frozen=True)
 class Score:
-    """A row of a plan's table: mean and standard deviation over repeats."""
+    """A row of a plan's table: a setting on a task, all single test scores x 100, and how they were made."""
 
     cell: str
     task: str
     mean: str
+    interval: str
     sd: str
     runs: int
+    singles: str
+    steps: str
+    batch: int
+    rates: str
+    rows: str
     weights: str
     seconds: str
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of a plan. figures: (title, file name without its ending)."""
+    """What the page says of a plan. figures: (title, file name without its ending). stored: whether the run folders are
+    gone, so that its numbers are the single values of an earlier page."""
 
     plan: PlanFile
     judged: tuple[Judged, ...]
@@ -48,72 +59,125 @@ class Section:
     figures: tuple[tuple[str, str], ...]
     finished: int
     wanted: int
+    stored: bool
 
     @property
     def where(self) -> str:
         """ "figures 3, 4": what of the paper it shows."""
         return ", ".join(self.plan.shows)
 
+    @property
+    def power(self) -> str:
+        """How many seeds a difference takes, and how many were affordable; "" where the plan does not say."""
+        planned = self.plan.planned
+        if planned is None:
+            return ""
+        numbers = sorted({len(cell.seeds) * len(cell.draws) for cell in self.plan.compared()})
+        alone, size = planned.seeds, max((each.family for each in self.judged), default=0)
+        corrected = ""
+        if size > 1:
+            among = repeats_needed(planned.sd, planned.difference, LEVEL / size)
+            corrected = f", and {among} for the first of {size} claims that are corrected together"
+        return (
+            f"At the spread seen in earlier runs (standard deviation of a paired difference {planned.sd:g} points) a "
+            f"difference of {planned.difference:g} points takes {alone} repeats, to be seen with a chance of 80 % in "
+            f"one claim alone{corrected}. Affordable, and planned before the runs, were "
+            f"{' and '.join(map(str, numbers))}."
+        )
 
-def make_section(table: Table, drawn: Sequence[str]) -> Section:
+
+def make_section(table: Table, drawn: Sequence[str], judged: Sequence[Judged]) -> Section:
     named = [(plot.title, file_name(table.plan, plot)) for plot in table.plan.plots]
     return Section(
         table.plan,
-        tuple(judge(table, claim) for claim in table.plan.claims),
+        tuple(judged),
         tuple(_scores(table)),
         tuple((title, name) for title, name in named if name in drawn),
-        len(table.outcomes),
+        table.finished,
         len(table.wanted),
+        table.stored is not None,
     )
 
 
 def _scores(table: Table) -> list[Score]:
-    rows = []
-    for cell in table.plan.cells:
-        for task in cell.tasks:
-            found = list(values(table, "score", [cell.name], tasks=[task]).values())
-            if found:
-                sd = f"{statistics.stdev(found):.1f}" if len(found) > 1 else "-"
-                mean, weights, seconds = (
-                    statistics.fmean(values(table, measure, [cell.name], tasks=[task]).values())
-                    for measure in ("score", "weights", "train_seconds")
-                )
-                rows.append(
-                    Score(
-                        table.shown(cell.name, task),
-                        task,
-                        f"{mean:.1f}",
-                        sd,
-                        len(found),
-                        f"{weights:,.0f}",
-                        number(seconds),
-                    )
-                )
-    return rows
+    return [
+        row
+        for cell in table.plan.cells
+        for task in cell.tasks
+        if (row := _score(table, cell, task, values(table, "score", [cell.name], tasks=[task]))) is not None
+    ]
+
+
+def _score(table: Table, cell: Cell, task: str, found: Mapping[Any, float]) -> Score | None:
+    if not found:
+        return None
+    facts = spread(list(found.values()))
+    usual = Experiment()
+
+    def mean(measure: str) -> float | None:
+        there = list(values(table, measure, [cell.name], tasks=[task]).values())
+        return sum(there) / len(there) if there else None
+
+    steps, rows, weights = (mean(each) for each in ("steps", "test_rows", "weights"))
+    return Score(
+        cell=table.shown(cell.name, task),
+        task=task,
+        mean=f"{facts.mean:.1f}",
+        interval="-" if facts.interval is None else f"{facts.interval[0]:.1f} to {facts.interval[1]:.1f}",
+        sd="-" if facts.sd is None else f"{facts.sd:.1f}",
+        runs=len(found),
+        singles=", ".join(f"{value:.1f}" for value in found.values()),
+        steps=f"{cell.settings.get('max_steps', usual.max_steps) if steps is None else steps:,.0f}",
+        batch=cell.settings.get("per_device_train_batch_size", usual.per_device_train_batch_size),
+        rates=rates_of(cell, task),
+        rows="-" if rows is None else f"{rows:,.0f}",
+        weights="-" if weights is None else f"{weights:,.0f}",
+        seconds=number(mean("train_seconds")),
+    )
+
+
+def rates_of(cell: Cell, task: str) -> str:
+    """ "prompt 2, low_rank 0.005": the learning rates, the projection's where images are read."""
+    rates = flat(cell.settings.get("optim", {}).get("lr", {}))
+    visual = task in TASKS and TASKS[task].visual
+    return ", ".join(f"{name} {rate:g}" for name, rate in rates.items() if visual or name != "projection")
 
 
 def write_page(
-    sections: Sequence[Section], folder: Path, figures: Path, *, missing: Mapping[str, Any], fast: bool
+    sections: Sequence[Section],
+    folder: Path,
+    figures: Path,
+    *,
+    verdicts: Verdicts,
+    missing: Mapping[str, Any],
+    fast: bool,
 ) -> None:
     """reproduction.md and reproduction.html into `folder`; `figures` holds the pictures, below `folder`.
 
-    missing: what cannot be done here, by headline.
+    verdicts: of all claims. missing: what cannot be done here, by headline.
     """
+    plans = [section.plan for section in sections]
     papers = [
         (PAPERS[paper], list(group))
         for paper, group in itertools.groupby(sorted(sections, key=_order), key=lambda each: each.plan.paper)
     ]
     facts = {
         "papers": papers,
-        "counts": Counter(each.verdict for section in sections for each in section.judged),
-        "verdicts": (HOLDS, FAILS, OPEN),
+        "tally": tally(plans, verdicts),
+        "families": {
+            PAPERS[name].partition(" (")[0] if name != "ours" else "our own questions": size
+            for name, size in families(plans, verdicts).items()
+        },
+        "verdicts": VERDICTS,
+        "level": f"{100 * LEVEL:g} %",
         "finished": sum(section.finished for section in sections),
         "wanted": sum(section.wanted for section in sections),
+        "stored": sum(section.stored for section in sections),
         "missing": missing,
         "fast": fast,
         "pictures": figures.relative_to(folder).as_posix(),
     }
-    uris = {name: _data_uri(figures / f"{name}.png") for section in sections for _, name in section.figures}
+    uris = {name: data_uri(figures / f"{name}.png") for section in sections for _, name in section.figures}
     plain = Environment(
         loader=PackageLoader("dept_vl.plans"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -136,5 +200,6 @@ def _order(section: Section) -> tuple[int, str]:
     return list(PAPERS).index(section.plan.paper), section.plan.name
 
 
-def _data_uri(path: Path) -> str:
+def data_uri(path: Path) -> str:
+    """A picture as a page holds it in itself."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -69,7 +69,7 @@ def compare_paired(
     Raises: ValueError for lists of other lengths.
     """
     _check_sizes(first, second, examples)
-    units = _units(examples)
+    units = units_of(examples)
     whole = [[score(answers, examples) for answers in side] for side in (first, second)]
     per_unit = _per_unit((first, second), examples, units, score, whole) if maybe_mean else None
     draw = np.random.default_rng(seed)
@@ -111,7 +111,7 @@ def _check_sizes(first: Answers, second: Answers, examples: Sequence[Example]) -
         raise ValueError(f"wanted an answer to each of {len(examples)} examples, given lists of {sorted(sizes)}")
 
 
-def _units(examples: Sequence[Example]) -> list[list[int]]:
+def units_of(examples: Sequence[Example]) -> list[list[int]]:
     """The rows of each item: one row, or all rows of a group."""
     units: dict[object, list[int]] = {}
     for row, example in enumerate(examples):

@@ -26,10 +26,12 @@ from dept_vl.plans.quoted import load_blocks
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan, read_all
-from dept_vl.plans.table import read_table
+from dept_vl.plans.store import NAME, as_csv, read_values, with_stored
+from dept_vl.plans.table import Table, read_table
+from dept_vl.plans.verdicts import Verdicts, judge_all
 from dept_vl.registry import did_you_mean
 from dept_vl.tasks import TASKS
-from dept_vl.untrusted.whole_files import check_writable
+from dept_vl.untrusted.whole_files import check_writable, write_files_whole
 
 ROWS, ROOT, FAST_ROOT, DOCS = (
     Path(each) for each in ("runs/paper", "runs/reproduction", "runs/reproduction_fast", "docs")
@@ -167,20 +169,36 @@ def _studies(args: argparse.Namespace, configs: Path, how: How) -> int:
     if not args.page:
         check_writable(folder / "figures" / "claims.csv")
         failed = do(chosen, schedule, how)
-    tables = [read_table(plan, schedule, how.root) for plan in (every.values() if whole else chosen)]
+    kept = read_values(folder / "figures" / NAME)
+    tables = [with_stored(read_table(plan, schedule, how.root), kept) for plan in every.values()]
+    verdicts = judge_all(tables)  # a claim is corrected beside all of its paper, whatever is asked for
     if whole:
-        sections = [make_section(table, write_figures(table, folder / "figures")) for table in tables]
-        if not any(section.finished for section in sections):
-            raise BadPlan(f"{how.root}: wanted finished runs, given none: the page is left as it is (--all runs them)")
-        write_page(sections, folder, folder / "figures", missing=contents.missing, fast=args.fast)
-        how.say(f"{folder / 'reproduction.md'} and reproduction.html, figures in {folder / 'figures'}")
+        _write_all(tables, verdicts, folder, kept, contents.missing, how)
     else:
-        for table in tables:
-            how.say(f"\n{table.plan.title}: {len(table.outcomes)} of {len(table.wanted)} results")
-            tell_claims(table, folder / "figures", how.say)
+        for table in (each for each in tables if each.plan in chosen):
+            how.say(f"\n{table.plan.title}: {table.finished} of {len(table.wanted)} results")
+            tell_claims(table, folder / "figures", how.say, verdicts[table.plan.name])
     for name, reason in failed.items():
         how.say(f"failed: {name}: {reason}")
     return 1 if failed else 0
+
+
+def _write_all(
+    tables: Sequence[Table], verdicts: Verdicts, folder: Path, kept: Sequence[dict[str, str]], missing: Any, how: How
+) -> None:
+    figures = folder / "figures"
+    sections = []
+    for table in tables:
+        if table.stored is None:
+            drawn = write_figures(table, figures)
+        else:  # drawn when its runs were here
+            drawn = [path.stem for path in figures.glob("*.png")]
+        sections.append(make_section(table, drawn, verdicts[table.plan.name]))
+    if not any(section.finished for section in sections):
+        raise BadPlan(f"{how.root}: wanted finished runs, given none: the page is left as it is (--all runs them)")
+    write_files_whole(figures, {NAME: as_csv(tables, kept).encode()})
+    write_page(sections, folder, figures, verdicts=verdicts, missing=missing, fast=how.fast)
+    how.say(f"{folder / 'reproduction.md'} and reproduction.html, figures and single values in {figures}")
 
 
 def select_plans(

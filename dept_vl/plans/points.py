@@ -42,7 +42,7 @@ def points(table: Table, plot: Plot) -> list[Point]:
     found = []
     for measure in plot.y:
         alone = measure in COST_MEASURES or measure == "weights"
-        for task in (ALL,) if alone else tasks:
+        for task in (ALL,) if alone or plot.together else tasks:
             for cell in cells:
                 label = cell.series or cell.name
                 if plot.kind == "curves":

@@ -7,11 +7,13 @@ from typing import Any
 
 from dept_vl.plans.settings import Settings
 
-CLAIM_KINDS = ("more", "no_worse", "within_noise", "below", "above", "steadier", "cannot")
+CLAIM_KINDS = ("more", "no_worse", "below", "above", "steadier", "cannot")
+ORIGINS = ("paper", "ours")
 PLOT_KINDS = ("bars", "line", "scatter", "curves", "heat")
 Number = float | int
 BEST = "best on validation"
-MEASURED = ("score", "costs")
+MEASURED = ("score", "costs", "forgetting")
+COMPARISON = "comparison"
 
 
 def with_k(name: str, k: int | None) -> str:
@@ -76,11 +78,12 @@ class Cell:
 class Claim:
     """name: what is claimed. published: the number behind it. first and second: cells, averaged, pair by pair.
 
-    kind: more (first - second above 0), no_worse (first - second above -margin), within_noise (no worse, with the
-    second's own standard deviation over seeds as margin), below and above (first / second below or above `margin`),
-    steadier (the standard deviation over seeds is smaller), cannot (not to be judged here; `why` says it).
-    second_measure: where the second group is measured by something else. target: the cell whose last validation score
-    is to be reached, for the measures that start with reach_. tasks: those of the runs that count.
+    kind: more (first - second above 0), no_worse (first - second above -margin), below and above (first / second below
+    or above `margin`), steadier (the standard deviation over seeds is smaller), cannot (not tested here; `why` says
+    it). A margin stands here before the runs do and is never taken from them. origin: paper, or ours for a question
+    that no paper asks; a plan without a paper has only these. second_measure: where the second group is measured by
+    something else. target: the cell whose last validation score is to be reached, for the measures that start with
+    reach_. tasks: those of the runs that count.
     """
 
     name: str
@@ -94,6 +97,17 @@ class Claim:
     target: str | None = None
     tasks: tuple[str, ...] = ()
     why: str = ""
+    origin: str = "paper"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How many repeats a difference takes (`significance.repeats_needed`), at the deviation of paired differences that
+    earlier runs had. seeds: with a chance of 80 % to see `difference` points in one claim at 5 %."""
+
+    sd: Number
+    seeds: int
+    difference: Number = 2
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,8 @@ class Plot:
     """One picture. y: a measure for each row of panels. x: a measure, or "at" for the cells' own places.
 
     name: behind the plan's in the file name. cells: those drawn, all but sources unless given. tasks: the panels from
-    left to right, all unless given. log: a logarithmic x axis. target: as in a claim.
+    left to right, all unless given. log: a logarithmic x axis. target: as in a claim. together: one panel of the means
+    over all tasks. front: join the points of a scatter than which none is both higher and further left.
     """
 
     kind: str
@@ -115,6 +130,8 @@ class Plot:
     tasks: tuple[str, ...] = ()
     log: int = 0
     target: str | None = None
+    together: bool = False
+    front: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +149,18 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Tune:
+    """How the rates of each cell are chosen (`plans.tune`). factors: on its rates. seeds: of the trials. settings: of
+    the trials alone. around: multiples of the chosen rates that `around_seeds` run at."""
+
+    factors: tuple[Number, ...]
+    seeds: tuple[int, ...] = (101,)
+    settings: Settings = field(default_factory=dict)
+    around: tuple[Number, ...] = ()
+    around_seeds: tuple[int, ...] = (1, 2, 3)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Settings that rows of a table share: experiment for all cells; cells for those of a task, of a k, or of both."""
 
@@ -144,11 +173,14 @@ class PlanFile:
     """What its cells share, the cells, and how their scores are looked at.
 
     base: files of configs, merged from left to right, then `experiment`. grid: dotted keys to values, crossed with the
-    cells. pick: chooses a cell for each task by its mean validation score. fast: settings of --fast over its usual
-    ones. shows: "figure 5", "table 8" of the paper. table, method, protocol, means: a row of a paper's table; given:
-    settings that only the command can bring, such as a source run. quotes: the printed row whose values are the cells',
-    in the columns of `tasks` if there are any. recipe: files of settings that rows share, below `experiment`. training:
-    "single-task" and the like, that of the quoted row unless it differs here.
+    cells. pick: chooses a cell for each task by its mean validation score. tune: chooses the rates of each cell, and
+    `tuned` holds the choice; no key of a file. cells_of: a plan whose cells these are, without those that `without`
+    names; a cell of the same name is laid over. measure: of cells that say nothing else; forgetting: on which text.
+    view: comparison, for the page of methods. fast: settings of --fast over its usual ones. shows: "figure 5", "table
+    8" of the paper. planned: how many seeds would be needed. table, method, protocol, means: a row of a paper's table;
+    given: settings that only the command can bring, such as a source run. quotes: the printed row whose values are the
+    cells', in the columns of `tasks` if there are any. recipe: files of settings that rows share, below `experiment`.
+    training: "single-task" and the like, that of the quoted row unless it differs here.
     """
 
     path: Path
@@ -162,11 +194,19 @@ class PlanFile:
     draws: tuple[int, ...] = ()
     fast: Settings = field(default_factory=dict)
     pick: str | None = None
+    tune: Tune | None = None
+    cells_of: str | None = None
+    without: tuple[str, ...] = ()
+    measure: tuple[str, ...] = ()
+    forgetting: str = "shapes"
+    view: str | None = None
+    tuned: dict[str, Any] = field(default_factory=dict)
     paper: str = ""
     title: str = ""
     published: str = ""
     shows: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
+    planned: Planned | None = None
     plots: tuple[Plot, ...] = ()
     note: str = ""
     table: int | None = None
@@ -199,6 +239,10 @@ class PlanFile:
         links = [link for each in self.cells for link in (each.needs, each.sources)]
         sources = {link.cell for link in links if link is not None}
         return tuple(each for each in self.cells if each.name not in sources)
+
+    def origin(self, claim: Claim) -> str:
+        """ "dept" and the like for a claim of a paper, "ours" for a question of our own."""
+        return self.paper if self.paper and claim.origin == "paper" else "ours"
 
     def costed(self) -> list[str]:
         return [each.name for each in self.cells if "costs" in each.measure]

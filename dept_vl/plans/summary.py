@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan, flat
-from dept_vl.plans.spread import FEWEST, MANY, Spread, spread
+from dept_vl.plans.spread import FEWEST, Spread, spread
 from dept_vl.plans.table import Outcome, Table
 from dept_vl.run.results import MULTI
 
@@ -148,11 +148,7 @@ def _interval(test: Spread) -> str:
     if test.interval is None:
         return f"no interval: it takes {FEWEST} runs"
     low, high = test.interval
-    few = f"; too narrow for {len(test.values)} runs" if len(test.values) < MANY else ""
-    return (
-        f"{100 * test.level:g} % interval {100 * low:.2f} to {100 * high:.2f} ({test.method} bootstrap over runs, "
-        f"{test.resamples:,} resamples, seed {test.seed}{few})"
-    )
+    return f"{100 * test.level:g} % interval {100 * low:.2f} to {100 * high:.2f} ({test.how})"
 
 
 def _mean(values) -> str:

@@ -5,11 +5,12 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dept_vl.plans.costs import Costs, costs_path, read_costs
+from dept_vl.plans.forgotten import read_forgotten
 from dept_vl.plans.runs import RESULTS, Place, Schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan
@@ -63,14 +64,29 @@ class Outcome:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+Repeat = tuple[int, int]  # seed and draw; the round and 0 for costs
+Stored = Mapping[tuple[str, str, str, str], dict[Repeat, float]]  # by measure, target, cell and task; "" for none
+
+
 @dataclass(frozen=True)
 class Table:
-    """wanted: every place of the plan. costs: by cell, None where not measured."""
+    """wanted: every place of the plan. costs: by cell, None where not measured. stored: single values of runs whose
+    folders are not here, in place of outcomes and costs. forgotten: by run, nats per token (`run.forgetting`)."""
 
     plan: PlanFile
     outcomes: tuple[Outcome, ...]
     wanted: tuple[Place, ...]
     costs: Costs | None = None
+    stored: Stored | None = None
+    forgotten: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> int:
+        """How many of the wanted results there are."""
+        if self.stored is None:
+            return len(self.outcomes)
+        scores = [self.stored.get(("score", "", each.cell, each.task), {}) for each in self.wanted]
+        return sum((each.seed, each.draw) in found for each, found in zip(self.wanted, scores, strict=True))
 
     def of(self, cell: str, task: str | None = None) -> list[Outcome]:
         return [each for each in self.outcomes if each.place.cell == cell and task in (None, each.place.task)]
@@ -111,7 +127,9 @@ def read_table(plan: PlanFile, schedule: Schedule, root: Path) -> Table:
     runs = [(place, schedule.runs[place.run]) for place in places]
     found = [(place, run.folder, run.results()) for place, run in runs]
     outcomes = tuple(_outcome(place, folder, results) for place, folder, results in found if results is not None)
-    return Table(plan, outcomes, places, read_costs(costs_path(plan, root)) if plan.costed() else None)
+    costs = read_costs(costs_path(plan, root)) if plan.costed() else None
+    forgotten = read_forgotten(plan, [(each.place, each.folder) for each in outcomes], root)
+    return Table(plan, outcomes, places, costs, forgotten=forgotten)
 
 
 def _outcome(place: Place, folder: Path, results: Mapping[str, Any]) -> Outcome:
@@ -128,6 +146,16 @@ def _share(outcome: Outcome) -> float | None:
     return None if not whole or part is None else 100 * (part + (info.get("scoring_flops") or 0)) / whole
 
 
+def _steps(outcome: Outcome) -> float | None:
+    steps = outcome.results["train_info"].get("steps")
+    return None if steps is None else float(steps)
+
+
+def _test_rows(outcome: Outcome) -> float | None:
+    rows = outcome.results.get("counts", {}).get("test", {}).get("examples")
+    return None if rows is None else float(rows)
+
+
 def _diagnostic(name: str, place: int) -> Callable[[Outcome], float | None]:
     def measure(outcome: Outcome) -> float | None:
         lines = [line["diagnostics"][name] for line in outcome.log() if name in line.get("diagnostics", {})]
@@ -141,6 +169,9 @@ MEASURES: dict[str, Callable[[Outcome], float | None]] = {
     "train_seconds": lambda each: each.seconds,
     "weights": lambda each: float(each.weights),
     "flops_share": _share,
+    "file_bytes": lambda each: each.results["train_info"].get("file_size"),
+    "steps": _steps,
+    "test_rows": _test_rows,
     "positive_first": _diagnostic("positive", 0),
     "positive_last": _diagnostic("positive", -1),
     "rank_first": _diagnostic("rank", 0),
@@ -148,10 +179,11 @@ MEASURES: dict[str, Callable[[Outcome], float | None]] = {
 }
 """Of one run: points (0 to 100), seconds, weights without the projection, percent of the full model's FLOPs, counts."""
 
-COST_MEASURES = ("cost_train_ms", "cost_eval_ms", "cost_memory_mb")
+COST_MEASURES = ("cost_train_ms", "cost_eval_ms", "cost_folded_ms", "cost_memory_mb", "cost_eval_gflops")
+FORGETTING = "forgetting"  # nats per token of held-out plain text, with the adapter less without
 REACH_MEASURES = ("reach_flops", "reach_seconds")
 SIMILARITY = "cosine"  # of the folded prompt with that of the target's run of the same seed
-EXACT = ("weights", "cost_memory_mb")  # no seed and no clock moves them
+EXACT = ("weights", "cost_memory_mb", "cost_eval_gflops", "flops_share")  # counted: neither seed nor clock moves them
 UNITS = {
     "score": "points",
     "train_seconds": "s",
@@ -161,38 +193,55 @@ UNITS = {
     "reach_seconds": "% of seconds",
     "cost_train_ms": "ms",
     "cost_eval_ms": "ms",
+    "cost_folded_ms": "ms",
+    "cost_eval_gflops": "GFLOPs",
+    "forgetting": "nats",
     "cost_memory_mb": "MB",
 }
 
 
 def check_measure(where: str, name: str) -> None:
     """Raises: BadPlan for a measure that there is not."""
-    known = (*MEASURES, *COST_MEASURES, *REACH_MEASURES, SIMILARITY)
+    known = (*MEASURES, *COST_MEASURES, *REACH_MEASURES, SIMILARITY, FORGETTING)
     if name not in known:
         raise BadPlan(f"{where}: wanted a measure of {', '.join(known)}, given {name!r}.{did_you_mean(name, known)}")
 
 
 def values(
     table: Table, measure: str, cells: Sequence[str], *, tasks: Sequence[str] = (), target: str | None = None
-) -> dict[Any, float]:
+) -> dict[Repeat, float]:
     """By repeat (seed and draw; the round, for costs): the measure, averaged over cells and tasks.
 
     A repeat counts where all its runs are finished and have the measure.
     """
     check_measure(str(table.plan.path), measure)
-    if measure in COST_MEASURES:
-        found = [(table.costs or {}).get(cell, {}).get(measure.removeprefix("cost_"), []) for cell in cells]
-        return {number: math.fsum(row) / len(row) for number, row in enumerate(zip(*found, strict=False))}
-    by_repeat: dict[Any, list[float]] = {}
-    wanted = 0
+    found = []
     for cell in cells:
-        kept = [each for each in table.plan.cell(cell).tasks if not tasks or each in tasks]
-        wanted += len(kept)
-        for outcome in (each for task in kept for each in table.of(cell, task)):
+        of_cell = [each for each in table.plan.cell(cell).tasks if not tasks or each in tasks]
+        for task in ("",) if measure in COST_MEASURES else of_cell:
+            found.append(single(table, measure, cell, task, target))
+    if not found:
+        return {}
+    common = [repeat for repeat in found[0] if all(repeat in each for each in found)]
+    return {repeat: math.fsum(each[repeat] for each in found) / len(found) for repeat in common}
+
+
+def single(table: Table, measure: str, cell: str, task: str, target: str | None = None) -> dict[Repeat, float]:
+    """By repeat, the measure of a cell on a task ("" for costs), of those repeats that have it."""
+    if table.stored is not None:
+        return table.stored.get((measure, target or "", cell, task), {})
+    if measure in COST_MEASURES:
+        rounds = (table.costs or {}).get(cell, {}).get(measure.removeprefix("cost_"), [])
+        return {(number, 0): float(value) for number, value in enumerate(rounds)}
+    found = {}
+    for outcome in table.of(cell, task):
+        if measure == FORGETTING:
+            value = table.forgotten.get(outcome.place.run)
+        else:
             value = _beside(table, outcome, measure, target) if target else MEASURES[measure](outcome)
-            if value is not None:
-                by_repeat.setdefault((outcome.place.seed, outcome.place.draw), []).append(value)
-    return {repeat: math.fsum(found) / wanted for repeat, found in by_repeat.items() if len(found) == wanted}
+        if value is not None:
+            found[outcome.place.seed, outcome.place.draw] = float(value)
+    return found
 
 
 def _beside(table: Table, outcome: Outcome, measure: str, target: str) -> float | None:

@@ -118,10 +118,12 @@ def _run(
             report(line)
     accelerator.wait_for_everyone()
     start_trackers(config, accelerator)
+    early: dict[Any, str] = {}  # of a partial model, which is there as long as its stage
+    of_part = config.progressive.evaluate == "part"
     with timed(parts.seconds, "train"):
-        trained = fit(parts, folder)
+        trained = fit(parts, folder, (lambda: early.update(parts.predict("test"))) if of_part else None)
     with timed(parts.seconds, "evaluate"):
-        predictions = parts.predict("test")
+        predictions = early or parts.predict("test")
         if accelerator.is_main_process:  # before anything else can fail
             keep_predictions(parts, predictions, folder)
         scores = parts.score("test", predictions)

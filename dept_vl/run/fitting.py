@@ -1,7 +1,7 @@
 """Train what `build` made: the optimizer, the batches, and the score that picks the best step."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,9 @@ def new_optimizer(parts: Parts) -> torch.optim.Optimizer:
     )
 
 
-def fit(parts: Parts, folder: Path) -> Trained:
-    """Trains the parts; the network ends with the best weights."""
+def fit(parts: Parts, folder: Path, then: Callable[[], None] | None = None) -> Trained:
+    """Trains the parts; the network ends with the best weights. then: called before a progressive run's last stage is
+    closed."""
     config, optim = parts.config, parts.config.optim
     optimizer = new_optimizer(parts)
     schedule = build_schedule(
@@ -87,7 +88,7 @@ def fit(parts: Parts, folder: Path) -> Trained:
         return numbers
 
     with start_stages(config, parts) as stages:
-        return train(
+        trained = train(
             parts.accelerator,
             parts.network,
             optimizer,
@@ -99,6 +100,11 @@ def fit(parts: Parts, folder: Path) -> Trained:
             resume_from=resume_point(config),
             stages=stages,
         )
+        if then is not None:
+            if stages is not None:  # a run that was resumed behind its last step has entered none
+                stages.enter(config.max_steps)
+            then()
+        return trained
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:

@@ -48,4 +48,7 @@ def start_stages(config: Experiment, parts: Parts) -> AbstractContextManager[Pro
         return orders, flops * parts.accelerator.num_processes
 
     rule = f"{given.neurons}, {given.score_rows} rows" if given.neurons == "activation" else given.neurons
-    return Progressive(parts.network, stages, order, rule=rule)
+    rule += ", at every stage" if given.repeat_scoring else ""
+    return Progressive(
+        parts.network, stages, order, rule=rule, repeated=given.repeat_scoring, answers=given.evaluate == "part"
+    )

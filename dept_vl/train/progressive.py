@@ -69,19 +69,22 @@ def _part(full: Submodel, fraction: float, kind: str, parts: str) -> Submodel:
 class Progressive:
     """The stages of one run over one network, and the order of its neurons.
 
-    Neurons are put in order once, when the first step is entered, and put back by `close`; a resumed run takes the
-    order from its checkpoint.
+    Neurons are put in order once, when the first step is entered, or with `repeated` at the start of every narrow
+    stage, with the adapter as it is then. `close` puts them back; a resumed run takes the order from its checkpoint.
     """
 
     def __init__(
-        self, network: Network, stages: Sequence[Stage], order: Callable[[], tuple[Orders, int]], *, rule: str = ""
-    ) -> None:
+        self, network: Network, stages: Sequence[Stage], order: Callable[[], tuple[Orders, int]],
+        *, rule: str = "", repeated: bool = False, answers: bool = False,
+    ) -> None:  # fmt: skip
         """`order` gives each layer's neurons, the most important first, and the floating-point operations that finding
-        out took; it is called only where a stage is narrow. `rule` names the order."""
+        out took; it is called only where a stage is narrow. `rule` names the order. answers: whether evaluation goes
+        through the stage's partial model too."""
         self.rule = rule
         self.network, self.stages, self.scoring_flops = network, tuple(stages), 0
         self._order = order
         self._orders: Orders | None = None
+        self._repeated, self._answers, self._scored_at = repeated, answers, 0  # the step from which the order is
         self._full = whole(network.backbone)
         self._now: Stage | None = None
 
@@ -90,11 +93,16 @@ class Progressive:
         stage = [each for each in self.stages if each.from_step <= step][-1]
         if stage is self._now:
             return
-        if self._orders is None and any(self._is_narrow(each.part) for each in self.stages):
-            orders, self.scoring_flops = self._order()
+        narrow = any(self._is_narrow(each.part) for each in self.stages)
+        again = self._repeated and self._is_narrow(stage.part) and self._scored_at < stage.from_step
+        if narrow and (self._orders is None or again):
+            self._put_back()
+            orders, flops = self._order()
+            self.scoring_flops, self._scored_at = self.scoring_flops + flops, stage.from_step
             self._sort(orders)
         full = stage.part == self._full
-        self.network.read_through(None if full else partial(self.network.backbone, stage.part))
+        view = None if full else partial(self.network.backbone, stage.part)
+        self.network.read_through(view, answers=self._answers)
         self._now = stage
 
     def _is_narrow(self, part: Submodel) -> bool:
@@ -106,11 +114,11 @@ class Progressive:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint: tensors and plain numbers."""
-        return {"orders": self._orders, "scoring_flops": self.scoring_flops}
+        return {"orders": self._orders, "scoring_flops": self.scoring_flops, "scored_at": self._scored_at}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Before the first step that is entered."""
-        self.scoring_flops = state["scoring_flops"]
+        self.scoring_flops, self._scored_at = state["scoring_flops"], state.get("scored_at", 1)
         if state["orders"] is not None:
             self._sort(state["orders"])
 
@@ -118,6 +126,9 @@ class Progressive:
         """The network as it was: training through the full model, every neuron where it was loaded."""
         self.network.read_through(None)
         self._now = None
+        self._put_back()
+
+    def _put_back(self) -> None:
         if self._orders is not None:
             sort_neurons(self.network.backbone, invert(self._orders))
             self._orders = None

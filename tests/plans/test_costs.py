@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dept_vl.config import InsideConfig
 from dept_vl.model import Batch, Network
 from dept_vl.plans.costs import measure_costs, read_costs
 from dept_vl.run.measure import step_bytes
@@ -30,14 +31,22 @@ def test_memory_is_the_same_each_time_and_grows_with_the_batch(byte_t5):
 @pytest.mark.usefixtures("afresh")
 def test_costs_have_each_round_of_each_cell(byte_t5, tmp_path):
     write_cola(tmp_path / "data")
-    adapters = {"pt": {"name": "pt", "args": {"num_virtual_tokens": 3}}, "dept": {"name": "dept"}}
+    none = {"name": "none", "args": {}}
+    methods = {
+        "pt": {"adapter": {"name": "pt", "args": {"num_virtual_tokens": 3}}},
+        "lora": {"adapter": none, "inside": InsideConfig("lora", {"r": 2})},
+        "adapter": {"adapter": none, "inside": InsideConfig("adapter", {"reduction": 4})},
+    }
     configs = {
-        name: text_experiment(byte_t5, tmp_path / "data", tmp_path / name, adapter=adapter)
-        for name, adapter in adapters.items()
+        name: text_experiment(byte_t5, tmp_path / "data", tmp_path / name, **method)
+        for name, method in methods.items()
     }
     measure_costs(configs, tmp_path / "costs.json", rounds=2, rows=4)
     costs = read_costs(tmp_path / "costs.json")
-    assert costs is not None and set(costs) == {"pt", "dept"}
-    for cell in costs.values():
-        assert {name: len(values) for name, values in cell.items()} == {"train_ms": 2, "eval_ms": 2, "memory_mb": 1}
+    assert costs is not None and set(costs) == set(methods)
+    for name, cell in costs.items():
+        folded = {} if name == "adapter" else {"folded_ms": 2}  # a bottleneck neither folds nor merges
+        assert {key: len(values) for key, values in cell.items()} == {
+            "train_ms": 2, "eval_ms": 2, "memory_mb": 1, "eval_gflops": 1, **folded
+        }  # fmt: skip
         assert all(value > 0 for values in cell.values() for value in values)

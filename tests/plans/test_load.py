@@ -11,10 +11,13 @@ from dept_vl.plans.load import Changes, load_plan, load_plans
 from dept_vl.plans.papers import select_plans
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.settings import BadPlan
+from dept_vl.plans.significance import repeats_needed
 from dept_vl.plans.table import Table, check_measure
+from dept_vl.plans.tune import trials
 from dept_vl.run import check
 
 PLANS = Path(__file__).resolve().parents[2] / "configs" / "plans"
+COMPARISONS = sorted(PLANS.parent.glob("comparison/*.yaml"))
 COMMITTED = {name: plan for name, plan in load_plans(PLANS).items() if plan.paper}
 
 
@@ -35,6 +38,32 @@ def test_every_committed_claim_and_plot_names_measures_that_there_are(plan):
         if plot.kind in ("bars", "line", "scatter"):
             for measure in plot.y:
                 check_measure(plot.title, measure)
+
+
+@pytest.mark.parametrize("plan", COMMITTED.values(), ids=list(COMMITTED))
+def test_every_committed_study_has_ten_repeats_and_says_how_many_it_would_take(plan):
+    """Twenty where a spread over seeds is claimed; a margin stands in the file, and is no share of a run's spread."""
+    repeats = {cell.name: len(cell.seeds) * len(cell.draws) for cell in plan.compared()}
+    for claim in plan.claims:
+        for name in (*claim.first, *claim.second):
+            assert repeats[name] >= (20 if claim.kind == "steadier" else 10)
+    noisy = [claim for claim in plan.claims if claim.kind in ("more", "no_worse") and claim.measure == "score"]
+    assert (plan.planned is not None) == bool(noisy)
+    if plan.planned is not None:
+        assert plan.planned.seeds == repeats_needed(plan.planned.sd, plan.planned.difference)
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=[path.stem for path in COMPARISONS])
+def test_every_committed_comparison_tunes_all_methods_alike(path):
+    plan = load_plan(path)
+    trial = trials(plan)
+    each = {cell.name: sum(of.name.startswith(f"{cell.name}, ") for of in trial.cells) for cell in plan.cells}
+    assert set(each.values()) == {len(plan.tune.factors)} and len(plan.cells) >= 10
+    assert plan.view == "comparison" and {"score", "forgetting"} <= set(plan.cells[0].measure)
+    for run in list(make_schedule([trial], Path("runs/none")).runs.values())[:: len(plan.tune.factors)]:
+        assert run.config.eval_steps == run.config.max_steps, "validation is what chooses"
+        if path.stem.startswith("tiny"):
+            check(run.config)
 
 
 def test_plans_share_the_runs_that_they_have_in_common():
@@ -102,7 +131,7 @@ def test_a_cell_holds_base_plan_and_own_settings_in_that_order(plans):
         ("y_labels: [score]", "y_labels: [a, b]", "wanted a label for each of 1 measures, given 2"),
         ("settings: {adapter", "same_as: first/short, settings: {adapter", "wanted same_as alone"),
         ("[../base.yaml]", "[../bace.yaml]", "bace.yaml: wanted a YAML file"),
-        ("at: 8,", "at: 8, measure: cost,", "measure: wanted one of score, costs, given 'cost'"),
+        ("at: 8,", "at: 8, measure: cost,", "measure: wanted one of score, costs, forgetting, given 'cost'"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_refused_by_name(configs, old, new, message):
@@ -144,3 +173,31 @@ def test_plans_are_chosen_by_what_they_show(plans):
         select_plans(plans, paper="dept", shows="figure 6", name=None)
     with pytest.raises(BadPlan, match="given 'frist'.* Did you mean 'first'"):
         select_plans(plans, paper=None, shows=None, name="frist")
+
+
+BORROWING = """
+cells_of: first.yaml
+without: [short]
+measure: [score, costs]
+experiment: {max_steps: 7}
+cells:
+  - {name: long, settings: {adapter: {args: {num_virtual_tokens: 9}}}}
+  - {name: own, measure: [score]}
+"""
+
+
+def test_a_plan_may_take_its_cells_from_another(configs):
+    path = configs / "plans" / "third.yaml"
+    path.write_text(BORROWING)
+    plan = load_plan(path)
+    assert [cell.name for cell in plan.cells] == ["long", "own"] and plan.cell("long").at == 8
+    assert plan.cell("long").settings["adapter"]["args"] == {"num_virtual_tokens": 9}
+    assert plan.cell("long").settings["max_steps"] == 7, "the other plan's base and experiment stay its own"
+    assert (plan.cell("long").measure, plan.cell("own").measure) == (("score", "costs"), ("score", "costs"))
+    for old, new, message in (
+        ("[short]", "[shirt]", r"without: wanted a cell of .*first.yaml, given 'shirt'.* Did you mean 'short'"),
+        ("cells_of: first.yaml\n", "", "without: wanted cells_of beside it, given none"),
+    ):
+        path.write_text(BORROWING.replace(old, new))
+        with pytest.raises(BadPlan, match=message):
+            load_plan(path)

@@ -9,7 +9,7 @@ from dept_vl.plans.contents import load_contents
 from dept_vl.plans.load import load_plans
 from dept_vl.plans.papers import main
 from dept_vl.plans.settings import BadPlan
-from tests.plans.fake_runs import leave_run
+from tests.plans.fake_runs import leave_run, points_of, tokens
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -35,8 +35,12 @@ def test_all_runs_each_run_once_and_writes_the_page(command, tmp_path):
     status, said = command("--all")
     assert status == 0 and len(command.done) == 18
     page = (tmp_path / "docs" / "reproduction.md").read_text()
-    assert "| long wins | 2 against 1 | 28.0 against 24.0 points: +4.0 [4.0, 4.0], 3 repeats | **holds** |" in page
-    assert "| never told | bigger | one model | **cannot be judged at this size** |" in page
+    ours = "28.0 against 24.0 points: +4.0 (95 % interval 4.0 to 4.0; paired t over 3 seeds, p = 0.25, after Holm 0.25)"
+    assert f"| long wins | 2 against 1 | {ours} | **undecided** |" in page, "three that agree to the last digit"
+    assert "| never told | bigger | one model | **not tested here** |" in page
+    assert "| claims of the papers | 0 | 0 | 1 | 0 | 1 |" in page and "DePT: 1 claims" in page
+    assert "| long | shapes-qnli | 28.0 | 3.2 to 52.8 | 10.0 | 18.0, 28.0, 38.0 | 40 | 64 |" in page
+    assert (tmp_path / "docs/figures/values.csv").read_text().startswith("plan,cell,task,measure,")
     assert "19 of 19 results" in page and "- **a GPU**: there is none" in page and "A note." in page
     for link in re.findall(r"\]\(([^)]+)\)", page):
         assert (tmp_path / "docs" / link).is_file(), link
@@ -56,19 +60,37 @@ def test_the_html_page_needs_no_other_file(command, tmp_path):
     page = (tmp_path / "docs" / "reproduction.html").read_text()
     assert page.count('src="data:image/png;base64,') == 2
     assert not re.search(r"(src|href)=\"(?!data:)|<script|@import|url\(", page)
-    assert "long wins" in page and "cannot be judged" in page
+    assert "long wins" in page and "not tested here" in page
 
 
-def test_a_negative_result_is_said_plainly(command, configs, tmp_path):
+def test_a_result_on_either_side_is_said_plainly(command, configs, tmp_path):
+    def work(config):
+        noise = {1: 0.001, 2: 0.0, 3: -0.001}[config.seed] if tokens(config) == 8 else 0.0
+        leave_run(config, lambda config: points_of(config) + noise)
+
+    command("--all", work=work)
+    assert "**supported** |" in (tmp_path / "docs" / "reproduction.md").read_text()
     path = configs / "plans" / "first.yaml"
     path.write_text(path.read_text().replace("first: [long], second: [short]", "first: [short], second: [long]"))
+    command("--page")
+    assert "**contradicted** |" in (tmp_path / "docs" / "reproduction.md").read_text()
+
+
+def test_a_page_is_judged_again_from_its_single_values_where_the_runs_are_gone(command, tmp_path):
     command("--all")
-    assert "**does not hold**" in (tmp_path / "docs" / "reproduction.md").read_text()
+    page, values = (tmp_path / "docs" / name for name in ("reproduction.md", "figures/values.csv"))
+    before, kept = page.read_text(), values.read_text()
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    command("--page")
+    told = "Of 2 studies the run folders are not here: their numbers are the single values of earlier runs, judged "
+    told += "anew."
+    assert told in page.read_text() and page.read_text().replace(f"\n{told}\n", "", 1).split() == before.split()
+    assert values.read_text() == kept
 
 
 def test_one_figure_is_run_alone_and_the_page_is_left(command, tmp_path):
     _, said = command("--paper", "dept", "--figure", 5)
-    assert len(command.done) == 12 and "long wins" in said and "holds" in said
+    assert len(command.done) == 12 and "long wins" in said and "of 1 claims corrected together" in said
     assert (tmp_path / "docs/figures/first.png").is_file() and not (tmp_path / "docs/reproduction.md").exists()
     command("--study", "second")
     assert len(command.done) == 18
@@ -80,7 +102,7 @@ def test_fast_runs_write_beside_themselves_and_warn(command, tmp_path):
     command("--fast")
     assert not (tmp_path / "docs").exists()
     page = (tmp_path / "runs/reproduction_fast/reproduction.md").read_text()
-    assert "None of its numbers means anything" in page and "**holds**: 0 claims" in page
+    assert "None of its numbers means anything" in page and "| claims of the papers | 0 | 0 | 1 | 0 | 1 |" in page
 
 
 def test_the_list_tells_what_is_done_and_what_is_not(command):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap, ttest_1samp
 
+from dept_vl.plans.significance import error_of
 from dept_vl.plans.spread import spread
 
 
@@ -10,12 +12,28 @@ def test_known_values():
     found = spread([59.2, 59.8, 60.4, 60.2])
     assert found.mean == pytest.approx(59.9)
     assert found.sd == pytest.approx(0.52915026)  # n - 1 in the denominator; with n it is 0.458
-    assert found.interval == pytest.approx((59.45, 60.3), abs=0.051)  # means of four draws fall on a grid of 0.05
-    assert (found.level, found.resamples, found.seed, found.method) == (0.95, 10_000, 0, "percentile")
+    assert found.interval == pytest.approx(ttest_1samp([59.2, 59.8, 60.4, 60.2], 0).confidence_interval(0.95))
+    assert (found.level, found.resamples, found.method, found.how) == (0.95, 0, "t", "t over 4 runs")
+
+
+def test_from_ten_runs_on_the_interval_is_scipys_bca():
+    values = np.random.default_rng(5).gamma(2.0, size=12)
+    found = spread(list(values), seed=3)
+    wanted = bootstrap((values,), np.mean, n_resamples=10_000, method="BCa", rng=np.random.default_rng(3))
+    assert found.interval == pytest.approx(tuple(wanted.confidence_interval))
+    assert found.how == "BCa bootstrap over 12 runs, 10,000 resamples, seed 3"
+    assert spread(list(values[:9])).method == "t"
+
+
+def test_the_error_of_the_test_items_widens_the_interval():
+    values = [59.2, 59.8, 60.4, 60.2]
+    wide = spread(values, error=error_of(values, items=2.0, number=400))
+    assert wide.method == "min F'" and wide.interval[1] - wide.interval[0] > 2 * 1.9 * 2.0
+    assert spread(values, error=error_of(values)).interval == spread(values).interval
 
 
 def test_the_same_seed_gives_the_same_interval():
-    values = list(np.random.default_rng(5).normal(size=9))
+    values = list(np.random.default_rng(5).normal(size=12))
     assert spread(values, seed=1) == spread(values, seed=1)
     assert spread(values, seed=1).interval != spread(values, seed=2).interval
 
@@ -44,7 +62,7 @@ def test_a_lower_level_gives_a_narrower_interval():
     assert wide[0] < narrow[0] < np.mean(values) < narrow[1] < wide[1]
 
 
-@pytest.mark.parametrize(("runs", "least", "most"), [(3, 0.65, 0.83), (10, 0.84, 0.95)])
+@pytest.mark.parametrize(("runs", "least", "most"), [(3, 0.92, 0.98), (5, 0.92, 0.98), (10, 0.84, 0.95)])
 def test_the_interval_holds_the_truth_as_often_as_its_docstring_says(runs, least, most):
     draw = np.random.default_rng(0)
     intervals = [spread(list(draw.normal(size=runs)), resamples=300).interval for _ in range(400)]

@@ -33,7 +33,7 @@ def test_the_best_cell_is_chosen_by_validation_and_never_by_test(table):
     assert best(found).cell == "prompt=0.2"
     text = as_markdown(found, {})
     assert "| prompt=0.2 | 60.00 | 0.00 | 60.00, 60.00, 60.00 | **best** |" in text
-    assert "Best: prompt=0.2. Test x 100: mean 20.00, sd 10.00 (n - 1), 95 % interval 10.00 to 30.00" in text
+    assert "Best: prompt=0.2. Test x 100: mean 20.00, sd 10.00 (n - 1), 95 % interval -4.84 to 44.84 (t over" in text
     assert "| 2 | 0 | 60.00 | 20.00 | `shapes-rte_dept_" in text and "99" not in text, (
         "test scores are of the pick alone"
     )

@@ -8,7 +8,7 @@ import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dept_vl import AdaptedModel
-from dept_vl.backbones import Submodel, load_backbone, whole
+from dept_vl.backbones import Submodel, load_backbone, partial, whole
 from dept_vl.config import BadConfig, ProgressiveConfig
 from dept_vl.model import Batch, Network
 from dept_vl.run.execute import run
@@ -271,3 +271,67 @@ def test_the_shift_may_cover_visual_tokens_as_an_ablation(byte_t5, place, tmp_pa
         str(tmp_path / "vqa"), "vqa", root=str(place / "shapes"), backbone=str(byte_t5), batch_size=8
     )
     assert scored["vqa_accuracy"] == results["metrics"]["test"]["vqa_accuracy"]
+
+
+def test_a_partial_model_answers_only_where_it_is_asked_to(deep_t5, batch):
+    """Then as the smaller model does that holds the same layers alone: the choice among labels, and free text."""
+    network = build_network(deep_t5, "pt", projection=False)
+    full = whole(network.backbone)
+    part = dataclasses.replace(full, encoder_layers=(0, 3), decoder_layers=(0, 3))
+    whole_network = network.eval().generate(batch, max_new_tokens=5)
+    for answers in (False, True):
+        network.read_through(partial(network.backbone, part), answers=answers)
+        given = network.eval().generate(batch, max_new_tokens=5)
+        logits = network(batch)
+        if not answers:
+            assert torch.equal(given, whole_network)
+    small = build_network(deep_t5, "pt", projection=False)
+    for stack in (small.backbone.model.encoder, small.backbone.model.decoder):
+        stack.block = torch.nn.ModuleList([stack.block[0], stack.block[3]])
+        for place, block in enumerate(stack.block):
+            block.layer[0].SelfAttention.layer_idx = place
+            if block.is_decoder:
+                block.layer[1].EncDecAttention.layer_idx = place
+    small.load_trained_state(network.trained_state())
+    assert torch.equal(given, small.eval().generate(batch, max_new_tokens=5))
+    assert torch.equal(logits, small(batch)) and not torch.equal(given, whole_network)
+
+
+def test_scores_of_the_neurons_may_be_measured_anew_at_every_narrow_stage(deep_t5):
+    network = build_network(deep_t5, "pt", projection=False)
+    full, drawn = whole(network.backbone), iter(range(10))
+    before = {name: each.clone() for name, each in network.backbone.model.named_parameters()}
+    steps = []
+
+    def order():
+        steps.append(step)
+        return at_random(full, next(drawn))[0], 7
+
+    with Progressive(network, stages_of(full, "width"), order, repeated=True) as stages:
+        for step in range(1, 11):
+            stages.enter(step)
+        assert steps == [1, 3, 5] and stages.scoring_flops == 21, "the last stage has every neuron"
+        state = stages.state()
+        last = {name: each.clone() for name, each in network.backbone.model.named_parameters()}
+    assert all(torch.equal(each, before[name]) for name, each in network.backbone.model.named_parameters())
+    with Progressive(network, stages_of(full, "width"), order, repeated=True) as resumed:
+        resumed.load_state(state)
+        resumed.enter(6)
+        assert steps == [1, 3, 5], "a resumed stage keeps the order of its checkpoint"
+        assert all(torch.equal(each, last[name]) for name, each in network.backbone.model.named_parameters())
+
+
+def test_a_run_scores_the_part_it_was_trained_on(deep_t5, data, tmp_path):
+    """The same training, the same adapter, other test answers: the partial model's."""
+    half, results = {"kind": "depth", "shares": (1.0,), "fractions": (0.5,)}, {}
+    for evaluate in ("full", "part"):
+        progressive = ProgressiveConfig(**half, evaluate=evaluate)
+        task = {"decoding": "generate"}
+        config = text_experiment(deep_t5, data, tmp_path / evaluate, progressive=progressive, eval_steps=0, task=task)
+        results[evaluate] = run(config)
+    full, part = (tmp_path / each for each in results)
+    weights = "adapter_model.safetensors"
+    assert (full / weights).read_bytes() == (part / weights).read_bytes()
+    assert (full / "predictions.jsonl").read_text() != (part / "predictions.jsonl").read_text()
+    with pytest.raises(BadConfig, match="progressive.evaluate: wanted full where progressive.kind is none"):
+        text_experiment(deep_t5, data, tmp_path / "none", progressive=ProgressiveConfig(evaluate="part"))

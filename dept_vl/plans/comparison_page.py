@@ -1,0 +1,165 @@
+"""docs/comparison.md and one HTML page: the methods of several plans side by side, with pictures and PEFT's records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dept_vl.plans.comparison import Method, compare_methods, plan_command
+from dept_vl.plans.figures import file_name, write_figures
+from dept_vl.plans.page import data_uri
+from dept_vl.plans.peft_records import peft_records
+from dept_vl.plans.schema import Plot
+from dept_vl.plans.table import Table
+from dept_vl.untrusted.whole_files import write_files_whole
+
+PAGE = "comparison"
+_PARETO = (
+    Plot(
+        kind="scatter", name="pareto_weights", title="Score against trained weights; the line joins what nothing beats",
+        x="weights", x_label="trained weights, without the projection's", log=10, y=("score",),
+        y_labels=("test score (x 100), mean over tasks",), together=True, front=True,
+    ),
+    Plot(
+        kind="scatter", name="pareto_seconds", title="Score against seconds of training",
+        x="train_seconds", x_label="seconds of training", y=("score",),
+        y_labels=("test score (x 100), mean over tasks",), together=True, front=True,
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its head, what it is, and the cell's text with the number that it is sorted by."""
+
+    head: str
+    meaning: str
+
+    def cell(self, method: Method) -> tuple[str, float | int | None]:
+        return _CELLS[self.head](method)
+
+
+def _plain(value: float | int | None, digits: int = 0) -> tuple[str, float | int | None]:
+    return ("-", None) if value is None else (f"{value:,.{digits}f}", value)
+
+
+def _signed(value: float | int | None, digits: int = 1) -> tuple[str, float | int | None]:
+    return ("-", None) if value is None else (f"{value:+.{digits}f}", value)
+
+
+def _score(method: Method) -> tuple[str, float | int | None]:
+    score = method.score
+    if score is None:
+        return "-", None
+    interval = "" if score.interval is None else f" [{score.interval[0]:.1f}, {score.interval[1]:.1f}]"
+    return f"{score.mean:.1f}{interval}", score.mean
+
+
+def _spread(method: Method) -> tuple[str, float | int | None]:
+    return _plain(None if method.score is None else method.score.sd, 1)
+
+
+_CELLS = {
+    "method": lambda each: (each.name, None),
+    "score": _score,
+    "sd": _spread,
+    "at a third": lambda each: _signed(next((v for f, v in each.around.items() if f < 1), None)),
+    "at three times": lambda each: _signed(next((v for f, v in each.around.items() if f > 1), None)),
+    "weights": lambda each: _plain(each.weights),
+    "file kB": lambda each: _plain(None if each.file_bytes is None else each.file_bytes / 1e3, 1),
+    "train s": lambda each: _plain(each.seconds, 1),
+    "step ms": lambda each: _plain(each.step_ms, 1),
+    "memory MB": lambda each: _plain(each.memory_mb, 1),
+    "answer ms": lambda each: _plain(each.answer_ms, 2),
+    "folded ms": lambda each: _plain(each.folded_ms, 2),
+    "forgetting": lambda each: _signed(each.forgetting, 3),
+    "PSCP": lambda each: _plain(each.pscp, 2),
+    "runs": lambda each: (f"{each.finished} of {each.wanted}", float(each.finished)),
+}
+COLUMNS = tuple(
+    Column(*each)
+    for each in (
+        ("method", "docs/methods.md explains each"),
+        ("score", "test score x 100, mean over tasks and seeds, with a 95 % interval over seeds and, but for captions, "
+                  "over test items (min F')"),
+        ("sd", "standard deviation of that mean over seeds: how robust the method is to the seed"),
+        ("at a third", "change of the score at a third of the tuned rates, the same seeds"),
+        ("at three times", "change of the score at three times the tuned rates, the same seeds"),
+        ("weights", "trained weights, without the projection's"),
+        ("file kB", "adapter_model.safetensors, 1,000 bytes"),
+        ("train s", "seconds of training, evaluation left out; several runs may share the machine"),
+        ("step ms", "forward and backward pass, median over rounds in which the methods take turns"),
+        ("memory MB", "10^6 bytes that training holds, counted: frozen model, trained weights with gradients and "
+                      "AdamW's averages, and what a step keeps for its backward pass"),
+        ("answer ms", "answering a validation row, median over the rounds"),
+        ("folded ms", "the same with the adapter folded to constants, or merged into the frozen model; - where neither "
+                      "is possible"),
+        ("forgetting", "nats per token by which the loss on held-out plain text rises with the adapter on"),
+        ("PSCP", "PEFT-Bench's score (arXiv:2511.21285): points after penalties for weights, operations and memory"),
+        ("runs", "finished of planned"),
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """A plan's part of the page. columns: those that some method has."""
+
+    table: Table
+    methods: tuple[Method, ...]
+    command: str
+    figures: tuple[tuple[str, str], ...]
+
+    @property
+    def columns(self) -> list[Column]:
+        def known(column: Column) -> bool:
+            return any(column.cell(method)[1] is not None for method in self.methods)
+
+        return [each for each in COLUMNS if each.head == "method" or known(each)]
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(dict.fromkeys(task for method in self.methods for task in method.cell.tasks))
+
+    @property
+    def unfinished(self) -> list[Method]:
+        return [each for each in self.methods if each.missing]
+
+    @property
+    def finished(self) -> tuple[int, int]:
+        return len(self.table.outcomes), len(self.table.wanted)
+
+
+def write_comparison(tables: Sequence[tuple[Table, str]], folder: Path) -> None:
+    """comparison.md, comparison.html, pictures and PEFT's records into `folder`. tables: each with what stands behind
+    its plan file in its command."""
+    parts = []
+    for table, more in tables:
+        command = plan_command(table.plan, more)
+        drawn = write_figures(table, folder / "figures", _PARETO)
+        named = tuple((plot.title, file_name(table.plan, plot)) for plot in _PARETO)
+        methods = tuple(compare_methods(table, command))
+        parts.append(Part(table, methods, command, tuple(each for each in named if each[1] in drawn)))
+        if records := peft_records(table):
+            files = {name: text.encode() for name, text in records.items()}
+            write_files_whole(folder / PAGE / table.plan.name, files)
+    uris = {name: data_uri(folder / "figures" / f"{name}.png") for part in parts for _, name in part.figures}
+    facts = {"parts": parts, "columns": COLUMNS, "records": PAGE}
+    pages = {
+        f"{PAGE}.md": _environment(escaped=False).get_template(f"{PAGE}.md.j2").render(**facts),
+        f"{PAGE}.html": _environment(escaped=True).get_template(f"{PAGE}.html.j2").render(**facts, uris=uris),
+    }
+    write_files_whole(folder, {name: text.rstrip().encode() + b"\n" for name, text in pages.items()})
+
+
+def _environment(*, escaped: bool) -> Environment:
+    made = Environment(
+        loader=PackageLoader("dept_vl.plans"),
+        undefined=StrictUndefined,
+        autoescape=escaped,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    return made

@@ -1,0 +1,85 @@
+"""How far other test items would move a mean score: from the predictions of finished runs.
+
+An item's part of a score is its own score where the score is a mean over items, and otherwise its jackknife
+pseudo-value (Tukey 1958), N score - (N - 1) score without it, which is the same for a mean. The standard error is that
+of the mean of these parts, each averaged over the runs. Items that count together (`Example.group`) are one item.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from dept_vl.plans.compare_runs import FinishedRun, is_mean, read_run
+from dept_vl.plans.paired import units_of
+from dept_vl.plans.table import Table
+from dept_vl.tasks import CaptionTask
+
+_SAME = 1e-9
+
+
+def item_error(
+    table: Table, first: Sequence[str], second: Sequence[str] = (), *, tasks: Sequence[str] = ()
+) -> tuple[float, int] | None:
+    """The standard error, in points, of the mean score of the `first` cells, less that of the `second`, over other test
+    items; and the number of items. None where the predictions are not here, where runs of a task have other items,
+    and for captions, whose CIDEr weighs words by all references.
+    """
+    squares, number = 0.0, 0
+    found = dict.fromkeys(task for cell in (*first, *second) for task in table.plan.cell(cell).tasks)
+    counted = [task for task in found if not tasks or task in tasks]
+    for task in counted:
+        sides = [[each.folder for cell in side for each in table.of(cell, task)] for side in (first, second)]
+        parts = [[item_parts(folder) for folder in side] for side in sides]
+        runs = [part for side in parts for part in side]
+        if not parts[0] or (second and not parts[1]) or any(part is None for part in runs):
+            return None
+        if len({part.shape for part in runs}) > 1:
+            return None
+        of_item = np.mean(parts[0], axis=0) - (np.mean(parts[1], axis=0) if second else 0.0)
+        squares += float(of_item.var(ddof=1)) / len(of_item)
+        number += len(of_item)
+    return 100 * math.sqrt(squares) / len(counted), number
+
+
+@functools.lru_cache(maxsize=4096)
+def item_parts(folder: Path) -> Float[np.ndarray, " item"] | None:
+    """Each item's part of the reported test score of a finished run, a fraction; None without its predictions."""
+    if not (folder / "predictions.jsonl").exists() or not (folder / "config.yaml").exists():
+        return None
+    run = read_run(folder)
+    if isinstance(run.task, CaptionTask):
+        return None
+    return parts_of(run, run.task.headline)
+
+
+def parts_of(run: FinishedRun, metric: str) -> Float[np.ndarray, " item"]:
+    """In the order of the items. Items of a class that were answered alike are scored once."""
+    examples, units = run.examples, units_of(run.examples)
+    answers = [run.predictions[each.id] for each in examples]
+
+    def score(rows: Sequence[int]) -> float:
+        kept = {examples[row].id: answers[row] for row in rows}
+        return float(run.task.score(kept, [examples[row] for row in rows])[metric])
+
+    def each_unit(part: Callable[[Sequence[int]], float]) -> Float[np.ndarray, " item"]:
+        known: dict[object, float] = {}
+        found = []
+        for unit in units:
+            first, is_class = unit[0], bool(run.task.candidates) and len(unit) == 1
+            alike = (examples[first].references, answers[first]) if is_class else first
+            if alike not in known:
+                known[alike] = part(unit)
+            found.append(known[alike])
+        return np.array(found)
+
+    whole, rows, number = float(run.scores[metric]), range(len(examples)), len(units)
+    if is_mean(run.task, metric):
+        alone = each_unit(score)
+        if abs(alone.mean() - whole) < _SAME:
+            return alone
+    left = each_unit(lambda unit: score([row for row in rows if row not in set(unit)]))
+    return number * whole - (number - 1) * left

@@ -1,0 +1,75 @@
+"""From plan files to the comparison page: trials first, then the runs at their rates; some methods; several files."""
+
+import json
+
+import pytest
+import yaml
+
+from dept_vl.plans.command import main
+from dept_vl.plans.settings import BadPlan
+from dept_vl.run.forgetting import Forgetting
+from tests.plans.fake_runs import leave_run
+from tests.plans.test_tune import PLAN
+
+FACTS = {
+    "weights": {"trained": 100, "backbone": 1000, "by_group": {}}, "adapter": "pt", "inside": None,
+    "meta_info": {"package_info": {}, "dataset_info": {}, "system_info": {}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """command(*argv): status and what was said. `ran` lists the runs, whose score is best at a prompt's rate of 2."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dept_vl.plans.execute.measure_costs", lambda configs, path, **how: None)
+    for name in ("one", "two"):
+        content = {**PLAN, "view": "comparison", "measure": ["score", "forgetting"], "title": name}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+
+    def work(config):
+        command.ran.append(config)
+        leave_run(config, lambda config: 1 / (1 + abs(config.optim.lr["prompt"] - 2.0)), file_size=10, steps=20)
+        path = f"{config.output_dir}/results.json"
+        with open(path, encoding="utf-8") as file:
+            results = {**json.load(file), **FACTS}
+        results["run_info"] |= {"peft_config": {}, "created_at": "2026-11-30", "total_time": 1.0, "error_msg": ""}
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(results, file)
+
+    def command(*argv):
+        lines = []
+        how = {"work": work, "forget": lambda folder, text: Forgetting(1.0, 1.5, 4)}
+        return main([*map(str, argv)], lines.append, **how), "\n".join(lines)
+
+    command.ran = []
+    return command
+
+
+def test_trials_come_first_and_the_runs_at_what_they_chose(command, tmp_path):
+    status, said = command("one.yaml", "--output_dir", "runs")
+    assert status == 0 and len(command.ran) == 2 * 3 * 2 + 2 * (2 + 2 * 1)
+    assert {config.seed for config in command.ran[:12]} == {101, 102}
+    rates = {(config.adapter.name, config.optim.lr["prompt"]) for config in command.ran[12:] if config.seed == 2}
+    assert rates == {("pt", 2.0), ("dept", 2.0)}
+    page = (tmp_path / "runs/one/comparison.md").read_text()
+    assert "| pt | 100.0 |" in page and "(of 6 trials x 10, at the edge)" in page and "| +0.500 |" in page
+    command("one.yaml", "--output_dir", "runs")
+    assert len(command.ran) == 20, "the second time finds all of them"
+
+
+def test_a_page_of_several_plans_is_of_what_is_finished(command, tmp_path):
+    with pytest.raises(BadPlan, match="--page: runs: wanted finished runs of these plans, given none"):
+        command("one.yaml", "two.yaml", "--output_dir", "runs", "--page", "docs")
+    command("one.yaml", "--output_dir", "runs", "--cells", "dept")
+    assert {config.adapter.name for config in command.ran} == {"dept"}
+    ran = len(command.ran)
+    _, said = command("one.yaml", "two.yaml", "--output_dir", "runs", "--page", "docs")
+    assert len(command.ran) == ran and "one: pt: no rates are chosen" in said
+    page = (tmp_path / "docs/comparison.md").read_text()
+    assert "dept-vl plan one.yaml --output_dir runs --cells \"dept\"" in page and "## one" in page
+    assert (tmp_path / "docs/comparison.html").is_file() and list((tmp_path / "docs/comparison/one").glob("*.json"))
+
+
+def test_a_cell_that_there_is_not_is_refused(command):
+    with pytest.raises(BadPlan, match=r"--cells: wanted a cell of one, given 'dep'.* Did you mean 'dept'"):
+        command("one.yaml", "--cells", "dep")
