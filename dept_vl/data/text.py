@@ -65,13 +65,12 @@ def tokenise(
     counts, spans = Counter(), []
 
     def rows() -> Iterator[list[int]]:
-        given = {"special": turn is None, "before": before, "cue": cue}
-        encodings = _encode(tokenizer, texts, places=turn is not None, **given)
+        most = max_length + behind if turn is None else 0  # of longer ones the tokens' characters are asked for
+        encodings = _encode(tokenizer, texts, special=turn is None, before=before, cue=cue, most=most)
         for text, context, encoding in zip(texts, contexts, encodings, strict=True):
             ids = encoding.ids[:-behind] if behind else encoding.ids
             over = len(ids) - max_length
             if over > 0 or turn is not None:
-                encoding = encoding if turn else next(_encode(tokenizer, [text], places=True, **given))
                 inside, outside = _free_places(encoding, text, context, before)
                 first = min([*inside, *outside], default=0)
                 spans.append((first, first + max(len(inside) + len(outside) - max(over, 0), 0)))
@@ -155,18 +154,34 @@ def tokenise_targets(
 
 
 def _encode(
-    tokenizer: Tokenizer, texts: Sequence[str], *, special: bool, before: str = "", cue: str = "", places: bool = False
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    special: bool,
+    before: str = "",
+    cue: str = "",
+    most: int | None = None,
 ) -> Iterator[Encoding]:
-    """What `tokenizer(texts, truncation=False).encodings` would hold, without the lists that it makes beside them.
-    places: with the characters that each token stands for, which take the tokenizer longer."""
+    """What `tokenizer(texts, truncation=False).encodings` would hold, without the lists that it makes beside them; of
+    those with more than `most` tokens with the characters that each token stands for, which take the tokenizer longer.
+    """
     require_fast(tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
+    placed = False  # whether all of a part are asked for with characters, since most of the part before were long
     for start in range(0, len(texts), _PART):
         part = [before + text + cue for text in texts[start : start + _PART]]
-        yield from (backend.encode_batch if places else backend.encode_batch_fast)(part, add_special_tokens=special)
+        found = (backend.encode_batch if placed else backend.encode_batch_fast)(part, add_special_tokens=special)
+        if most is not None:
+            long = [place for place, each in enumerate(found) if len(each) > most]
+            if long and not placed:
+                again = backend.encode_batch([part[place] for place in long], add_special_tokens=special)
+                for place, each in zip(long, again, strict=True):
+                    found[place] = each
+            placed = 2 * len(long) > len(part)
+        yield from found
 
 
 def _state(tokenizer: Tokenizer) -> tuple[object, ...]:
