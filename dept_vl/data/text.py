@@ -69,12 +69,12 @@ def tokenise(
     counts, spans = Counter(), []
 
     def rows() -> Iterator[list[int]]:
-        encodings = _encode(tokenizer, texts, around, special=turn is None, places=turn is not None)
+        most = max_length + behind if turn is None else 0  # of longer ones the tokens' characters are asked for
+        encodings = _encode(tokenizer, texts, around, special=turn is None, most=most)
         for text, context, frame, encoding in zip(texts, contexts, around, encodings, strict=True):
             ids = encoding.ids[:-behind] if behind else encoding.ids
             over = len(ids) - max_length
             if over > 0 or turn is not None:
-                encoding = encoding if turn else next(_encode(tokenizer, [text], [frame], special=True, places=True))
                 inside, outside = _free_places(encoding, text, context, frame[0])
                 first = min([*inside, *outside], default=0)
                 spans.append((first, first + max(len(inside) + len(outside) - max(over, 0), 0)))
@@ -164,20 +164,30 @@ def _encode(
     frames: Iterable[Frame] | None = None,
     *,
     special: bool,
-    places: bool = False,
+    most: int | None = None,
 ) -> Iterator[Encoding]:
     """What `tokenizer(texts, truncation=False).encodings` would hold, each text in its frame, without the lists that it
-    makes beside them. places: with the characters that each token stands for, which take the tokenizer longer."""
+    makes beside them; of those with more than `most` tokens with the characters that each token stands for, which take
+    the tokenizer longer."""
     require_fast(tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
     around = repeat(("", "")) if frames is None else iter(frames)
+    placed = False  # whether all of a part are asked for with characters, since most of the part before were long
     for start in range(0, len(texts), _PART):
         framed = zip(texts[start : start + _PART], around, strict=False)
         part = [before + text + after for text, (before, after) in framed]
-        yield from (backend.encode_batch if places else backend.encode_batch_fast)(part, add_special_tokens=special)
+        found = (backend.encode_batch if placed else backend.encode_batch_fast)(part, add_special_tokens=special)
+        if most is not None:
+            long = [place for place, each in enumerate(found) if len(each) > most]
+            if long and not placed:
+                again = backend.encode_batch([part[place] for place in long], add_special_tokens=special)
+                for place, each in zip(long, again, strict=True):
+                    found[place] = each
+            placed = 2 * len(long) > len(part)
+        yield from found
 
 
 def _state(tokenizer: Tokenizer) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ run before it has, under whatever name and in whatever list.
 import errno
 import hashlib
 import json
+import multiprocessing
 import os
 import warnings
 from collections import deque
@@ -83,7 +84,8 @@ def extract(
     Args:
         folder: holds the stores; this tower's is a sub-folder named by its address.
         batch_size: images of one pass through the tower, on a CPU at most CPU_BATCH; None is the tower's own.
-        num_workers: processes that decode images; None is one for each core of this process, where many are missing.
+        num_workers: processes that decode images; None is one for each core of this process,
+            where MANY are missing and the system forks processes.
         on_unreadable: "error" tries every image, then refuses the list; "report" stores the readable ones and warns;
             `unreadable` has the others with reasons. They are tried again each time.
         gather: what each process of the run gives it, by rank, for all of them; all call it equally often.
@@ -115,8 +117,7 @@ def extract(
         tower = tower.built() if isinstance(tower, RememberedTower) else tower
         size = batch_size or tower.batch_size
         size = min(size, CPU_BATCH) if tower.device.type == "cpu" else size
-        if num_workers is None:
-            num_workers = max(1, _cores() // world) if len(missing) >= MANY * world else 0
+        num_workers = _workers(len(missing) // world, world) if num_workers is None else num_workers
         sizes = size, num_workers, progress
         share = _make_shards(tower, missing, images, shards[rank::world], index, *sizes)
         for names, reasons in gather(share):
@@ -132,6 +133,13 @@ def extract(
             raise UnreadableImages(store.unreadable, len(images))
         _warn(store)
     return gather(store)[0]  # no process goes on with what the first one refuses
+
+
+def _workers(missing: int, world: int) -> int:
+    """How many processes decode the images that this one misses. None where they are not forks: others import the
+    caller's script anew, which not every script allows."""
+    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    return max(1, _cores() // world) if missing >= MANY and method == "fork" else 0
 
 
 def _cores() -> int:

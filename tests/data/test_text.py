@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dept_vl.data import text as texts
 from dept_vl.data.text import CUE, NoRoom, TooLongTarget, encode_targets, tokenise, tokenise_targets
 from dept_vl.data.tokenizer import SlowTokenizer, WrongTokenizer, load_tokenizer
 from tests.data.tiny_tokenizers import write_gpt2, write_llama
@@ -50,6 +51,20 @@ def test_tokens_are_the_tokenizers_own_with_the_end_token(tokenizer):
         assert table[row][-1] == tokenizer.eos_token_id
     assert table.lengths.tolist() == [len(table[row]) for row in range(4)]
     assert len(table) == 4 and table.counts["cut"] == 0 and table[0].dtype == np.int32
+
+
+@pytest.mark.parametrize("most", [4, 9, 14, 100])
+def test_where_tokens_stand_is_asked_of_long_texts_alone_and_changes_no_row(tokenizer, monkeypatch, most):
+    given = [" ".join(["what", "color", "is", "the", "star"][: 1 + place % 5]) for place in range(30)]
+    given += [f"{each} and how many are there" for each in given]  # parts with few long texts, then with many
+    contexts = [None if place % 3 else (0, 4) for place in range(60)]
+    monkeypatch.setattr(texts, "_PART", 6)
+    table, encode = tokenise(tokenizer, given, most, contexts=contexts), texts._encode
+    always = lambda *args, most=None, **more: encode(*args, most=None if most is None else 0, **more)  # noqa: E731
+    monkeypatch.setattr(texts, "_encode", always)
+    plain = tokenise(tokenizer, given, most, contexts=contexts)
+    assert [table[row].tolist() for row in range(60)] == [plain[row].tolist() for row in range(60)]
+    assert cuts(table) == cuts(plain)
 
 
 def test_cutting_keeps_the_end_token_and_is_counted(tokenizer):

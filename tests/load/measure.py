@@ -118,7 +118,7 @@ def measure(folder: Path, *, steps: int, batch_size: int, log: int) -> dict[str,
 
 def measure_alone(folder: Path, found: Path, **sizes: int) -> None:
     """`measure`, on the CPU, in a process of its own, into the file `found`."""
-    os.environ |= {"ACCELERATE_USE_CPU": "true"}
+    os.environ |= {"ACCELERATE_USE_CPU": "true", "DEPT_VL_CACHE": str(folder / "cache")}
     found.write_text(json.dumps(measure(folder, **sizes)))
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from dept_vl.untrusted.images import open_image
 from dept_vl.untrusted.whole_files import write_whole
+from dept_vl.vision import store as stores
 from dept_vl.vision.batches import UnstorableFeatures
 from dept_vl.vision.clip import FrozenClip
 from dept_vl.vision.features import FeatureStore, MissingFeatures
@@ -673,3 +674,26 @@ def test_a_shard_whose_header_lacks_what_it_should_say_is_named(tmp_path, share)
     save_file({"features": torch.zeros(0, 2, 3).half()}, tmp_path / "x.safetensors", metadata={"share": share})
     with pytest.raises(DamagedStore, match=r"x\.safetensors is no whole file of features .*extract again"):
         open_shard(tmp_path / "x.safetensors", StoreFacts("0" * 64, "float16", 2, 3, {}))
+
+
+def test_many_images_are_decoded_by_a_worker_a_core_to_the_same_features(clip, make_images, tmp_path, monkeypatch):
+    images, asked = make_images(6), []
+    plain = extract(clip, images, tmp_path / "plain")
+    run = stores.run_tower
+    monkeypatch.setattr(stores, "run_tower", lambda *given: asked.append(given[3]) or run(*given))
+    monkeypatch.setattr(stores, "MANY", 6)
+    monkeypatch.setattr(stores, "_cores", lambda: 2)
+    many = extract(clip, images, tmp_path / "many", num_workers=None)
+    few = extract(clip, make_images(5, "few", seed=1), tmp_path / "few", num_workers=None)
+    assert asked == [2, 0] and files_of(many) == files_of(plain) and len(few) == 5
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "spawn")
+    extract(clip, images, tmp_path / "spawned", num_workers=None)
+    assert asked == [2, 0, 0]
+
+
+def test_a_cpu_takes_few_images_at_a_time(clip, make_images, tmp_path, monkeypatch):
+    sizes, grid = [], FrozenClip.grid
+    monkeypatch.setattr(FrozenClip, "grid", lambda tower, pixels: sizes.append(len(pixels)) or grid(tower, pixels))
+    monkeypatch.setattr(stores, "CPU_BATCH", 2)
+    extract(clip, make_images(5), tmp_path / "store", batch_size=4)
+    assert sizes == [2, 2, 1]
