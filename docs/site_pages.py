@@ -31,6 +31,8 @@ ELSEWHERE = {
 """Pages of the site by the files that they show."""
 API = "api/index.md"
 LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
+LIST = re.compile(r"^([^\s\-*|>#].*)\n(?=- )", re.MULTILINE)
 API_HEAD = """# API reference
 
 From the docstrings; shapes stand in the signatures, as in `Float[Tensor, "batch seq d_model"]`. What most code needs:
@@ -67,7 +69,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite links that lead through the repository."""
+    """Rewrite links that lead through the repository, and lists as the site's reader takes them."""
     uri = page.file.src_uri
     source = ELSEWHERE.get(uri, f"docs/{uri}")
     pages = {path: site for site, path in ELSEWHERE.items()}
@@ -85,7 +87,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             text = titles.get(site, text)
         return f"{mark}[{text}]({posixpath.relpath(site, posixpath.dirname(uri) or '.')}{anchor or ''})"
 
-    return LINK.sub(rewritten, markdown)
+    return LINK.sub(rewritten, "".join(map(_spaced, FENCE.split(markdown))))
+
+
+def _spaced(markdown: str) -> str:
+    """With an empty line between a paragraph and a list right behind it, which Markdown's Python reader wants."""
+    return markdown if markdown.startswith("```") else LIST.sub(r"\1\n\n", markdown)
 
 
 def parts() -> list[Path]:

@@ -38,12 +38,14 @@ def test_the_reference_has_a_page_for_every_part_of_the_package():
 @pytest.mark.skipif(find_spec("mkdocs") is None or find_spec("mkdocstrings") is None, reason="skipped: no extra docs")
 def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    )
     assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr[-3000:]
     built = tmp_path / "site"
     model = (built / "api/model/index.html").read_text(encoding="utf-8")
     assert "batch seq d_model" in model
     home = (built / "index.html").read_text(encoding="utf-8")
     assert 'href="methods/"' in home and 'href="docs/' not in home
+    assert "<li><strong>holds</strong>" in (built / "reproduction/index.html").read_text(encoding="utf-8")
     assert [path.name for path in built.rglob("*.html") if "fonts.googleapis" in path.read_text(encoding="utf-8")] == []

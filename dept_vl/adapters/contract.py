@@ -104,7 +104,7 @@ def first_rows(
     return init[:num].detach().to(torch.float32, copy=True)
 
 
-def full_precision(device: torch.device) -> AbstractContextManager:
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """No autocast inside: a trained prompt's entries reach 10^2, where bf16 has steps of 0.5."""
     if not torch.amp.is_autocast_available(device.type):  # the meta device, for one
         return nullcontext()

@@ -53,5 +53,5 @@ def lstm(width: int, generator: Generator | None) -> nn.LSTM:
     with torch.no_grad():
         for weight in layer.parameters():
             rows = weight if weight.ndim == 2 else weight.unsqueeze(0)
-            rows.copy_(uniform(*rows.shape, units**-0.5, generator))
+            rows.copy_(uniform(rows.shape[0], rows.shape[1], units**-0.5, generator))
     return layer

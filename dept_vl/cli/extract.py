@@ -9,9 +9,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from dept_vl.cli.output import plain_errors, program, results_to, take_json
 from dept_vl.config import build_parser, config_files, parse_experiment
+from dept_vl.tasks import Task
 
 ABOUT = str(__doc__).partition("\n")[0]
 
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         refuse_read_only(Path(config.vision.feature_dir))
         accelerator = start(config)
         splits = {name: (name, None) for name in sorted(names)}
-        loaded = [load_splits(each, build_task(each), accelerator, splits) for each in members(config)]
+        loaded = [load_splits(each, cast(Task, build_task(each)), accelerator, splits) for each in members(config)]
         store = features(config, load_tower(config), [each for own in loaded for each in own.values()], accelerator)
         if accelerator.is_main_process:
             patch, width = store.shape

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dept_vl.serve import AdaptedModel
 
     with plain_errors("predict"):
+        given: Any
+        answers: Callable[..., Iterable[Mapping[str, Any]]]
         if args.rows:
             given, answers = find_rows(args.adapter, args.rows), predict_rows
         else:

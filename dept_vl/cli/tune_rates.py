@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the proposal, as lines or as one JSON object."""
     own = parser()
     given, argv = own.parse_known_args(list(sys.argv[1:] if argv is None else argv))
-    form = given.output.suffix.lower().removeprefix(".") if given.output else None
-    if form not in (None, "svg", "png"):
+    form = given.output.suffix.lower().removeprefix(".") if given.output else ""
+    if given.output and form not in ("svg", "png"):
         own.error(f"--output: wanted a name ending in .svg or .png, given {given.output}")
     config = parse_run(argv, kind_of_task(argv) or "vqa", " ".join(str(__doc__).split()), own.prog)
     from dept_vl.run.rate_curves import picture_of, text_of

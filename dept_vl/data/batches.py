@@ -169,7 +169,7 @@ class EncodedExamples(Encoded):
         return int(self._target_rows[row][choice])
 
 
-class TrainingBatches(Dataset):
+class TrainingBatches(Dataset[Any]):
     """Batch number n of an endless training run, for n = 0, 1, ...: this process's share of it.
 
     An epoch makes its visits (as often as each example says; in a mixture as the tasks are sampled) in an order drawn

@@ -146,7 +146,8 @@ def compare_runs(
     for run, predictions in zip(runs, answers[0] + answers[1], strict=True):
         _check_score(run, name, score(predictions, reference.examples))
     paired = compare_paired(
-        *answers,
+        answers[0],
+        answers[1],
         reference.examples,
         score,
         maybe_mean=is_mean(reference.task, name),

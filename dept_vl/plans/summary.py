@@ -1,8 +1,9 @@
 """What a plan came to, as Markdown: every cell by its scores, and the pick by validation with its test scores."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan, flat
@@ -36,7 +37,7 @@ class Line:
 
 def check_pick(plan: PlanFile) -> None:
     """Raises: BadPlan for cells that no validation score can choose among."""
-    by_task: dict[str, list] = {}
+    by_task: dict[str, list[Any]] = {}
     for cell in plan.compared():
         for task in cell.tasks:
             by_task.setdefault(task, []).append(cell)
@@ -151,7 +152,7 @@ def _interval(test: Spread) -> str:
     return f"{100 * test.level:g} % interval {100 * low:.2f} to {100 * high:.2f} ({test.how})"
 
 
-def _mean(values) -> str:
+def _mean(values: Iterable[float]) -> str:
     values = list(values)
     return f"{statistics.fmean(values):,.0f}" if values else "-"
 

@@ -120,7 +120,7 @@ def _check_alone() -> None:
         raise BadConfig(f"wanted one process for a range test, given {given} (WORLD_SIZE)")
 
 
-def range_test(engine: Engine, batches: Dataset, rates: Sequence[float], *, seed: int = 0) -> dict[str, Curve]:
+def range_test(engine: Engine, batches: Dataset[Any], rates: Sequence[float], *, seed: int = 0) -> dict[str, Curve]:
     """The curve of each group of the engine's network, whose weights and optimizer are afterwards as before.
 
     Step n of a sweep has rates[n], and its outcome is the loss on the batch of step n + 1.
@@ -153,7 +153,7 @@ def range_test(engine: Engine, batches: Dataset, rates: Sequence[float], *, seed
     return curves
 
 
-def _loss(engine: Engine, batches: Dataset, step: int, seed: int, *, learn: bool) -> float:
+def _loss(engine: Engine, batches: Dataset[Any], step: int, seed: int, *, learn: bool) -> float:
     """The mean over the batches of an optimizer step, whose dropout depends on their numbers alone."""
     accelerator, total = engine.accelerator, 0.0
     accumulation = accelerator.gradient_accumulation_steps
@@ -171,7 +171,7 @@ def _loss(engine: Engine, batches: Dataset, step: int, seed: int, *, learn: bool
 
 
 def _sweep(
-    engine: Engine, batches: Dataset, rates: Sequence[float], name: str, starts: Sequence[float], seed: int
+    engine: Engine, batches: Dataset[Any], rates: Sequence[float], name: str, starts: Sequence[float], seed: int
 ) -> list[float]:
     """The loss behind each step while `name` alone trains; fewer than rates where it diverged."""
     losses: list[float] = []

@@ -29,7 +29,7 @@ class Pixels(Tensor):
     """What `AdaptedModel.preprocess` made, so that it is not taken for a picture of floats from 0 to 1."""
 
 
-Picture = str | os.PathLike | bytes | bytearray | memoryview | Readable | Image.Image | np.ndarray | Tensor
+Picture = str | os.PathLike[Any] | bytes | bytearray | memoryview | Readable | Image.Image | np.ndarray | Tensor
 """A path; a file's bytes, or the file open; a PIL picture; an array or tensor of uint8, or of floats from 0 to 1, with
 1, 3 or 4 channels in front or behind, or [height, width]; or the `Pixels` of `AdaptedModel.preprocess`."""
 

@@ -42,7 +42,7 @@ def all_plain(task: TextTask, row: Row) -> Answer:
 
 def reading_task(name: str, source: Source, splits: Splits, **changes: Any) -> TextTask:
     """A task of questions about a passage; `changes` are to what MRQA's sets and SQuAD have in common."""
-    common = {
+    common: dict[str, Any] = {
         "selecting": ("f1", "exact_match"),
         "scores": answer_scores,
         "protocols": {"as_published": {}, "official_dev": {"fields": None, "answers": all_plain}},

@@ -36,7 +36,9 @@ def _shapes(name: str, official: TextTask, columns: tuple[str, ...] = (), **chan
             whole={_PUBLISHED[split]: rows for split, rows in TEXT_SIZES.items()},
             unfold=official.source.unfold,
         ),
-        splits=Splits("own", val="validation", test="test", sizes=tuple(TEXT_SIZES.values())),
+        splits=Splits(
+            "own", val="validation", test="test", sizes=(TEXT_SIZES["train"], TEXT_SIZES["val"], TEXT_SIZES["test"])
+        ),
         protocols={"own_splits": {}},
         protocol="own_splits",
         max_source_length=LONGEST,

@@ -92,7 +92,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, rank: int = 0
-) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any], dict | None]:
+) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any], dict[str, Any] | None]:
     """Weights, {"optimizer", "schedule", "stages"}, progress, and this rank's random states (None where another number
     of processes wrote the checkpoint).
 

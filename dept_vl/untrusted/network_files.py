@@ -61,7 +61,7 @@ def _wrong_in_legacy(path: Path) -> str | None:
             begin = stream.tell()
             for operation, argument, _ in pickletools.genops(stream):
                 if operation.name in _INTEGERS:
-                    last = argument
+                    last = int(argument or 0)
                 elif operation.name == "BINPERSID":  # of a storage, whose length is the number before
                     numbers += last
             if is_no_state_dict(start[begin : stream.tell()]):

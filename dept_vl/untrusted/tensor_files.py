@@ -120,7 +120,7 @@ def is_no_state_dict(pickled: bytes) -> bool:
     before = ""
     for operation, argument, _ in pickletools.genops(pickled):
         if operation.name in ("BINPUT", "LONG_BINPUT") and before.endswith(("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")):
-            tuples.add(argument)
+            tuples.add(int(argument or 0))
         elif operation.name in ("BINGET", "LONG_BINGET") and argument in tuples:
             return True
         elif isinstance(argument, str) and len(argument) > _MOST_NAME:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ def run_tower(
         yield keys, features, {files[index][0]: reason for index, reason in reasons.items()}
 
 
-class _Pictures(Dataset):
+class _Pictures(Dataset[Any]):
     """Index to its pixels, or to the reason why there are none."""
 
     def __init__(self, paths: list[Path], preprocess: Preprocessing) -> None:

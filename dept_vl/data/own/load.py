@@ -97,7 +97,7 @@ def _together(parts: Mapping[str, list[Row]], id: str) -> list[Row]:
 def _loaded(
     root: Path | str,
     split: str,
-    parts: Mapping[str, list],
+    parts: Mapping[str, list[Any]],
     found: OwnRows,
     notes: tuple[str, ...],
     task: VqaTask | CaptionTask,

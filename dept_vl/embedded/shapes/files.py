@@ -7,8 +7,9 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from dept_vl.embedded.shapes.language import WORDINGS, annotators, captions, word_question
 from dept_vl.embedded.shapes.questions import KINDS, ask
@@ -37,7 +38,7 @@ def write_shapes(
     )
 
 
-def write_whole(root: Path, marker_name: str, what: str, stamp: dict, write: Callable[[Path], None]) -> Path:
+def write_whole(root: Path, marker_name: str, what: str, stamp: dict[str, Any], write: Callable[[Path], None]) -> Path:
     """Fills `root` by `write`, whole or not at all, the stamp in its marker file. A set of that stamp is left alone.
 
     Raises:
@@ -60,7 +61,7 @@ def write_whole(root: Path, marker_name: str, what: str, stamp: dict, write: Cal
     return root
 
 
-def _put_in_place(half: Path, root: Path, marker: Path, stamp: dict) -> None:
+def _put_in_place(half: Path, root: Path, marker: Path, stamp: dict[str, Any]) -> None:
     """Renames the finished set; another process that made the same set meanwhile is as good."""
     try:
         os.replace(half, root)  # an empty `root` gives way, a filled one is an error
@@ -123,7 +124,7 @@ def _write(root: Path, seed: int, sizes: dict[str, int], questions_per_image: in
         _dump(root / f"v2_mscoco_{year}_annotations.json", {**common, "annotations": annotations[year]})
 
 
-def _questions(scene: Scene, number: int, rng: random.Random):
+def _questions(scene: Scene, number: int, rng: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
     """`number` different questions about the scene, the kinds as evenly spread as the scene allows."""
     kinds = list(KINDS)
     rng.shuffle(kinds)
@@ -162,13 +163,13 @@ def _save_jpeg(scene: Scene, path: Path) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def _dump(path: Path, content: dict) -> None:
+def _dump(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def _info() -> dict:
+def _info() -> dict[str, Any]:
     return {"description": f"Shapes, a generated set (version {SHAPES_VERSION})", "version": str(SHAPES_VERSION)}
 
 
-def _license() -> dict:
+def _license() -> dict[str, Any]:
     return {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
