@@ -130,8 +130,8 @@ def _summary(loads: Sequence[Load]) -> dict[str, Any]:
     others = {status for load in loads for status in load.statuses} - {200}
     rates = [len(load.seconds) / load.took for load in loads]
     cpu = [1000 * load.cpu / len(load.seconds) for load in loads]
-    found = {"rates": rates, "cpu": cpu, "p50": p50, "p95": p95, "p99": p99}
-    return {**found, "requests": len(seconds), "others": sorted(others)}
+    times = {"p50": p50, "p95": p95, "p99": p99}
+    return {"rates": rates, "cpu": cpu, **times, "requests": len(seconds), "others": sorted(others)}
 
 
 async def _load(port: int, names: Sequence[str]) -> dict[str, float]:

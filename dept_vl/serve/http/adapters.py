@@ -37,7 +37,7 @@ def routes(served: Served) -> APIRouter:
         openapi_extra={"requestBody": content},
     )
     async def load(request: Request) -> JSONResponse:
-        given = LoadRequest.model_validate_json(await read_json(request, served.limits))
+        given = await served.parse(LoadRequest, await read_json(request, served.limits))
         await served.one_by_one(_load, served, given)
         return JSONResponse(_described(given.name, engine.adapters[given.name], served), 201)
 

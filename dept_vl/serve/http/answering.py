@@ -25,7 +25,8 @@ from dept_vl.serve.http.schemas import (
 from dept_vl.serve.http.served import Served, documented, left
 from dept_vl.serve.http.sources import Sources
 
-ASKS: dict[Kind, tuple[type[AnswerRequest | CaptionRequest | TextRequest | ClassifyRequest], str]] = {
+Ask = AnswerRequest | CaptionRequest | TextRequest | ClassifyRequest
+ASKS: dict[Kind, tuple[type[Ask], str]] = {
     "answer": (AnswerRequest, "Answer questions about pictures, or about text alone."),
     "caption": (CaptionRequest, "Caption pictures."),
     "classify": (ClassifyRequest, "Choose a label of its adapter's task for each row."),
@@ -53,15 +54,18 @@ def _endpoint(served: Served, kind: Kind) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> JSONResponse:
         body, parts = await read_form(request, served.limits)
         deadline = served.deadline()
-        future = await served.on_thread(_submit, served, kind, body, parts)
+        given = await served.parse(ASKS[kind][0], body)
+        if parts or any(isinstance(row, AnswerRow | CaptionRow) and row.image is not None for row in given.rows):
+            future = await served.on_thread(_submit, served, kind, given, parts)
+        else:
+            future = _submit(served, kind, given, parts)
         return JSONResponse({"answers": await answered(request, future, left(deadline))})
 
     return endpoint
 
 
-def _submit(served: Served, kind: Kind, body: bytes, parts: Mapping[str, bytes]) -> Future[list[str]]:
-    """Raises: ValidationError, Refused; what `Engine.submit` raises."""
-    given = ASKS[kind][0].model_validate_json(body)
+def _submit(served: Served, kind: Kind, given: Ask, parts: Mapping[str, bytes]) -> Future[list[str]]:
+    """Raises: Refused; what `Engine.submit` raises."""
     sources = Sources(served.limits, served.access, parts)
     check_rows(len(given.rows), served.limits)
     rows = [_asked(place, row, sources) for place, row in enumerate(given.rows)]

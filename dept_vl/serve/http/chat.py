@@ -31,7 +31,8 @@ def routes(served: Served) -> APIRouter:
     async def complete(request: Request) -> Response:
         body = await read_json(request, served.limits)
         deadline = served.deadline()
-        given, future = await served.on_thread(_submit, served, body)
+        given = await served.parse(ChatRequest, body)
+        future = await served.on_thread(_submit, served, given)
         (answer,) = await answered(request, future, left(deadline))
         if given.stream:
             return StreamingResponse(_events(given.model, answer), media_type="text/event-stream")
@@ -50,13 +51,12 @@ def routes(served: Served) -> APIRouter:
     return router
 
 
-def _submit(served: Served, body: bytes) -> tuple[ChatRequest, Future[list[str]]]:
-    """Raises: ValidationError, Refused; what `Engine.submit` raises."""
-    given = ChatRequest.model_validate_json(body)
+def _submit(served: Served, given: ChatRequest) -> Future[list[str]]:
+    """Raises: Refused; what `Engine.submit` raises."""
     _check(given)
     tokens = given.max_tokens if given.max_completion_tokens is None else given.max_completion_tokens
     kind, row = _row(served, given.model, given.messages[0])
-    return given, submit(served, kind, [row], max_new_tokens=None if kind == "classify" else tokens)
+    return submit(served, kind, [row], max_new_tokens=None if kind == "classify" else tokens)
 
 
 def _check(given: ChatRequest) -> None:

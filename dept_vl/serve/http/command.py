@@ -1,6 +1,7 @@
 """The flags of `dept-vl serve`, and the process: load, listen, drain on SIGTERM."""
 
 import argparse
+import logging
 import os
 import signal
 from collections.abc import Sequence
@@ -89,7 +90,8 @@ def main(argv: Sequence[str] | None, prog: str) -> None:
     for name, folder in others:
         model.load_adapter(folder, name)
     app = build_app(model, limits, access, max_batch=args.max_batch, max_wait=args.max_wait / 1000)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn drains, and raises it once more when it is done
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: None)  # uvicorn drains, and raises it once more when it is done
     config = uvicorn.Config(
         app,
         host=args.host,
@@ -98,6 +100,9 @@ def main(argv: Sequence[str] | None, prog: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(limits.seconds) + 5,
     )
+    if hosts is None and access.token is None:
+        message = "no token is set: whoever reaches %s may ask (--token-file sets one)"
+        logging.getLogger("uvicorn.error").warning(message, args.host)
     uvicorn.Server(config).run()
 
 

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -85,6 +86,8 @@ def refusal(error: Exception) -> Refused:
             return Refused(error.status_code, str(error.detail), error.headers)
         case ClientGone():
             return Refused(CLIENT_GONE, "the client is gone")
+        case BadFile() if PurePath(error.file).is_absolute():
+            error = BadFile(PurePath(error.file).name, error.wanted, error.given)
     for kind, status in _CLASSES.items():
         if isinstance(error, kind):
             return Refused(status, without_places(str(error)) if isinstance(error, _OF_FILES) else str(error))

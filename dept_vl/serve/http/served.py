@@ -15,7 +15,11 @@ from dept_vl.serve.http.errors import STATUS
 from dept_vl.serve.http.limits import Access, Limits
 from dept_vl.serve.http.metrics import Metrics
 
+M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
+AT_ONCE = 16_384
+"""Bytes of a body that is parsed without a change of threads, which takes longer than the parsing."""
+
 DECODERS = 4
 """Threads that parse requests and decode pictures: of more, the model's thread would get less of the processor."""
 
@@ -42,6 +46,12 @@ class Served:
     threads: anyio.CapacityLimiter = field(default_factory=functools.partial(anyio.CapacityLimiter, DECODERS))
     loads: anyio.CapacityLimiter = field(default_factory=functools.partial(anyio.CapacityLimiter, 1))
     started: int = field(default_factory=lambda: int(time.time()))  # in seconds since 1970
+
+    async def parse(self, model: type[M], body: bytes) -> M:
+        """Raises: ValidationError."""
+        if len(body) <= AT_ONCE:
+            return model.model_validate_json(body)
+        return await self.on_thread(model.model_validate_json, body)
 
     async def on_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self.threads)

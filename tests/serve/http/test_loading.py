@@ -51,7 +51,7 @@ REFUSED = {
     "both": ({"name": "new", "folder": "a/new", "repo": "a/b"}, 422, "either folder or repo"),
     "no such folder": ({"name": "new", "folder": "a/none"}, 422, "a/none: wanted a folder below the root"),
     "a step up": ({"name": "new", "folder": "../outside"}, 422, "../outside: wanted the path of a folder below"),
-    "an absolute path": ({"name": "new", "folder": "/etc"}, 422, "/etc: wanted the path of a folder below"),
+    "an absolute path": ({"name": "new", "folder": "/etc"}, 422, "etc: wanted the path of a folder below"),
     "a link out": ({"name": "new", "folder": "link"}, 422, "link: wanted a folder below the root"),
     "a file that is a link out": ({"name": "new", "folder": "files"}, 422, "files: wanted a folder whose files lie"),
     "a circle of links": ({"name": "new", "folder": "circle"}, 422, "circle: wanted a folder"),
