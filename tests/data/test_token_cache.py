@@ -72,7 +72,13 @@ def test_anything_that_differs_makes_another_table(tokenizer, place):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:-1], lambda data: data[:-4] + b"\1\0\0\0", lambda data: b"", lambda data: data + b"0"]
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:-20] + b"\x09" + data[-19:],
+        lambda data: b"",
+        lambda data: data + b"0",
+    ],
 )
 def test_a_damaged_table_is_made_anew(place, damage):
     kept(small, ["a", "b"], tuple)

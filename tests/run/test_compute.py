@@ -111,7 +111,7 @@ class TestRuns:
     def test_bfloat16_that_was_chosen_computes_as_bfloat16_that_was_asked_for(
         self, config, large, monkeypatch, tmp_path
     ):
-        plain = run(config("plain"))
+        plain = run(config("plain", bf16=False))
         seconds(monkeypatch, 2.0, 1.0)
         told = []
         chosen, asked = run(config("chosen"), report=told.append), run(config("asked", bf16=True))
