@@ -22,6 +22,7 @@ from benchmarks.answers import answers
 from benchmarks.compare import BadCommit, compare
 from benchmarks.gpu import gpu
 from benchmarks.inference import folded, prompt_cache, scoring
+from benchmarks.int8 import int8
 from benchmarks.lengths import READINGS
 from benchmarks.loop import loop
 from benchmarks.methods import methods
@@ -39,7 +40,7 @@ from dept_vl.untrusted.whole_files import check_writable
 
 MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
     "step": (time_steps, 0.12),
-    "peers": (peers, 0.22),
+    "peers": (peers, 0.18),
     "padded": (padded, 0.13),
     "loop": (loop, 0.11),
     "store": (store, 0.11),
@@ -48,6 +49,7 @@ MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
     "prompt_cache": (prompt_cache, 0.08),
     "memory": (memory, 0.0),
     "padding": (padding, 0.0),
+    "int8": (int8, 0.04),
     "answers": (answers, 0.06),
     "serving": (serving, 0.06),
 }
@@ -74,6 +76,7 @@ NUMBERS: dict[str, int | str] = {
     "prompt_cache": 8,
     "memory": 9,
     "padding": 10,
+    "int8": 13,
     "reach": 15,
     "answers": 17,
     "serving": 20,

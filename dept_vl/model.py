@@ -6,8 +6,8 @@
    (backbones/token_order.py); pads move to the end;
 4. the frozen model reads the embeddings; nothing else enters it.
 
-Text alone is simply a batch without features. In a batch that mixes adapters each row names its own and reads what it
-would read alone: the rows of adapters of one form take the same steps together.
+Text alone is simply a batch without features. In a batch that mixes adapters each row names its own: the rows of one
+adapter take the same steps, so each row reads what it would read alone.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from dept_vl.adapters import Adapter, Folded, FoldedRows, Teachers, Text
+from dept_vl.adapters import Adapter, Folded, Teachers, Text
 from dept_vl.backbones import (
     Backbone,
     CandidateTree,
@@ -71,17 +71,9 @@ class BankEntry:
     """An adapter of the bank, folded where it can be, the projection of its images (None: it reads text alone), and the
     order in which its rows are read (None: the network's)."""
 
-    adapter: Adapter | Folded | FoldedRows | Teachers
+    adapter: Adapter | Folded | Teachers
     projection: Projection | None = None
     order: TokenOrder | None = None
-
-    @property
-    def form(self) -> Hashable:
-        """Rows whose entries agree in this are read together: folded ones with prompts of one length that share a
-        projection, and what else there is by itself."""
-        if not isinstance(self.adapter, Folded):
-            return id(self)
-        return self.adapter.num_virtual_tokens, id(self.projection), self.order
 
 
 class MismatchedParts(ValueError):
@@ -203,13 +195,12 @@ class Network(nn.Module):
             if batch.features is not None and self.projection is None:
                 raise MismatchedParts("given a batch with visual features, but the network has no projection")
             return self._read(self._own, embeds, batch, blind)
-        entries, places = [self.bank[name] for name in batch.adapters], {}
-        for row, entry in enumerate(entries):
-            places.setdefault(entry.form, []).append(row)
-        rows = [torch.tensor(each, device=embeds.device) for each in places.values()]
-        given = [_by_row([entries[row] for row in each], embeds.device) for each in places.values()]
-        read = [self._read(own, embeds[row], _rows(batch, row), blind) for own, row in zip(given, rows, strict=True)]
-        return stacked(read, torch.cat(rows).argsort())
+        places: dict[str, list[int]] = {name: [] for name in batch.adapters}
+        for row, name in enumerate(batch.adapters):
+            places[name].append(row)
+        rows = {name: torch.tensor(each, device=embeds.device) for name, each in places.items()}
+        read = [self._read(self.bank[name], embeds[own], _rows(batch, own), blind) for name, own in rows.items()]
+        return stacked(read, torch.cat(list(rows.values())).argsort())
 
     def _read(
         self, entry: BankEntry, embeds: Float[Tensor, "batch seq d_model"], batch: Batch, blind: bool
@@ -330,13 +321,6 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(state[name])
-
-
-def _by_row(entries: Sequence[BankEntry], device: torch.device) -> BankEntry:
-    """One entry for rows that have these, which agree in their form."""
-    if all(entry is entries[0] for entry in entries):
-        return entries[0]
-    return dataclasses.replace(entries[0], adapter=FoldedRows.of([entry.adapter for entry in entries], device))
 
 
 def _rows(batch: Batch, rows: Integer[Tensor, " own"]) -> Batch:

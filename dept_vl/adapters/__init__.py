@@ -11,7 +11,6 @@ from dept_vl.adapters.build import build_adapter, from_config, name_of
 from dept_vl.adapters.contract import ADAPTERS, Adapter, Folded, Pair, Rows, Text, arguments_of
 from dept_vl.adapters.dept import DePT
 from dept_vl.adapters.dpt import DPT
-from dept_vl.adapters.folded_rows import FoldedRows
 from dept_vl.adapters.none import NoAdapter
 from dept_vl.adapters.prompt_tuning import PromptTuning
 from dept_vl.adapters.rank_probe import RankProbe
@@ -24,7 +23,6 @@ __all__ = [
     "Adapter",
     "DePT",
     "Folded",
-    "FoldedRows",
     "NoAdapter",
     "Pair",
     "PromptTuning",

@@ -231,15 +231,14 @@ class AdaptedModel:
     @torch.no_grad()
     def _generate(self, rows: Sequence[Row]) -> list[str]:
         """The rows' answers in their order."""
-        answers, together = [""] * len(rows), {}
-        for row in rows:
-            together.setdefault(self._together(row), []).append(row)
-        for alike in together.values():
+        answers = [""] * len(rows)
+        for key in dict.fromkeys(map(self._together, rows)):
+            alike = [row for row in rows if self._together(row) == key]
             self._put_inside(self._inside_of(alike[0]))
             answer = Answerer(self.network, self.tokenizer, alike[0].decoding)
             for start in range(0, len(alike), BATCH_SIZE):
-                part = alike[start : start + BATCH_SIZE]
-                for row, text in zip(part, answer(self.batch_of(part)), strict=True):
+                together = alike[start : start + BATCH_SIZE]
+                for row, text in zip(together, answer(self.batch_of(together)), strict=True):
                     answers[row.place] = row.meanings.get(text, text)
         return answers
 

@@ -108,20 +108,6 @@ def test_a_bank_of_many_adapters_gives_each_row_what_its_own_alone_does(number, 
     assert len(seen) == number, "adapters that are alike test nothing"
 
 
-def test_rows_of_many_folded_adapters_are_read_at_once_and_a_new_adapter_rebuilds_no_other(save, load, monkeypatch):
-    model = load(save("dept", "first", visual=False), adapter_name="first")
-    for seed, name in enumerate(["second", "third"], 1):
-        model.load_adapter(save("dept", name, seed=seed, visual=False), adapter_name=name)
-    entries = dict(model.network.bank)
-    model.load_adapter(save("adept", visual=False), adapter_name="reads text")
-    assert all(model.network.bank[name] is entry for name, entry in entries.items())
-    read, _read = [], model.network._read
-    monkeypatch.setattr(model.network, "_read", lambda *a: read.append(len(a[1])) or _read(*a))
-    names = ["first", "reads text", "second", "third", "first", BASE]
-    model.answer(None, QUESTIONS, names)
-    assert read == [4, 1, 1]  # the three folded ones, the live one, and the base model, which has no prompt
-
-
 def test_rows_keep_their_places_whatever_their_decoding(save, load, pictures):
     model = load(save("pt", max_target_length=6))
     model.load_adapter(save("dept", max_target_length=2, num_beams=3), adapter_name="short")
