@@ -25,6 +25,7 @@ from benchmarks.compare import BadCommit, compare
 from benchmarks.extraction import extraction
 from benchmarks.gpu import gpu
 from benchmarks.inference import folded, prompt_cache, scoring
+from benchmarks.int8 import int8
 from benchmarks.lengths import READINGS
 from benchmarks.loop import loop
 from benchmarks.methods import methods
@@ -45,7 +46,7 @@ from dept_vl.untrusted.whole_files import check_writable
 
 MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
     "step": (time_steps, 0.10),
-    "peers": (peers, 0.19),
+    "peers": (peers, 0.17),
     "padded": (padded, 0.11),
     "loop": (loop, 0.09),
     "store": (store, 0.08),
@@ -56,6 +57,7 @@ MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
     "padding": (padding, 0.0),
     "startup": (startup, 0.07),
     "precision": (precision, 0.03),
+    "int8": (int8, 0.03),
     "neighbour": (neighbour, 0.05),
     "answers": (answers, 0.05),
     "extraction": (extraction, 0.03),
@@ -87,6 +89,7 @@ NUMBERS: dict[str, int | str] = {
     "padding": 10,
     "startup": 11,
     "precision": 12,
+    "int8": 13,
     "reach": 15,
     "neighbour": 16,
     "answers": 17,
