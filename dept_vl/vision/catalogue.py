@@ -48,10 +48,11 @@ def keep_up(
     for store in list_stores(folder, names):
         more: list[str] = []
         if what == "check":
-            more = list(check_store(store.folder).values())
-            damaged += len(more)
+            wrong = list(check_store(store.folder).values())
+            damaged += len(wrong)
+            more = wrong or ["whole: every file is as it was written"]
         elif what == "prune" and damaged_alone:
-            more = [f"deleted {path}" for path in prune_damaged(store.folder)]
+            more = [f"deleted {path}" for path in prune_damaged(store.folder)] or ["nothing in it was damaged"]
         elif what == "prune":
             prune_store(store.folder)
             more = ["deleted"]
