@@ -1,8 +1,8 @@
-"""How near a tenth of the embedding table's root mean square is to the best rate of prompts, on several backbones.
+"""How near the rate that follows the embedding table is to the best rate of prompts, on several backbones.
 
-    python -m benchmarks.prompt_rates runs/prompt_rates --pretrain gpt2 llama bart
-    python -m benchmarks.prompt_rates runs/prompt_rates --train 100
-    python -m benchmarks.prompt_rates runs/prompt_rates --train 30 --rows 4 --alone MODEL
+    python -m benchmarks.prompt_rates runs/prompt_rates --pretrain gpt2 llama bart --steps 500
+    python -m benchmarks.prompt_rates runs/prompt_rates --train 60
+    python -m benchmarks.prompt_rates runs/prompt_rates --train 15 --rows 4 --points 30 --bf16 --alone MODEL
 
 The first command makes models of two layers: random weights, then some steps on texts of Shapes (questions about scenes
 told in words, and descriptions), with tiny-t5's tokenizer. The second takes tiny-t5 and every model in the folder. On a
@@ -32,7 +32,7 @@ from dept_vl.run.prompt_rate import embedding_rms
 from dept_vl.run.rates import HIGHEST, LOWEST, range_test
 from dept_vl.train.engine import Engine, build_engine
 
-FACTORS = (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
+FACTORS = (1 / 27, 1 / 9, 1 / 3, 1.0, 3.0)
 WIDTH, LAYERS, HEADS, BATCH = 64, 2, 4, 16
 SIZES = {
     "gpt2": {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": 256},
@@ -90,11 +90,11 @@ def _loss(model: PreTrainedModel, tokenizer: Tokenizer, lessons: list[Lesson], *
     return model(input_ids=given["input_ids"], attention_mask=given["attention_mask"], labels=labels).loss
 
 
-def measure(model: str, kind: str, steps: int, rows: int) -> dict[str, object]:
+def measure(model: str, kind: str, steps: int, *, rows: int, points: int, bf16: bool) -> dict[str, object]:
     """Prompt tuning on shapes-rte: the rule's rate, the range test's proposal, and by factor of the rule's rate the
     training loss, in nats a token, of the last third of the steps at that constant rate, from the same start."""
     config = resolve(make_experiment({
-        "per_device_train_batch_size": rows, "progress": False, "num_threads": 1,
+        "per_device_train_batch_size": rows, "progress": False, "num_threads": 1, "bf16": bf16,
         "backbone": {"model_name_or_path": model, "kind": kind},
         "adapter": {"name": "pt", "args": {"num_virtual_tokens": 20}},
         "task": {"name": "shapes-rte", "max_source_length": 64, "max_train_samples": 2000},
@@ -103,7 +103,7 @@ def measure(model: str, kind: str, steps: int, rows: int) -> dict[str, object]:
     engine = build_engine(parts.accelerator, parts.network, new_optimizer(parts), 1.0)
     engine.prepare()
     rms, batches = embedding_rms(parts.network.backbone), training_batches(parts)
-    rates = np.geomspace(LOWEST, HIGHEST * max(1.0, rms), 60).tolist()
+    rates = np.geomspace(LOWEST, HIGHEST * max(1.0, rms), points).tolist()
     curve = range_test(engine, batches, rates)["prompt"]
     rule, losses = parts.config.optim.lr["prompt"], {}
     for factor in FACTORS:
@@ -139,6 +139,8 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=600, help="of pretraining")
     parser.add_argument("--train", type=int, default=0, help="steps of each run; 0 trains nothing")
     parser.add_argument("--rows", type=int, default=16, help="of a batch")
+    parser.add_argument("--points", type=int, default=60, help="of the range test")
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--alone", help="a decoder-only model in place of the folder's, by name or folder")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -149,4 +151,5 @@ if __name__ == "__main__":
     made = [(str(each), each.name) for each in sorted((args.folder / "models").glob("*"))]
     known = [("tiny-t5", "seq2seq"), *((path, "seq2seq" if name in SEQ2SEQ else "causal") for path, name in made)]
     for model, kind in ([(args.alone, "causal")] if args.alone else known) if args.train else ():
-        print(json.dumps(measure(model, kind, args.train, args.rows)), flush=True)
+        found = measure(model, kind, args.train, rows=args.rows, points=args.points, bf16=args.bf16)
+        print(json.dumps(found), flush=True)

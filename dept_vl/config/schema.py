@@ -103,8 +103,8 @@ class OptimConfig:
     Args:
         name: adamw, or adafactor without relative step sizes and scaling by the weights, as Lester et al., FPT and SMoP
             train prompts. Not under DeepSpeed.
-        lr: learning rate of each group of weights, such as prompt, low_rank, projection. A prompt of null gets a tenth
-            of the root mean square of the language model's embedding table; config.yaml of the run has the number.
+        lr: learning rate of each group of weights, such as prompt, low_rank, projection. A prompt of null gets 0.3
+            times the root mean square of the language model's embedding table; config.yaml of the run has the number.
         weight_decay: of all groups (0 in DePT's executed recipe).
         betas: AdamW's two averages.
         eps: AdamW's epsilon.

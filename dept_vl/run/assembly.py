@@ -147,7 +147,7 @@ def build(
     left = config.optim.lr.get("prompt", 0.0) is None
     config, *configs = (with_prompt_rate(each, backbone) for each in (config, *configs))
     if left and saved is None and report is not None and accelerator.is_main_process:
-        report(f"prompt rate {config.optim.lr['prompt']:g}, a tenth of the embedding table's root mean square")
+        report(f"prompt rate {config.optim.lr['prompt']:g}, 0.3 times the embedding table's root mean square")
     with timed(seconds, "features"):
         images = store_images(config, loaded, accelerator) if tasks[0].visual else None
     loaded = images.loaded if images else loaded

@@ -1,10 +1,10 @@
 """The learning rate of prompts where a config leaves it to the frozen model: in the unit of its word embeddings.
 
-    rate = 0.1 rms(E)
+    rate = 0.3 rms(E)
 
 with E [vocab, d_model] the embedding table. Prompt rows stand beside rows of E and start as some of them, and a step of
 AdamW moves each entry by about the rate: the same share of its size, whatever the model. docs/backbones.md has the
-range tests and runs behind the 0.1.
+range tests and runs behind the 0.3.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import dataclasses
 from dept_vl.backbones import Backbone
 from dept_vl.config import Experiment
 
-SHARE = 0.1
+SHARE = 0.3
 
 
 def embedding_rms(backbone: Backbone) -> float:

@@ -38,8 +38,10 @@ class StoreSummary(NamedTuple):
 
 
 class KeptUp(NamedTuple):
-    """A store, the damage that `check` found in it, and the files, or its folder, that `prune` deleted."""
+    """A store and what was done with it: the damage that `check` found in it, and the files, or its folder, that
+    `prune` deleted."""
 
+    what: Literal["list", "check", "prune"]
     store: StoreSummary
     damage: list[str]
     deleted: list[Path]
@@ -47,7 +49,8 @@ class KeptUp(NamedTuple):
     def lines(self) -> list[str]:
         """What is shown of it."""
         gone = ["deleted" if path == self.store.folder else f"deleted {path}" for path in self.deleted]
-        return [self.store.line(), *(f"  {each}" for each in (*self.damage, *gone))]
+        nothing = {"list": [], "check": ["whole: every file is as it was written"], "prune": ["nothing in it was damaged"]}
+        return [self.store.line(), *(f"  {each}" for each in [*self.damage, *gone] or nothing[self.what])]
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -80,7 +83,7 @@ def keep_up(
         elif what == "prune":
             prune_store(store.folder)
             deleted = [store.folder]
-        found.append(KeptUp(store, damage, deleted))
+        found.append(KeptUp(what, store, damage, deleted))
     return found
 
 

@@ -178,7 +178,7 @@ def test_a_failing_hub_says_what_it_needs(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    given = f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}. It needs the network"
+    given = f"{type(error).__name__}: {(str(error) or type(error).__name__).splitlines()[0]}. It needs the network"
     message = rf"kettles: wanted split 'train' of somebody/kettle-set \(small\) from the hub, given {given}"
     with pytest.raises(HubError, match=message) as caught:
         load_text("hub", "train", TASK)

@@ -53,13 +53,14 @@ def test_one_flipped_bit_is_found_and_deleted_and_what_it_held_is_made_anew(
     stores, load_clip, make_images, tmp_path, capsys
 ):
     folder = tmp_path / "features"
-    assert run(capsys, "check", "--dir", folder)[0] == 0
+    code, lines = run(capsys, "check", "--dir", folder)
+    assert code == 0 and lines[1::2] == ["  whole: every file is as it was written"] * 2
     whole = {path.name: path.read_bytes() for path in stores[0].iterdir()}
     flipped, cut = sorted(stores[0].glob("*.safetensors"))[:2]
     flip(flipped)
     cut.write_bytes(cut.read_bytes()[:-1])
     code, lines = run(capsys, "check", "--dir", folder)
-    assert str(code).startswith("2 damaged: ") and len(lines) == 4
+    assert str(code).startswith("2 damaged: ") and len(lines) == 5
     assert sorted(check_store(stores[0])) == [flipped, cut] and not check_store(stores[1])
     code, lines = run(capsys, "prune", "--damaged", "--dir", folder)
     assert code == 0 and {f"  deleted {flipped}", f"  deleted {cut}"} < set(lines)
