@@ -49,7 +49,8 @@ class KeptUp(NamedTuple):
     def lines(self) -> list[str]:
         """What is shown of it."""
         gone = ["deleted" if path == self.store.folder else f"deleted {path}" for path in self.deleted]
-        nothing = {"list": [], "check": ["whole: every file is as it was written"], "prune": ["nothing in it was damaged"]}
+        whole = ["whole: every file is as it was written"]
+        nothing = {"list": [], "check": whole, "prune": ["nothing in it was damaged"]}
         return [self.store.line(), *(f"  {each}" for each in [*self.damage, *gone] or nothing[self.what])]
 
     def as_json(self) -> dict[str, Any]:
