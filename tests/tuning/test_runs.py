@@ -150,6 +150,6 @@ def test_none_is_null(experiment):
 @pytest.mark.usefixtures("afresh")
 def test_weights_that_do_not_fit_are_refused_when_they_are_loaded(experiment, folders, tmp_path, monkeypatch):
     run(experiment("bitfit", max_steps=1))
-    monkeypatch.setattr("dept_vl.serve.adapted.check_identity", lambda *_, **__: None)
+    monkeypatch.setattr("dept_vl.serve.fitting.check_identity", lambda *_, **__: None)
     with pytest.raises(UnfitTuning, match="BitFit: weights that do not fit this frozen model"):
         AdaptedModel.from_pretrained(tmp_path / "run", backbone=folders["t5_v1_1"])
