@@ -193,7 +193,7 @@ def test_a_plan_reads_each_tasks_score_of_a_shared_run_and_says_multi_task(make,
     assert [each.results["task"] for each in multi] == list(TASKS) and len({each.folder.parent for each in multi}) == 1
     assert all(each.log() for each in multi)
     assert len(table.outcomes) == 4 and "(multi-task) |" in as_markdown(table, {})
-    marked = {score.cell.endswith("(multi-task)") for score in make_section(table, ()).scores}
+    marked = {score.cell.endswith("(multi-task)") for score in make_section(table, (), ()).scores}
     assert marked == {True, False}
     assert [row.rpartition(",")[2] for row in table.as_csv().splitlines()] == [
         "regime", "single-task", "single-task", "multi-task", "multi-task",
