@@ -1,5 +1,7 @@
 """A frozen encoder-decoder: T5 and its kin, BART and Pegasus, by name or folder."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -52,11 +54,11 @@ class Seq2SeqBackbone(Backbone):
         num_beams: int = 1,
         prompt_length: int = 0,
         images: SharedImages | None = None,
+        **options: Any,
     ) -> Labels:
         """`prompt_length` and `images` are ignored: an encoder's prompt attends to the text, so it cannot be cached."""
-        return self._greedy(
-            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=max_new_tokens, num_beams=num_beams
-        )
+        sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
+        return self._decode(inputs_embeds=embeds, attention_mask=mask, **sizes, **options)
 
     @torch.no_grad()
     def next_token_logits(
