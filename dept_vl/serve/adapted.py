@@ -234,7 +234,7 @@ class AdaptedModel:
         answers = [""] * len(rows)
         for key in dict.fromkeys(map(self._together, rows)):
             alike = [row for row in rows if self._together(row) == key]
-            self._put_inside(self._inside_of(alike[0]))
+            self.attach_inside(alike[0].adapter)
             answer = Answerer(self.network, self.tokenizer, alike[0].decoding)
             for start in range(0, len(alike), BATCH_SIZE):
                 together = alike[start : start + BATCH_SIZE]
@@ -242,13 +242,17 @@ class AdaptedModel:
                     answers[row.place] = row.meanings.get(text, text)
         return answers
 
-    def _inside_of(self, row: Row) -> Tuning | None:
-        saved = self.adapters.loaded.get(row.adapter)
+    def attach_inside(self, adapter_name: str) -> None:
+        """Let the frozen model compute with what this adapter trained inside it, and with nothing else."""
+        self._put_inside(self._inside_of(adapter_name))
+
+    def _inside_of(self, adapter_name: str) -> Tuning | None:
+        saved = self.adapters.loaded.get(adapter_name)
         return None if saved is None else saved.inside
 
     def _together(self, row: Row) -> tuple[Decoding, int, bool, Tuning | None]:
         """Rows for which this is the same may stand in one batch."""
-        return row.decoding, row.max_source_length, row.own_cue, self._inside_of(row)
+        return row.decoding, row.max_source_length, row.own_cue, self._inside_of(row.adapter)
 
     def _put_inside(self, tuning: Tuning | None) -> None:
         """Let the frozen model compute with `tuning` in it, and with no other. Raises: BadTuning, UnfitTuning."""
