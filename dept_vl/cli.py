@@ -39,7 +39,7 @@ SCORERS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    functions = (train, tune_rates, evaluate, predict, plan, features, methods)
+    functions = (train, tune_rates, evaluate, predict, plan, features, methods, export)
     commands = {each.__name__.replace("_", "-"): each for each in functions}
     parser = argparse.ArgumentParser("dept-vl", description="Soft-prompt adapters for frozen models.")
     subparsers = parser.add_subparsers(dest="command", required=True, help="dept-vl COMMAND --help explains its flags")
@@ -245,6 +245,15 @@ def methods(argv: Sequence[str] | None = None) -> None:
     for name, each in counted.items():
         groups = ", ".join(f"{group} {number:,}" for group, number in each["groups"].items())
         print(f"{name:{max(map(len, counted))}} {each['total']:>11,}  {groups}".rstrip())
+
+
+def export(argv: Sequence[str] | None = None) -> None:
+    """Write a saved adapter in the form that PEFT, ONNX, torch.export, vLLM or SGLang takes."""
+    from dept_vl.run import export as command
+
+    given = command.parse(argv, _program("export"))
+    with _clean_stdout() as stdout, plain_errors("export"):
+        command.export(given, lambda line: stdout.write(f"{line}\n"))
 
 
 def _program(command: str) -> str:
