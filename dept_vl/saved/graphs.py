@@ -9,6 +9,7 @@ outside; export.json says how to ask and when an answer ends.
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -87,13 +88,14 @@ def export_graphs(saved: SavedAdapter, backbone: Backbone, out: Path | str, form
     out.mkdir(parents=True, exist_ok=True)
     (out / FACTS).unlink(missing_ok=True)  # it comes last, so that a folder with it is whole
     ids = torch.ones(_ROWS, _SEQ, dtype=torch.int64)
-    given: dict[str, Tensor] = {"input_ids": ids, "attention_mask": ids.clone()}  # one tensor would be one input
+    # Tensors of their own: torch.export takes one given twice for one input, and a view for a part of what it views.
+    given: dict[str, Tensor] = {"input_ids": ids, "attention_mask": ids.clone()}
     if saved.projection is not None:
         given["features"] = torch.ones(_ROWS, saved.projection.num_patches, saved.projection.in_dim)
     encoder = _Encoder(network).eval()
     with torch.no_grad():
         states, mask = encoder(**given)
-    behind = {"decoder_input_ids": ids[:, :_TARGET], "states": states, "mask": mask}
+    behind = {"decoder_input_ids": ids[:, :_TARGET].clone(), "states": states, "mask": mask}
     columns = {
         "input_ids": "seq",
         "attention_mask": "seq",
@@ -145,7 +147,8 @@ def _trace(
 ) -> None:
     """`free`: of each input the axes that may have any length. Raises: UnexportableAdapter, OSError."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "# The axis name", UserWarning)  # one name for an axis of several inputs
             if form == "torch-export":
                 axes = {name: {axis: torch.export.Dim.DYNAMIC for axis in each} for name, each in free.items()}
                 program = torch.export.export(module, (), dict(inputs), dynamic_shapes=axes)

@@ -111,7 +111,7 @@ def test_the_entry_point_gives_both_forms():
     assert manifest().model_id == "dept_vl"
 
 
-def test_the_suffix_is_taken_off_and_several_pictures_are_refused(folders, pictures):
+def test_the_suffix_is_taken_off_and_several_pictures_are_refused(folders, pictures, monkeypatch):
     model = AdapterSimple(**{name: str(value) for name, value in folders.items()}, device="cpu", batch_size="auto")
     model.task_dict = {"t": {"test": [{"n": 1}, {"n": 2}]}}
 
@@ -119,8 +119,10 @@ def test_the_suffix_is_taken_off_and_several_pictures_are_refused(folders, pictu
         arguments = (text, {"until": "\n"}, lambda doc: pictures[: doc["n"]], doc, "t", "test")
         return Instance("generate_until", arguments, 0, {"task": "t", "doc_id": doc, "repeats": 1})
 
-    plain = model.adapted.answer(pictures[:1], [QUESTIONS[0]])
-    assert model.generate_until([request(f"{QUESTIONS[0]}\n{SUFFIX}", 0)]) == plain
+    asked = []
+    monkeypatch.setattr(model.adapted, "answer", lambda pictures, texts: asked.append(texts) or ["yes\nno"])
+    assert model.generate_until([request(f"{QUESTIONS[0]}\n{SUFFIX}", 0)]) == ["yes"]
+    assert asked == [[QUESTIONS[0]]]
     with pytest.raises(WrongRows, match="wanted one picture a question, given 2"):
         model.generate_until([request("a", 1)])
     with pytest.raises(ValueError, match=r"model_args: wanted adapter, .*given \['adaptor'\]"):
