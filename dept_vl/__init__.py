@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dept_vl.saved import load_adapter
     from dept_vl.serve import AdaptedModel
+    from dept_vl.serve.plugins.adapt import adapt
 
 __version__ = "0.2.0"
-__all__ = ["AdaptedModel", "load_adapter"]
+__all__ = ["AdaptedModel", "adapt", "load_adapter"]
 
 
 def __getattr__(name: str) -> Any:
-    """`AdaptedModel` and `load_adapter` on first use: `import dept_vl` alone loads neither torch nor models."""
+    """The public names on first use: `import dept_vl` alone loads neither torch nor models."""
     if name == "AdaptedModel":
         from dept_vl.serve import AdaptedModel
 
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from dept_vl.saved import load_adapter
 
         return load_adapter
+    if name == "adapt":
+        from dept_vl.serve.plugins.adapt import adapt
+
+        return adapt
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

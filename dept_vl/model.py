@@ -200,12 +200,13 @@ class Network(nn.Module):
         return pads_last(*joined([pieces[name] for name in order]))
 
     def generate(
-        self, batch: Batch, *, max_new_tokens: int, num_beams: int = 1, blind: bool = False
+        self, batch: Batch, *, max_new_tokens: int, num_beams: int = 1, blind: bool = False, **options: Any
     ) -> Integer[Tensor, "batch target"]:
+        """`options` of transformers' `generate`, such as do_sample; beside them nothing is computed once for rows."""
         with torch.no_grad():
             embeds, mask = self.embed(batch, blind=blind)
         sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
-        return self._reading.generate(embeds, mask, **sizes, **self._shared(batch))
+        return self._reading.generate(embeds, mask, **sizes, **(options or self._shared(batch)))
 
     @torch.no_grad()
     def choose(self, batch: Batch, tree: CandidateTree, *, blind: bool = False) -> Integer[Tensor, " batch"]:

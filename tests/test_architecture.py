@@ -36,6 +36,8 @@ HOMES = {
     "timm": MODEL_LIBRARIES,
     "peft": MODEL_LIBRARIES,
     "bitsandbytes": MODEL_LIBRARIES,
+    "lm_eval": {"serve"},
+    "lmms_eval": {"serve"},
     "accelerate": LAUNCHERS,
     "deepspeed": LAUNCHERS | {"backbones"},  # which reads a weight that is kept in parts
 }

@@ -10,7 +10,6 @@ a shift for each token, [batch, seq, d_model].
 import functools
 from abc import abstractmethod
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,7 +19,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from dept_vl.adapters.start import WrongSource, copy_weights
-from dept_vl.part import Part
+from dept_vl.part import Part, full_precision
 from dept_vl.registry import Registry, arguments_of, check_integer
 
 TextEmbeds = Float[Tensor, "batch seq d_model"]
@@ -102,13 +101,6 @@ def first_rows(
             f"; give more rows (dept_vl.adapters.initialise has several) or lower {what}"
         )
     return init[:num].detach().to(torch.float32, copy=True)
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """No autocast inside: a trained prompt's entries reach 10^2, where bf16 has steps of 0.5."""
-    if not torch.amp.is_autocast_available(device.type):  # the meta device, for one
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 def content_rows(mask: TextMask, num_rows: int) -> Integer[Tensor, "batch seq"]:

@@ -7,7 +7,7 @@ from dept_vl.backbones.distillation import distance
 from dept_vl.backbones.frozen import Backbone, Embeds, Mask, mean_nats, read_whole
 from dept_vl.backbones.image_cache import SharedImages
 from dept_vl.backbones.laws import check_laws
-from dept_vl.backbones.loading import MissingBackbone, load_backbone
+from dept_vl.backbones.loading import MissingBackbone, freeze, load_backbone
 from dept_vl.backbones.partial import Submodel, evenly, invert, neuron_scores, partial, sort_neurons, whole
 from dept_vl.backbones.seq2seq import Seq2SeqBackbone
 from dept_vl.backbones.token_order import TOKEN_ORDERS, TokenOrder, WrongOrder, token_order
@@ -31,6 +31,7 @@ __all__ = [
     "choose",
     "distance",
     "evenly",
+    "freeze",
     "invert",
     "joined",
     "load_backbone",

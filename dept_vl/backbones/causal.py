@@ -91,11 +91,13 @@ class CausalBackbone(Backbone):
         num_beams: int = 1,
         prompt_length: int = 0,
         images: SharedImages | None = None,
+        **options: Any,
     ) -> Labels:
         self._check(mask, max_new_tokens)
         embeds, mask, past = self._begin(embeds, mask, max_new_tokens, prompt_length, images, repeats=num_beams)
         sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
-        return self._greedy(inputs_embeds=embeds, attention_mask=mask, **{self._cache_name: past}, **sizes)
+        given = {"inputs_embeds": embeds, "attention_mask": mask, self._cache_name: past}
+        return self._decode(**given, **sizes, **options)
 
     @torch.no_grad()
     def next_token_logits(

@@ -40,10 +40,14 @@ def pads_behind_prompt(embeds: Embeds, mask: Mask, prompt_length: int = 0) -> Em
 
 
 def _in_order(embeds: Embeds, mask: Mask, keys: Mask) -> tuple[Embeds, Mask]:
-    """Columns by their keys, equal keys in the order they had. Whole rows of one long table are picked: `gather` would
-    read an index for every number, and its backward pass would add every number on its own."""
+    """Columns by their keys, 0 before 1, equal keys in the order they had. Counting gives that order; a stable sort
+    would, too, but ONNX has none. Whole rows of one long table are picked: `gather` would read an index for every
+    number, and its backward pass would add every number on its own."""
     rows, columns, width = embeds.shape
-    order = keys.argsort(dim=1, stable=True)  # [batch, out]
+    last = keys.long()
+    first = 1 - last
+    to = torch.where(last == 1, first.sum(1, keepdim=True) + last.cumsum(1), first.cumsum(1)) - 1  # [batch, out]
+    order = torch.zeros_like(to).scatter(1, to, torch.arange(columns, device=to.device).expand_as(to))
     places = order + columns * torch.arange(rows, device=order.device).unsqueeze(1)
     moved = embeds.reshape(rows * columns, width).index_select(0, places.flatten())
     return moved.view(rows, columns, width), mask.gather(1, order)

@@ -128,11 +128,13 @@ class Backbone(nn.Module, ABC):
         num_beams: int,
         prompt_length: int = 0,
         images: SharedImages | None = None,
+        **options: Any,
     ) -> Labels:
-        """Token ids of the answers, special tokens included."""
+        """Token ids of the answers, special tokens included. Greedy or by beams, unless `options` of transformers'
+        `generate` say otherwise."""
 
-    def _greedy(self, **arguments: Any) -> Labels:
-        return self.model.generate(do_sample=False, synced_gpus=self.synced, **arguments)
+    def _decode(self, **arguments: Any) -> Labels:
+        return self.model.generate(**{"do_sample": False, "synced_gpus": self.synced, **arguments})
 
     @abstractmethod
     def next_token_logits(

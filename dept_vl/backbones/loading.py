@@ -112,12 +112,34 @@ def load_backbone(
         raise MissingBackbone(_explain(model_name_or_path, error)) from error
     check_keys(model_name_or_path, model, report, written)
     check_values(model_name_or_path, model)
-    place = Path(model_name_or_path)
-    frozen = _wrap(backbone, model, place.name if place.exists() else str(model_name_or_path), revision)
+    frozen = _wrap(backbone, model, _name(model_name_or_path), revision)
     if load_in is not None:
         frozen.identity()  # of the files' weights, so that an adapter fits the model in any format
         quantise(model, load_in)
     return frozen
+
+
+def freeze(model: PreTrainedModel, *, name: str | None = None, revision: str | None = None) -> Backbone:
+    """A model of transformers that is loaded already, behind `Backbone`; its config says of which kind it is. The model
+    itself is frozen, and its generation config becomes a plain one: greedy, without penalties.
+
+    name: for its identity; None: where it was loaded from.
+
+    Raises: UnsupportedType, also for a model without a head that gives words; UnsupportedPrecision.
+    """
+    kind = "seq2seq" if model.config.is_encoder_decoder else "causal"
+    name = name or model.name_or_path
+    if not model.can_generate():
+        wanted = "AutoModelForSeq2SeqLM or AutoModelForCausalLM"
+        raise UnsupportedType(f"{name}: wanted a model of {wanted}, given {type(model).__name__}, which writes no text")
+    _check_dtype(str(model.dtype).removeprefix("torch."), kind)
+    return _wrap(_KINDS[kind][2], model, _name(name), revision)
+
+
+def _name(given: str) -> str:
+    """Of a folder its own name, without where it lies."""
+    place = Path(given)
+    return place.name if place.exists() else str(given)
 
 
 def _wrap(backbone: type[Backbone], model: PreTrainedModel, name: str, revision: str | None) -> Backbone:

@@ -63,12 +63,13 @@ class Seq2SeqBackbone(Backbone):
         num_beams: int = 1,
         prompt_length: int = 0,
         images: SharedImages | None = None,
+        **options: Any,
     ) -> Labels:
         """`prompt_length` and `images` are ignored: an encoder's prompt attends to the text, so it cannot be cached."""
         sizes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
-        if num_beams == 1 or self.attached is not None:  # what is attached may count on the rows of a usual search
-            return self._greedy(inputs_embeds=embeds, attention_mask=mask, **sizes)
-        return self._greedy(attention_mask=mask, **self._read_once(embeds, mask, num_beams), **sizes)
+        if num_beams == 1 or self.attached is not None or options:  # these may count on the rows of a usual search
+            return self._decode(inputs_embeds=embeds, attention_mask=mask, **sizes, **options)
+        return self._decode(attention_mask=mask, **self._read_once(embeds, mask, num_beams), **sizes)
 
     def _read_once(self, embeds: Embeds, mask: Mask, num_beams: int) -> dict[str, Any]:
         """The encoder's states, and a cache with the keys and values that the decoder reads of them: computed for each

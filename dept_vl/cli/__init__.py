@@ -35,6 +35,7 @@ COMMANDS = (
     "extract",
     "prepare",
     "plan",
+    "export",
     "features",
     "methods",
     "completion",

@@ -1,6 +1,8 @@
-"""Adapters in the formats of others: read PEFT's PromptTuning and the DePT authors' release, export to PEFT.
+"""Adapters in the formats of others: read PEFT's prompts and the DePT authors' release, export to PEFT.
 
     PEFT     peft_type PROMPT_TUNING        prompt_embeddings [m * submodules, d_model]
+             P_TUNING, CPT                  the same: PEFT saves what their encoder gives, a constant prompt
+             MULTITASK_PROMPT_TUNING        and prefix_task_cols [task, m * submodules, 1], _rows [task, 1, d_model]
     DePT     peft_type PROMPT_TUNING_LORA   prompt_embeddings [m, d_model],
                                             prompt_encoder.lora_embedding_A [s, r], .lora_embedding_B [r, d_model]
 
@@ -38,8 +40,9 @@ from dept_vl.saved.foreign_inside import LAYERS, PREFIX, read_inside
 from dept_vl.saved.read_folder import build_checked, read_adapter
 from dept_vl.untrusted.whole_files import write_files_whole
 
-PEFT_PROMPT_TUNING, DEPT_RELEASED = "PROMPT_TUNING", "PROMPT_TUNING_LORA"
-READABLE = (PEFT_PROMPT_TUNING, DEPT_RELEASED, *LAYERS, PREFIX)
+PEFT_PROMPT_TUNING, DEPT_RELEASED, PEFT_MPT = "PROMPT_TUNING", "PROMPT_TUNING_LORA", "MULTITASK_PROMPT_TUNING"
+PEFT_PROMPTS = (PEFT_PROMPT_TUNING, "P_TUNING", "CPT")
+READABLE = (*PEFT_PROMPTS, PEFT_MPT, DEPT_RELEASED, *LAYERS, PREFIX)
 RELEASED_LORA_ALPHA = 8.0  # the authors' default; no flag of theirs reaches it
 _ENCODER = "prompt_encoder."
 
@@ -49,7 +52,7 @@ class UnexportableAdapter(ValueError):
 
 
 def load_adapter(folder: Path | str) -> Adapter:
-    """The adapter of a folder: ours, PEFT's PromptTuning, or the DePT authors' released format.
+    """The adapter of a folder: ours, a prompt of PEFT's, or the DePT authors' released format.
 
     Raises: BadAdapterFolder.
     """
@@ -84,7 +87,7 @@ def read_any(folder: Path | str) -> SavedAdapter:
             "inside": read_inside(path, weights, config, state),
         }
     else:
-        read = _read_peft if peft_type == PEFT_PROMPT_TUNING else _read_released_dept
+        read = _read_released_dept if peft_type == DEPT_RELEASED else _read_peft
         parts = {"adapter": read(path, weights, config, state)}
     identity = {
         "base_model_name_or_path": config.get("base_model_name_or_path"),
@@ -99,7 +102,9 @@ def _read_peft(path: Path, weights: Path, config: dict[str, Any], state: dict[st
     num = read_field(path, config, "num_virtual_tokens", int, minimum=1)
     token_dim = read_field(path, config, "token_dim", int, minimum=1)
     rows = len(state["prompt_embeddings"]) if "prompt_embeddings" in state else 0
+    kept = rows
     if rows == 2 * num and config.get("num_transformer_submodules") in (2, None):
+        kept = num
         warnings.warn(
             f"{weights}: of {rows} prompt rows for 2 submodules the first {num} are used: PEFT puts the others "
             "nowhere, T5's decoder gets no prompt",
@@ -107,8 +112,30 @@ def _read_peft(path: Path, weights: Path, config: dict[str, Any], state: dict[st
             stacklevel=4,
         )
         state = {**state, "prompt_embeddings": state["prompt_embeddings"][:num]}
+    if config["peft_type"] == PEFT_MPT:
+        return _read_peft_mpt(path, weights, config, state, kept)
     adapter = build_checked(path, "pt", token_dim, {"num_virtual_tokens": num})
     load_weights(adapter, state, weights)
+    return adapter
+
+
+def _read_peft_mpt(path: Path, weights: Path, config: dict[str, Any], state: dict[str, Tensor], kept: int) -> Adapter:
+    """PEFT multiplies the prompt by cols @ rows of a row's task; of rank one that is our u v^T."""
+    tasks = read_field(path, config, "num_tasks", int, minimum=1)
+    if (rank := read_field(path, config, "num_ranks", int, minimum=1)) != 1:
+        raise BadAdapterFolder(path, "num_ranks 1, as the paper of MPT has it", f"{rank}")
+    num, token_dim = config["num_virtual_tokens"], config["token_dim"]
+    factors = ("prefix_task_cols", "prefix_task_rows")
+    found = {name: list(state[name].shape) if name in state else "none" for name in factors}
+    for name, shape in found.items():
+        if len(shape) != 3 or shape[0] != tasks:
+            raise BadAdapterFolder(weights, f"{name} [{tasks}, _, _]", f"{shape}")
+    several = {} if tasks == 1 else {"num_tasks": tasks}
+    adapter = build_checked(path, "mpt", token_dim, {"num_virtual_tokens": num, "num_tasks": None, **several})
+    u, v = state["prefix_task_cols"][:, :kept].squeeze(2), state["prefix_task_rows"].squeeze(1)
+    own = {"task_u": u, "task_v": v} if several else {"task_u": u[0], "task_v": v[0]}
+    given = {name: value for name, value in state.items() if name not in factors}
+    load_weights(adapter, given | {name: value.contiguous() for name, value in own.items()}, weights)
     return adapter
 
 

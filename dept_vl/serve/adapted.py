@@ -261,6 +261,11 @@ class AdaptedModel:
         texts = Answerer(self.network, self.tokenizer, rows[0].decoding)(self.batch_of(rows))
         return [row.meanings.get(text, text) for row, text in zip(rows, texts, strict=True)]
 
+    def attach_inside(self, adapter_name: str) -> None:
+        """Let the frozen model compute with what this adapter trained inside it, and with nothing else."""
+        saved = self.adapters.loaded.get(adapter_name)
+        self._put_inside(None if saved is None else saved.inside)
+
     def _put_inside(self, tuning: Tuning | None) -> None:
         """Let the frozen model compute with `tuning` in it, and with no other. Raises: BadTuning, UnfitTuning."""
         if self._inside is tuning:

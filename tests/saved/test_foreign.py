@@ -66,6 +66,45 @@ def test_of_two_submodules_the_encoder_s_rows_are_used_and_it_is_said(write, sub
     assert torch.equal(adapter.fold().prompt, prompt[:3])
 
 
+@pytest.mark.parametrize("peft_type", ["P_TUNING", "CPT"])
+def test_a_prompt_that_peft_saved_as_a_constant_is_one(write, peft_type):
+    prompt = torch.randn(3, 8)
+    folder = write(PEFT | {"peft_type": peft_type, "num_transformer_submodules": 1}, {"prompt_embeddings": prompt})
+    assert type(load_adapter(folder)) is PromptTuning and torch.equal(load_adapter(folder).fold().prompt, prompt)
+
+
+def _peft_mpt(tasks, rows=3, rank=1):
+    state = {
+        "prompt_embeddings": torch.randn(rows, 8),
+        "prefix_task_cols": torch.randn(tasks, rows, rank),
+        "prefix_task_rows": torch.randn(tasks, rank, 8),
+    }
+    return PEFT | {"peft_type": "MULTITASK_PROMPT_TUNING", "num_tasks": tasks, "num_ranks": rank}, state
+
+
+@pytest.mark.parametrize("rows", [3, 6], ids=["1 submodule", "2"])
+@pytest.mark.parametrize("tasks", [1, 2])
+@pytest.mark.filterwarnings("ignore:.*prompt rows for 2 submodules:dept_vl.registry.DeptVLWarning")
+def test_peft_s_multitask_prompt_is_mpt(write, tasks, rows):
+    config, state = _peft_mpt(tasks, rows)
+    adapter = load_adapter(write(config | {"num_transformer_submodules": rows // 3}, state))
+    for task in range(tasks):
+        wanted = state["prompt_embeddings"] * (state["prefix_task_cols"] @ state["prefix_task_rows"])[task]
+        torch.testing.assert_close(adapter.for_task(task).fold().prompt, wanted[:3])
+
+
+def test_a_multitask_prompt_of_another_rank_or_without_factors_is_refused(write):
+    config, state = _peft_mpt(1, rank=2)
+    with pytest.raises(BadAdapterFolder, match="wanted num_ranks 1"):
+        load_adapter(write(config, state))
+    config, state = _peft_mpt(2)
+    with pytest.raises(BadAdapterFolder, match=r"task_u: wanted \[2, 3\], given \[2, 1\]"):
+        load_adapter(write(config, state | {"prefix_task_cols": torch.randn(2, 1, 1)}))
+    del state["prefix_task_rows"]
+    with pytest.raises(BadAdapterFolder, match="wanted prefix_task_rows"):
+        load_adapter(write(config, state))
+
+
 def test_half_precision_weights_become_fp32_exactly(write):
     prompt = torch.randn(3, 8).to(torch.bfloat16)
     adapter = load_adapter(write(PEFT, {"prompt_embeddings": prompt}))
@@ -107,7 +146,7 @@ def test_an_imported_adapter_has_a_name_for_its_backbone_and_no_hash(write, rele
 
 def test_other_peft_methods_are_named(write):
     folder = write(PEFT | {"peft_type": "LOHA"}, {"a": torch.ones(1)})
-    wanted = "PROMPT_TUNING, PROMPT_TUNING_LORA, LORA, IA3, PREFIX_TUNING, given peft_type 'LOHA'"
+    wanted = "MULTITASK_PROMPT_TUNING, PROMPT_TUNING_LORA, LORA, IA3, PREFIX_TUNING, given peft_type 'LOHA'"
     with pytest.raises(BadAdapterFolder, match=wanted):
         load_adapter(folder)
 

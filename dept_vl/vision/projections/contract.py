@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dept_vl.part import Part
+from dept_vl.part import Part, full_precision
 from dept_vl.registry import BadArguments, Registry, arguments_of, wanted_one_of
 
 EPSILON = 1e-6  # T5's layer norm
@@ -71,7 +71,7 @@ class Projection(Part):
                 f"given {features.shape[1]} of width {features.shape[2]}: "
                 "were these features made by another tower, layer or pooling?"
             )
-        with torch.autocast(features.device.type, enabled=False):  # fp32, as AdaptedModel computes it
+        with full_precision(features.device):  # as AdaptedModel computes it
             hidden = self.map(features.to(self.norm_weight.dtype)).float()
         hidden = hidden * torch.rsqrt(hidden.square().mean(dim=-1, keepdim=True) + EPSILON)
         return self.scale * (hidden * self.norm_weight + self.positions)
