@@ -39,7 +39,7 @@ SCORERS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
-    functions = (train, tune_rates, evaluate, predict, plan, features, methods)
+    functions = (train, tune_rates, evaluate, predict, demo, plan, features, methods)
     commands = {each.__name__.replace("_", "-"): each for each in functions}
     parser = argparse.ArgumentParser("dept-vl", description="Soft-prompt adapters for frozen models.")
     subparsers = parser.add_subparsers(dest="command", required=True, help="dept-vl COMMAND --help explains its flags")
@@ -206,6 +206,14 @@ def plan(argv: Sequence[str] | None = None) -> None:
 
     with plain_errors("plan"):
         sys.exit(command.main(argv, functools.partial(print, flush=True)))
+
+
+def demo(argv: Sequence[str] | None = None) -> None:
+    """Open a page in which to try adapters: draw or drop a picture, ask, compare answers and their probabilities."""
+    from dept_vl.serve.demo import command
+
+    with plain_errors("demo"):
+        command.main(argv, _program("demo"), demo.__doc__, functools.partial(print, flush=True))
 
 
 def features(argv: Sequence[str] | None = None) -> None:
