@@ -14,7 +14,7 @@ from dept_vl.serve.rows import plan_rows, plan_texts
 from tests.tiny_models import write_tiny_gpt2
 
 QUESTION = "what color is the circle ?"
-LABELS = {"0": "no", "1": "yes", "2": "maybe"}
+LABELS = {"no": "refuted", "yes": "entailed", "one": "neither"}
 
 
 def asked(model, picture, question=QUESTION, name="default"):
@@ -109,7 +109,7 @@ def test_candidates_share_probability_one_by_the_models_own_logits(save, load, b
     for text in ("red circle", "blue star on the left", "no"):
         [row] = plan_texts([text], ["default"], model.adapters, classify=True)
         answers = likely_answers(model, row)
-        assert [answers[0].text] == model.classify([text]) and {each.text for each in answers} == {"no", "yes", "maybe"}
+        assert [answers[0].text] == model.classify([text]) and {each.text for each in answers} == {*LABELS.values()}
         assert sum(each.probability for each in answers) == pytest.approx(1, abs=1e-6)
         assert answers[0].probability == max(each.probability for each in answers)  # labels part at their first token
         with torch.no_grad():

@@ -42,7 +42,7 @@ def choices(scene: Scene, cell: int) -> tuple[str, str, str]:
     return (NOTHING, FIRST.color, FIRST.size) if thing is None else (thing.shape, thing.color, thing.size)
 
 
-def cell_at(x: float, y: float, side: int = SHOWN) -> int:
+def cell_at(x: int | float, y: int | float, side: int = SHOWN) -> int:
     """The cell of a point in a picture of that many pixels a side."""
     column, row = (min(max(int(each * GRID / side), 0), GRID - 1) for each in (x, y))
     return row * GRID + column

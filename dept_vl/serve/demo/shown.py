@@ -93,7 +93,6 @@ def in_words(drops: Float[Tensor, "rows columns"], answer: Likely, name: str) ->
     found = f"It rests most on row {row + 1}, column {column + 1}: without it {covered}."
     if float(drops.max()) < LITTLE:
         found = "No single part decides it."
-    return (
-        f"<p>{html.escape(name)} says <b>{_words(answer.text)}</b> with {percent(answer.probability)}. Each part of the "
-        f"picture was covered in turn: the number in it is what is left of that probability. {found}</p>"
-    )
+    says = f"{html.escape(name)} says <b>{_words(answer.text)}</b> with {percent(answer.probability)}."
+    how = "Each part of the picture was covered in turn: the number in it is what is left of that probability."
+    return f"<p>{says} {how} {found}</p>"

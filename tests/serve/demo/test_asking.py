@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from dept_vl.backbones import load_backbone
 from dept_vl.embedded.shapes.text import TEXT_SETS
 from dept_vl.saved import BadAdapterFolder
 from dept_vl.serve import WrongTask
-from dept_vl.serve.demo.asking import ask_all, parts_that_mattered, row_for
+from dept_vl.serve.demo.asking import Said, ask_all, parts_that_mattered, row_for
 from dept_vl.serve.demo.runs import Loaded, load_runs, projection_only_beside
 from dept_vl.serve.demo.shown import answer_cards, in_words, marked, percent
 from dept_vl.serve.likely import Likely
@@ -26,11 +27,10 @@ def runs(t5_folder):
     return runs
 
 
-def test_adapters_of_one_frozen_model_share_it_and_others_get_their_own(save, runs, tmp_path, monkeypatch):
-    other = write_tiny_t5(tmp_path / "other_t5", seed=5)
-    from dept_vl.backbones import load_backbone
-
-    identity = load_backbone(str(other)).identity()
+def test_adapters_of_one_frozen_model_share_it_and_others_get_their_own(save, runs, t5_folder, tmp_path, monkeypatch):
+    identity = load_backbone(str(write_tiny_t5(tmp_path / "other_t5", seed=5))).identity()
+    (tmp_path / t5_folder.name).symlink_to(t5_folder)
+    monkeypatch.chdir(tmp_path)  # where both are found by the names that are recorded
     folders = [save("dept"), save("pt"), save("dpt", "foreign", backbone_identity=identity, visual=False)]
     first, second = runs(*folders[:2])
     assert first.model is second.model and set(first.model.adapters.loaded) == {"dept", "pt"}
@@ -107,7 +107,7 @@ def test_a_form_has_the_templates_fields_in_their_order(save, runs):
 ])  # fmt: skip
 def test_a_form_takes_what_stands_in_the_prompt(save, runs, task, template, values):
     """Tasks whose rows have other fields than their template."""
-    labels = {"0": "False", "1": "True"} if task == "wsc.fixed" else {}
+    labels = {"no": "False", "yes": "True"} if task == "wsc.fixed" else {}
     [loaded] = runs(save("pt", visual=False, name=f"superglue-{task}", template=template, labels=labels,
                          protocol="as_published"))  # fmt: skip
     assert row_for(loaded, None, values).source == template.format(**values)
@@ -120,13 +120,12 @@ def test_the_parts_are_of_the_adapters_own_answer(save, runs, pictures):
     assert [own.text] == loaded.model.answer(pictures[:1], [QUESTION["question"]]) and drops.shape == (4, 4)
 
 
-def test_what_a_model_or_a_folder_says_is_text_and_never_html():
+def test_what_a_model_or_a_folder_says_is_text_and_never_html(save, runs):
     class Named(Loaded):
         about = "<i>dept</i>"
 
-    from dept_vl.serve.demo.asking import Said
-
-    said = Said(Named("<script>", None), [Likely("<b>red</b>", 0.5, (1,))], None, 0.1, ["<img src=x>"])
+    named = Named("<script>", runs(save("dept"))[0].model)
+    said = Said(named, [Likely("<b>red</b>", 0.5, (1,))], None, 0.1, ["<img src=x>"])
     page = answer_cards([said], truth="<u>")
     assert not any(each in page for each in ("<script>", "<b>red", "<img", "<u>", "<i>dept"))
     assert "&lt;b&gt;red&lt;/b&gt;" in page and "50.0 %" in page and "100 ms" in page

@@ -68,7 +68,7 @@ def test_an_examples_answer_is_what_its_scene_shows(kind):
         given = example(kind, seed)
         assert given.answer == truth(kind, WORDINGS[kind][0], given.question, given.scene)
         assert held_out(given.scene) and given == example(kind, seed)
-        assert given.scene != example(kind, seed + 1).scene
+    assert len({example(kind, seed).scene for seed in range(5)}) > 1
 
 
 def test_a_scene_by_chance_has_its_things_in_the_middle():

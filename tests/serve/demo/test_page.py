@@ -29,7 +29,8 @@ def loaded(save, t5_folder):
 
 
 def test_the_page_has_a_tab_for_pictures_and_one_for_each_text_task(loaded, save, t5_folder):
-    text = save("pt", "words", visual=False, name="cola", template="sentence: {sentence}", labels={"0": "a", "1": "b"})
+    text = save("pt", "words", visual=False, name="cola", template="sentence: {sentence}",
+                labels={"0": "a", "1": "b"}, protocol="as_published")  # fmt: skip
     page = build_page([*loaded, *load_runs([text], backbone=str(t5_folder), say=lambda line: None)])
     config = page.get_config_file()
     tabs = [each["props"]["label"] for each in config["components"] if each["type"] == "tabitem"]
