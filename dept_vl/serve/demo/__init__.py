@@ -1,1 +1,1 @@
-"""`dept-vl demo`: a page to try adapters in a browser, by gradio (extra `demo`). `command` starts it"""
+"""`dept-vl demo`: a page to try adapters in a browser, by gradio (extra `demo`)"""

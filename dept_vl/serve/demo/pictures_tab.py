@@ -69,7 +69,8 @@ def read_dropped(path: str) -> tuple[Image.Image | None, str]:
 
 def _lay_out_picture(first: Example | None) -> tuple[Drawing, Panel | None]:
     picture = gr.Image(
-        enlarged(render(first.scene)) if first else None, show_label=False, interactive=False, buttons=[], height=300,
+        enlarged(render(first.scene)) if first else None, label="The picture", show_label=False,
+        interactive=False, buttons=[], height=300,
         format="png", elem_classes="picture",
     )  # fmt: skip
     note = gr.HTML()
@@ -138,7 +139,9 @@ def _parts_panel(adapters: Sequence[Loaded], drawing: Drawing, question: gr.Text
             button = gr.Button("Cover each part in turn")
             told = gr.HTML(hint("Each part of the picture is covered in turn, and the answer's probability told anew."))
         with gr.Column():
-            picture = gr.Image(show_label=False, interactive=False, buttons=[], format="png", visible=False)
+            picture = gr.Image(
+                label="What mattered", show_label=False, interactive=False, buttons=[], format="png", visible=False
+            )
 
     def cover(scene: Scene, dropped: Image.Image | None, question: str, name: str) -> tuple[str, Any]:
         adapter, whole = by_name[name], picture_of(scene, dropped)

@@ -31,7 +31,7 @@ ARGUMENTS = {"dept": {"num_virtual_tokens": 4, "r": 2, "max_length": 16}, "none"
 WAIT = 60_000  # milliseconds
 FOCUSED = """() => {
   const own = document.activeElement;
-  return own.innerText || own.closest("label")?.innerText || own.getAttribute("aria-label") || own.tagName;
+  return (own.tagName == "INPUT" ? own.closest("label")?.innerText : own.innerText) || own.tagName;
 }"""
 
 
@@ -195,10 +195,12 @@ def test_the_keyboard_alone_is_enough(visit):
                 return
         raise AssertionError(f"Tab does not reach {words!r}, but {reached}")
 
-    chosen = page.locator(".cells input:checked").get_attribute("value")
-    tab_to(page.locator(".cells label.selected").inner_text())
-    page.keyboard.press("ArrowUp")
-    page.wait_for_function("was => document.querySelector('.cells input:checked').value !== was", arg=chosen)
+    before = page.locator(".picture img").get_attribute("src")
+    tab_to("bottom right")
+    page.keyboard.press("Space")
+    tab_to("cross")
+    page.keyboard.press("Space")
+    page.wait_for_function("before => document.querySelector('.picture img').src !== before", arg=before)
     tab_to("How many")
     page.keyboard.press("Enter")
     assert answers(page)
