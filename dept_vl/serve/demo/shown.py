@@ -22,8 +22,8 @@ FULL = math.log(10)  # nats that make a mark as strong as it gets, where the str
 
 def percent(share: float) -> str:
     if 0.9995 <= share < 1:
-        return ">99.9 %"
-    return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+        return ">99.9%"
+    return "<0.1%" if 0 < share < 0.0005 else f"{100 * share:.1f}%"
 
 
 def problem(text: str) -> str:

@@ -128,12 +128,12 @@ def test_what_a_model_or_a_folder_says_is_text_and_never_html(save, runs):
     said = Said(named, [Likely("<b>red</b>", 0.5, (1,))], None, 0.1, ["<img src=x>"])
     page = answer_cards([said], truth="<u>")
     assert not any(each in page for each in ("<script>", "<b>red", "<img", "<u>", "<i>dept"))
-    assert "&lt;b&gt;red&lt;/b&gt;" in page and "50.0 %" in page and "100 ms" in page
+    assert "&lt;b&gt;red&lt;/b&gt;" in page and "50.0%" in page and "100 ms" in page
     assert "<script>" not in in_words(torch.zeros(2, 2), said.answers[0], "<script>")
 
 
 @pytest.mark.parametrize(("share", "text"), [
-    (1.0, "100.0 %"), (0.9999, ">99.9 %"), (0.5, "50.0 %"), (0.0004, "<0.1 %"), (0.0, "0.0 %"),
+    (1.0, "100.0%"), (0.9999, ">99.9%"), (0.5, "50.0%"), (0.0004, "<0.1%"), (0.0, "0.0%"),
 ])  # fmt: skip
 def test_a_share_is_never_rounded_to_all_or_nothing(share, text):
     assert percent(share) == text
