@@ -18,7 +18,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart caption text methods real serve transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz fuzz-http lint types docs dist bench checks clean
+.PHONY: help setup quickstart caption text methods real demo serve transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz fuzz-http lint types docs dist bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,14 @@ caption: $(INSTALLED) ## the same for captions
 
 text: $(INSTALLED) ## the same for the generated text tasks
 	$(LAUNCH) scripts/train_text.py
+
+# gradio wants a pillow older than that of constraints.txt, so that setup does not bring it.
+demo: runs/vqa_shapes/adapter_config.json ## open a page to try the quickstart's adapter, trained first if there is none
+	@$(BIN)/python -c 'import gradio' 2>/dev/null || $(PIP) install --quiet --editable '.[demo]'
+	$(BIN)/dept-vl demo runs/vqa_shapes --open $(DEMO)
+
+runs/vqa_shapes/adapter_config.json: | $(INSTALLED)
+	$(LAUNCH) scripts/train_vqa.py
 
 # Hours on a small machine; started again it goes on, and METHODS="--seeds 1 --jobs 2" makes it shorter.
 methods: $(INSTALLED) ## compare all methods but ATTEMPT on the generated text, VQA and caption tasks

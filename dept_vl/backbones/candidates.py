@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from dept_vl.backbones.frozen import Backbone, Embeds, Mask, NextLogits
@@ -66,6 +66,19 @@ class CandidateTree:
             best = logits[:, path, len(fork.beginning)].index_select(1, tokens).argmax(1)  # [batch]
             goal = torch.where(goal == number, goals[best], goal)
         return ~goal
+
+    def log_probabilities(self, logits: NextLogits) -> Float[Tensor, "batch candidate"]:
+        """Nats, from the same logits: of each candidate those of its token at every fork on its way, where the softmax
+        is over the tokens with which candidates go on. Their exponentials sum to 1 in each row."""
+        nats = torch.zeros(len(logits), len(self.rows), device=logits.device)
+        for fork, path in zip(self._forks, self._path_of, strict=True):
+            depth, column = len(fork.beginning), {token: place for place, token in enumerate(fork.goals)}
+            tokens = torch.tensor(list(fork.goals), device=logits.device)
+            shares = logits[:, path, depth].float().index_select(1, tokens).log_softmax(1)  # [batch, next]
+            for place, row in enumerate(self.rows):
+                if row[:depth] == fork.beginning:
+                    nats[:, place] += shares[:, column[row[depth]]]
+        return nats
 
     def _grow(self, rows: Sequence[int], depth: int) -> int:
         """Where candidates lead that agree in their first `depth` tokens: the number of the fork at which they part,

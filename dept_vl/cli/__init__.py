@@ -31,6 +31,7 @@ COMMANDS = (
     "tune-rates",
     "evaluate",
     "predict",
+    "demo",
     "serve",
     "extract",
     "prepare",

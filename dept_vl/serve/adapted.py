@@ -279,6 +279,12 @@ class AdaptedModel:
         self._inside = tuning
         self.network.serve_inside(tuning)
 
+    def read(self, rows: Sequence[Row]) -> Batch:
+        """What the network reads for rows of one adapter, whose tuning is inside the frozen model from now on."""
+        saved = self.adapters.loaded.get(rows[0].adapter)
+        self._put_inside(None if saved is None else saved.inside)
+        return self.batch_of(rows)
+
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """What the network reads for rows of one `max_source_length`."""
         batch = collate_rows(rows, self.tokenizer, self.backbone.text_form, self.notice).to(self.device)

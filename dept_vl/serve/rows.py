@@ -104,16 +104,23 @@ def plan_rows(
 
 
 def plan_texts(
-    texts: Sequence[Any], adapter_names: Sequence[Any] | None, adapters: NamedAdapters, *, classify: bool
+    texts: Sequence[Any],
+    adapter_names: Sequence[Any] | None,
+    adapters: NamedAdapters,
+    *,
+    classify: bool,
+    filled: bool = False,
 ) -> list[Row]:
     """One row per text, for adapters of text tasks: with labels to choose among (`classify`), or with free answers.
+
+    filled: the texts hold what stands in the template's braces, which of some tasks (WSC's marks) a row has not.
 
     Raises: WrongRows, WrongTask, UnknownAdapter.
     """
     rows = []
     for place, name in enumerate(row_names({"texts": texts}, adapter_names, adapters)):
         facts = task_facts(name, "classify" if classify else "generate", adapters)
-        source, context = _fill(place, facts, texts[place])
+        source, context = _fill(place, facts, texts[place], filled)
         labels = facts["labels"] if classify else {}
         decoding = Decoding(facts["max_target_length"], facts["num_beams"], tuple(labels))
         rows.append(Row(place, source, None, name, facts["max_source_length"], decoding, context, labels))
@@ -150,9 +157,10 @@ def task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, An
     return facts
 
 
-def _fill(place: int, facts: Mapping[str, Any], text: Any) -> tuple[str, tuple[int, int] | None]:
+def _fill(place: int, facts: Mapping[str, Any], text: Any, filled: bool) -> tuple[str, tuple[int, int] | None]:
     """A row as the task made its training texts, under the adapter's protocol and template."""
     task = replace(TASKS[facts["name"]].under(facts["protocol"]), template=facts["template"])
+    task = replace(task, fields=None) if filled else task
     fields = sorted(template_fields(task.template))
     if isinstance(text, str):
         if len(fields) != 1 or task.fields is not None:
