@@ -18,7 +18,7 @@ COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart caption text methods real demo serve transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz fuzz-http lint types docs dist bench checks clean
+.PHONY: help setup quickstart caption text demo methods real serve transfer reproduce reproduce-fast test test-slow test-strict test-newest test-oldest constraints fuzz fuzz-http lint types docs dist bench checks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -74,8 +74,7 @@ real: $(INSTALLED) ## the same with a real language model and real features, whi
 	$(LAUNCH) scripts/train_vqa.py --config configs/backbones/smollm2_lite0.yaml \
 	  --config configs/tasks/vqa_easy_vqa_real.yaml $(REAL)
 
-serve: $(INSTALLED) ## serve the quickstart's run on 127.0.0.1:8080, trained first if there is none
-	test -e runs/vqa_shapes/adapter_model.safetensors || $(MAKE) --no-print-directory quickstart
+serve: runs/vqa_shapes/adapter_config.json ## serve the quickstart's run on 127.0.0.1:8080, trained first if there is none
 	$(BIN)/dept-vl serve --adapter shapes=runs/vqa_shapes $(SERVE)
 
 transfer: $(INSTALLED) ## train sources, pick one by validation for a few-shot target, score it

@@ -21,7 +21,7 @@ def test_every_file_that_the_docs_name_exists(path):
     assert (REPOSITORY / path).is_file()
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)\b", "\n".join(DOCS)))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:`| {4})make ([a-z-]+)\b", "\n".join(DOCS)))))
 def test_every_make_target_that_the_docs_name_exists(target):
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""docs/comparison.md and one HTML page: the methods of several plans side by side, with pictures and PEFT's records."""
+"""A Markdown and an HTML page: the methods of several plans side by side, with pictures and PEFT's records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
