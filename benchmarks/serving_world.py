@@ -92,7 +92,7 @@ def server(run: Path, root: Path, *flags: str) -> Iterator[int]:
     command = [sys.executable, "-m", "dept_vl", "serve", "--adapter", f"base={run}", "--adapter-root", str(root)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
-        [*command, "--port", "0", *flags], env=environment, stderr=subprocess.PIPE, text=True
+        [*command, "--port", "0", *flags], env=environment, stderr=subprocess.PIPE, encoding="utf-8"
     ) as running:
         said: list[str] = []
         for line in running.stderr:
