@@ -59,7 +59,7 @@ def build_app(
 
 
 def _watching(app: FastAPI, served: Served) -> None:
-    @app.get("/healthz", summary="Whether the process answers.", response_model=None)
+    @app.get("/healthz", summary="Whether the process answers.", response_model=None, responses=documented())
     async def healthz() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
