@@ -214,7 +214,8 @@ def _divided(
         drawn = seeded_split(keys, {role: wanted[role] for role in ("train", *absent)})
     except TooFewToSplit as error:
         wanted = f"at least {len(absent) + 1} texts that differ, for {', '.join(('train', *absent))}"
-        raise BadFile(root, wanted, f"{len(set(keys))}") from error
+        given = f"{len(set(keys))}: add rows, give files named by their split, or score the split all"
+        raise BadFile(root, wanted, given) from error
     together, rows["train"] = rows["train"], []
     for role, row in zip(drawn, together, strict=True):
         rows[role].append(row)

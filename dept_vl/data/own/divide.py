@@ -53,7 +53,8 @@ def _draw(rows: Iterable[Row], shares: Mapping[str, float], content: Mapping[str
     try:
         sides = seeded_split([content[row["image"]] for row in rows], shares)
     except TooFewToSplit as error:
-        raise BadShares(f"images to draw splits from: {error}; give files named by their split") from error
+        ways = "give files named by their split, or score the split all"
+        raise BadShares(f"images to draw splits from: {error}; {ways}") from error
     parts: dict[str, list[Row]] = {name: [] for name in shares}
     for row, side in zip(rows, sides, strict=True):
         parts[side].append(row)

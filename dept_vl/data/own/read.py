@@ -23,7 +23,7 @@ from dept_vl.data.own.table import Cells, OwnTable
 from dept_vl.data.own.turns import turns_of, without_placeholder
 from dept_vl.embedded.packages import packaged
 from dept_vl.registry import did_you_mean
-from dept_vl.untrusted.bad_file import BadFile
+from dept_vl.untrusted.bad_file import BadFile, listed
 
 UNDIVIDED = "all"
 CACHE = Path("data/own_images")
@@ -105,6 +105,8 @@ class _Reader:
         self.rows: dict[str | None, list[Row]] = {}
         self.recognised: dict[str, str] = {}
         self.notes: list[str] = []
+        self.files: set[str] = set()
+        self.alike: list[str] = []  # files whose columns an earlier one's note has
         self.number = self.systems = 0
 
     def read(self, table: OwnTable) -> None:
@@ -174,6 +176,10 @@ class _Reader:
             read = ", ".join(f"{column!r} is the {meaning}" for column, meaning in recognised.items())
             unread = ", ".join(column for column in table.columns if column and column not in recognised)
             self.notes.append(f"{table.file}: {read}{f'; not read: {unread:.200}' if unread else ''}")
+            self.files.add(str(table.file))
+        elif str(table.file) not in self.files:  # the splits of a hub's or a saved set have one name
+            self.files.add(str(table.file))
+            self.alike.append(Path(table.file).name)
         self.notes.extend(f"{table.file}: {note}" for note in table.notes)
 
     def finish(self, root: Path | str) -> OwnRows:
@@ -193,6 +199,7 @@ class _Reader:
             told.append(f"{self.pictures.backslashes:,} image paths with \\ are read as with /")
         if skipped:
             told.append(f"{len(skipped):,} of {self.number:,} rows are left out; the first: {first}")
+        told += [f"more files with the same columns: {listed(self.alike, show=3)}"] if self.alike else []
         self.notes.extend(f"{root}: {note}" for note in told)
         rows = {UNDIVIDED if split is None else split: each for split, each in self.rows.items()}
         return OwnRows(rows, self.recognised, tuple(self.notes), tuple(skipped), self.pictures.paths, self.number)

@@ -100,6 +100,13 @@ def test_splits_of_every_form_are_train_val_and_test(tmp_path, form):
     assert len(set(ids)) == 4
 
 
+def test_every_file_that_was_read_is_named(tmp_path):
+    found = read_own(three(write_pictures(tmp_path)), family="vqa")
+    assert sum("'image' is the image" in note for note in found.notes) == 1
+    [more] = [note for note in found.notes if "more files with the same columns: 2 (" in note]
+    assert sum(name in more for name in ("train", "val", "test")) >= 2
+
+
 def test_a_missing_shard_is_refused(tmp_path):
     root = shards(tmp_path)
     (root / "data" / "train-00001-of-00002.parquet").unlink()
