@@ -117,7 +117,8 @@ def add_shift(embeds: TextEmbeds, mask: TextMask, shift: Shift) -> TextEmbeds:
     """Embeds plus the shift of each real token, in the wider of the two dtypes."""
     if shift.ndim == 3:
         return embeds + shift * (mask != 0).unsqueeze(-1)
-    shift = shift[: embeds.shape[1]]  # no content position reaches seq
+    if not torch.compiler.is_exporting():  # a graph would hold for lengths on the example's side of the cut alone
+        shift = shift[: embeds.shape[1]]  # no content position reaches seq
     table = F.pad(shift, (0, 0, 0, 1))  # [rows + 1, d_model], the last row is zero
     rows = content_rows(mask, shift.shape[0])
     return embeds + F.embedding(rows, table, padding_idx=shift.shape[0])  # padding_idx: no gradient is gathered there
