@@ -18,8 +18,8 @@ POSTS = ("/v1/answer", "/v1/caption", "/v1/classify", "/v1/generate", "/v1/chat/
 ADDRESSES = (*POSTS, "/v1/models", "/v1/adapters/none", "/healthz", "/readyz", "/metrics", "/openapi.json", "/", "/%00")
 METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH")
 
-methods = st.sampled_from(METHODS) | st.just("POST")
-addresses = st.sampled_from(ADDRESSES) | st.sampled_from(POSTS)
+methods = st.sampled_from([*METHODS, *["POST"] * 20])
+addresses = st.sampled_from([*ADDRESSES, *POSTS * 4])
 text = st.text(max_size=30) | st.sampled_from(["what shape", "the", "</s>", "{question}", "é\0"])
 text |= st.builds(lambda: "a" * 21_000)  # more than a row may have
 anything = st.recursive(
@@ -45,10 +45,15 @@ asks = st.fixed_dictionaries(
     {"rows": st.lists(rows, max_size=3)},
     optional={"num_beams": counts, "max_new_tokens": counts, "other": anything},
 )
-good = st.builds(
-    lambda name, question: {"rows": [{"adapter_id": name, "question": question}]},
-    st.sampled_from(["text", "__base__"]),
-    text,
+good = st.sampled_from(
+    [
+        {"rows": [{"adapter_id": "text", "question": "what shape"}], "num_beams": 2},
+        {"rows": [{"adapter_id": "pt", "question": "what", "image": IMAGE}, {"question": "how many", "image": IMAGE}]},
+        {"rows": [{"adapter_id": "caption", "image": IMAGE}]},
+        {"rows": [{"adapter_id": "sst2", "text": "a star"}]},
+        {"model": "text", "messages": [{"role": "user", "content": "what shape"}], "stream": True},
+        {"name": "new", "folder": "new"},
+    ]
 )
 parts = st.builds(lambda value: {"type": "text", "text": value}, text)
 parts |= st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, images) | anything
@@ -60,10 +65,10 @@ chats = st.fixed_dictionaries(
     optional={"stream": st.booleans() | anything, "max_tokens": counts, "n": counts, "stop": anything},
 )
 loads = st.fixed_dictionaries({"name": names}, optional={"folder": names, "repo": names, "revision": names})
-bodies = st.one_of(good, asks, chats, loads, anything).map(lambda value: json.dumps(value).encode())
+bodies = st.one_of(good, good, good, asks, chats, loads, anything).map(lambda value: json.dumps(value).encode())
 bodies |= st.binary(max_size=60) | bodies.map(lambda body: body[: len(body) // 2])
 types = st.sampled_from(
-    ["application/json"] * 6 + ["multipart/form-data; boundary=x", "multipart/form-data", "text/plain", "", "é"]
+    ["application/json"] * 16 + ["multipart/form-data; boundary=x", "multipart/form-data", "text/plain", "", "é"]
 )
 
 
