@@ -28,9 +28,9 @@ def main(args: argparse.Namespace, say: Callable[[str], None]) -> None:
             f"wanted a RUN to open, given none, and no {QUICKSTART} is there: `dept-vl train vqa` makes it"
         )
     found = {each.resolve(): each for folder in folders for each in adapter_folders(folder)}
-    for folder in list(found):
+    for folder in list(found.values()):
         if (other := projection_only_beside(folder)) is not None:
-            found.setdefault(other, other)
+            found.setdefault(other.resolve(), other)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio would tell its makers of each start
     loaded = load_runs(list(found.values()), args.device, args.backbone, args.vision, say=say)
     from dept_vl.serve.demo.page import build_page, open_page

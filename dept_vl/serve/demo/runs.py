@@ -86,7 +86,7 @@ def adapter_folders(folder: Path) -> list[Path]:
 def projection_only_beside(folder: Path) -> Path | None:
     """A folder beside this run's whose run trained the projection alone, for the same task and frozen models."""
     own = _trained_for(folder)
-    others = (each.parent for each in sorted(folder.resolve().parent.glob(f"*/{CONFIG}")))
+    others = (each.parent for each in sorted(folder.absolute().parent.glob(f"*/{CONFIG}")))
     return next((each for each in others if own and _trained_for(each, alone=True) == own), None)
 
 
