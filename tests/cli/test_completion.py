@@ -44,9 +44,7 @@ def test_commands_flags_and_values_are_completed(complete, tmp_path):
     assert complete("train", "vqa", "--adapter.na") == {"--adapter.name"}
     assert complete("train", "--adapter.name", "") >= {*ADAPTERS}
     assert complete("train", "--task", "superglue-c") == {"superglue-cb", "superglue-copa"}
-    assert complete("evaluate", "") == {"vqa", "caption", "own", "adapter", "--help", "-h"} or "vqa" in complete(
-        "evaluate", ""
-    )
+    assert complete("evaluate", "") >= {"vqa", "caption", "own", "adapter"}
     assert complete("evaluate", "adapter", "--split") == {"--split", "--split_shares"}
     assert complete("plan", "--dry") == {"--dry-run"} and "--json" in complete("extract", "--js")
     (tmp_path / "photo.png").touch()
