@@ -44,25 +44,24 @@ def gpu(setting: Setting) -> Iterator[Measured]:
     rate = matmul_rate(setting)
     lines, seconds = [Line("matmul rate of the card", exactly(rate / 1e12), None, "TFLOP/s")], {}
     card = torch.cuda.get_device_name() if setting.device.type == "cuda" else "none: tried on a CPU"
-    facts = {"card": card, "not_measured": missing}
-    yield Measured(list(lines), dict(seconds), facts)
+    facts = {"card": card}
+    yield Measured(list(lines), dict(seconds), {**facts, "not_measured": {}})
     for name, (step, share) in STEPS.items():
         if setting.device.type != "cuda" and name in CUDA_ALONE:
             missing[name] = "wanted a CUDA device, given a CPU"
-            continue
-        if not setting.tiny and time.monotonic() - began > setting.seconds:
+        elif not setting.tiny and time.monotonic() - began > setting.seconds:
             missing[name] = "no time was left"
-            continue
-        try:
-            found, times = step(setting.lasting(share * setting.seconds), rate)
-        except Exception as error:  # whatever it is, the minutes that are left belong to the other steps
-            missing[name] = f"{type(error).__name__}: {error}"[:500]
         else:
-            lines += found
-            seconds |= {f"{name}, {part}": each for part, each in times.items()}
+            try:
+                found, times = step(setting.lasting(share * setting.seconds), rate)
+            except Exception as error:  # whatever it is, the minutes that are left belong to the other steps
+                missing[name] = f"{type(error).__name__}: {error}"[:500]
+            else:
+                lines += found
+                seconds |= {f"{name}, {part}": each for part, each in times.items()}
         if setting.device.type == "cuda":
             torch.cuda.empty_cache()
-        yield Measured(list(lines), dict(seconds), facts)
+        yield Measured(list(lines), dict(seconds), {**facts, "not_measured": dict(missing)})
 
 
 def matmul_rate(setting: Setting, turns: int = 30) -> float:

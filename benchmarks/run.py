@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=12.0, help="about how long `all` measures, models not counted")
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long one row measures")
     parser.add_argument("--threads", type=int, help="of torch; the machine's cores unless given")
-    parser.add_argument("--large", action="store_true", help="T5-base too, and all eight GLUE sets (peers, padded)")
+    parser.add_argument("--large", action="store_true", help="a larger T5 too (peers, serving), and all GLUE sets")
     parser.add_argument("--lengths", choices=READINGS, default="table9", help="how GLUE's are drawn, see lengths.py")
     parser.add_argument("--tiny", action="store_true", help="models of a few thousand weights, to see that it runs")
     parser.add_argument("--seed", type=int, default=0)

@@ -19,7 +19,7 @@ class Setting:
     """`seconds`: about how long the rounds of one comparison may take; there are always at least `least`.
 
     tiny: models of a few thousand weights, to see that a measure runs; its figures say nothing.
-    large: T5-base too, and all eight GLUE sets, where otherwise four of the same mean length stand for them.
+    large: a larger T5 too, and all eight GLUE sets, where otherwise four of the same mean length stand for them.
     lengths: how GLUE's are drawn, see lengths.py. runs: the folder of finished plans, for rows that are read off them.
     """
 

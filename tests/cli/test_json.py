@@ -38,9 +38,13 @@ def test_a_file_of_ones_own(run, tmp_path):
     assert found["cut"] == [] and found["pictures"] == 0
 
 
-def test_an_official_set_and_a_written_one(run, place, tmp_path):
+def test_an_official_set(run, place):
     _, out, _ = run("prepare", "vqa", "--root", place / "shapes", "--json")
     assert set(json.loads(out)) == {"counts"} and set(json.loads(out)["counts"]) == {"train", "val", "test"}
+
+
+@pytest.mark.slow
+def test_a_set_that_is_written(run, tmp_path):
     _, out, _ = run("prepare", "shapes-text", "--root", tmp_path / "text", "--json")
     assert json.loads(out) == {"folder": str(tmp_path / "text")}
 
