@@ -13,7 +13,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parent.parent
 SITE = runpy.run_path(str(REPOSITORY / "docs" / "site_pages.py"))
 NAV = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
-COMING = {"serving.md", "demo.md", "plugins.md", "comparison.md", "findings.md"}
+COMING = {"comparison.md", "findings.md"}
 """Pages that have a place and may not be written yet."""
 
 

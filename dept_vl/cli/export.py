@@ -5,6 +5,7 @@ as two graphs. prompt-embeds: what a decoder-only model reads of each request, a
 """
 
 import argparse
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,4 +41,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dept_vl.run.export import export
 
     with clean_stdout() as stdout, plain_errors("export"):
-        export(given, lambda line: stdout.write(f"{line}\n"))
+        export(given, functools.partial(print, file=stdout))

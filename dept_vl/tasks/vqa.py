@@ -12,7 +12,7 @@ square.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,7 +80,7 @@ class VqaTask:
     def among_commonest(self, train: Sequence[Example], number: int) -> VqaTask:
         """The task that chooses among the commonest targets of training, at most `number`; equally common ones by
         their spelling."""
-        counts: Counter[str] = Counter()
+        counts: dict[str, float] = defaultdict(float)
         for each in train:
             for target, weight in zip(each.targets, each.weights, strict=True):
                 counts[target] += weight

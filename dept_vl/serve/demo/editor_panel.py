@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 from PIL import Image
@@ -41,7 +41,7 @@ def show(scene: Scene) -> tuple[Scene, None, Image.Image, str]:
     return scene, None, enlarged(render(scene)), hint(unlike_training(scene) or "")
 
 
-def show_all(scene: Scene, cell: int) -> tuple:
+def show_all(scene: Scene, cell: int) -> tuple[Any, ...]:
     """`show`, and what the components of a `Panel` show where that cell is chosen."""
     return *show(scene), cell, *choices(scene, cell), scene.ground
 
@@ -63,10 +63,10 @@ def editor_panel(drawing: Drawing, first: Scene) -> Panel:
         empty = gr.Button("Empty it", size="sm")
     everything, thing = [*drawing, *panel], [panel.shape, panel.color, panel.size]
 
-    def change(scene: Scene, cell: int, shape: str, color: str, size: str) -> tuple:
+    def change(scene: Scene, cell: int, shape: str, color: str, size: str) -> tuple[Any, ...]:
         return show(put(scene, cell, shape=shape, color=color, size=size))
 
-    def click(scene: Scene, dropped: Image.Image | None, event: gr.SelectData) -> tuple:
+    def click(scene: Scene, dropped: Image.Image | None, event: gr.SelectData) -> tuple[Any, ...]:
         if dropped is not None:  # a picture of the user's own has no cells
             return (gr.skip(),) * 4
         cell = cell_at(*event.index)

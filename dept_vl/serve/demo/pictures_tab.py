@@ -83,7 +83,7 @@ def _lay_out_picture(first: Example | None) -> tuple[Drawing, Panel | None]:
         with gr.Tab("Use a file"):
             file = gr.File(label="Drop a picture here, or click", height=140)
 
-    def drop(path: str) -> tuple:
+    def drop(path: str) -> tuple[Any, ...]:
         dropped, reason = read_dropped(path)
         if dropped is None:
             return gr.skip(), gr.skip(), problem(reason), None

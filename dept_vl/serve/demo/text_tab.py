@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gradio as gr
 
@@ -42,7 +43,7 @@ def text_tab(adapters: Sequence[Loaded]) -> None:
 
     answer = _answering(by_name, fields)
 
-    def draw() -> tuple:
+    def draw() -> tuple[Any, ...]:
         values, truth = example_row(task["name"], fields, random.getrandbits(30))
         return (values, truth), *(values[each] for each in fields)
 
