@@ -68,7 +68,7 @@ def whole(backbone: Backbone) -> Submodel:
 def partial(backbone: Backbone, part: Submodel) -> Seq2SeqBackbone:
     """The view of `backbone` that computes with `part` alone; every weight in it is the backbone's own.
 
-    Layer 0 of each stack has to stay: it carries the relative bias. A view is for losses; it does not generate.
+    Layer 0 of each stack has to stay: it carries the relative bias. A view gives losses and answers as the whole does.
 
     Raises: NoPartialModel.
     """

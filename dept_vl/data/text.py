@@ -65,7 +65,8 @@ def tokenise(
     usual = ("", CUE if kind == "causal" and not own_cue else "") if turn is None else (turn.before, turn.after)
     behind = _specials_behind(tokenizer) if kind == "causal" else 0
     contexts = [None] * len(texts) if contexts is None else contexts
-    around = [usual] * len(texts) if frames is None else [usual if each is None else each for each in frames]
+    framed = frames is not None and any(frames)
+    around = [usual if each is None else each for each in frames] if framed else [usual] * len(texts)
     counts, spans = Counter(), []
 
     def rows() -> Iterator[list[int]]:
@@ -98,7 +99,7 @@ def tokenise(
         return table
 
     cut_first = contexts if any(contexts) else None
-    given = usual if frames is None else around
+    given = around if framed else usual
     return kept(make, texts, lambda: (_state(tokenizer), kind, given, behind, max_length, cut_first))
 
 

@@ -32,9 +32,14 @@ class Chosen:
 
 
 def trials(plan: PlanFile) -> PlanFile:
-    """The plan of all trials. Raises: BadPlan for cells that start from others, whose rates cannot be told apart."""
+    """The plan of all trials. Raises: BadPlan for cells that start from others, whose rates cannot be told apart, and
+    for a rate that is left to the model."""
     if linked := [cell.name for cell in plan.cells if cell.needs or cell.sources]:
         raise BadPlan(f"{plan.path}: tune: wanted cells that start from none, given {', '.join(linked)}")
+    for cell in plan.cells:
+        if left := [name for name, rate in _rates(cell).items() if rate is None]:
+            given = "null, which is the model's to choose: give a rate to multiply"
+            raise BadPlan(f"{plan.path}: tune: cell {cell.name}: wanted a number for optim.lr.{left[0]}, given {given}")
     cells = []
     for cell in plan.cells:
         steps = cell.settings.get("max_steps", Experiment().max_steps)
@@ -98,6 +103,9 @@ def _name(cell: str, factor: Number) -> str:
 
 
 def _scaled(cell: Cell, factor: Number) -> Settings:
-    rates: Mapping[str, Any] = cell.settings.get("optim", {}).get("lr", {})
-    scaled = {name: rate if name == KEPT else float(f"{rate * factor:.4g}") for name, rate in rates.items()}
+    scaled = {name: rate if name == KEPT else float(f"{rate * factor:.4g}") for name, rate in _rates(cell).items()}
     return merge(cell.settings, {"optim": {"lr": scaled}})
+
+
+def _rates(cell: Cell) -> Mapping[str, Any]:
+    return cell.settings.get("optim", {}).get("lr", {})

@@ -25,6 +25,7 @@ from dept_vl.model import Batch, Network
 from dept_vl.saved.adapter_folder import LIBRARY, SavedAdapter
 from dept_vl.saved.foreign import UnexportableAdapter
 from dept_vl.saved.identity import check_identity
+from dept_vl.untrusted.bad_file import reason_of
 from dept_vl.untrusted.whole_files import write_whole
 
 Format = Literal["onnx", "torch-export"]
@@ -161,10 +162,8 @@ def _trace(
     except OSError:
         raise
     except Exception as error:  # torch raises what it likes on what it cannot trace
-        reason = next(filter(None, map(str.strip, str(error).splitlines())), "no reason given")
-        raise UnexportableAdapter(
-            f"{path.stem}: torch could not trace it ({type(error).__name__}: {reason})"
-        ) from error
+        reason = f"{type(error).__name__}: {reason_of(error)}"
+        raise UnexportableAdapter(f"{path.stem}: torch could not trace it ({reason})") from error
 
 
 def _facts(saved: SavedAdapter, backbone: Backbone, form: Format) -> dict[str, Any]:

@@ -109,3 +109,18 @@ def test_a_cache_that_cannot_be_written_is_gone_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DEPT_VL_CACHE", str(tmp_path / "file"))
     assert same(kept(small, ["a", "b"], tuple), small())
+
+
+def test_frames_of_which_there_are_none_are_no_list_in_the_address(tokenizer, place, monkeypatch):
+    """Batches name a frame for each text; a million of them would be hashed as their `repr`."""
+    lengths = []
+    address = token_cache._address
+
+    def noted(texts, facts):
+        lengths.append(len(repr(facts[2])))
+        return address(texts, facts)
+
+    monkeypatch.setattr(token_cache, "_address", noted)
+    tokenise(tokenizer, TEXTS, 12)
+    tokenise(tokenizer, TEXTS, 12, frames=[None] * len(TEXTS))
+    assert len(list(place.iterdir())) == 1 and lengths[0] == lengths[1]

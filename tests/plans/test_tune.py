@@ -90,3 +90,10 @@ def test_cells_that_start_from_others_are_refused(plan):
     cells = [*PLAN["cells"], {"name": "carried", "needs": "pt"}]
     with pytest.raises(BadPlan, match="tune: wanted cells that start from none, given carried"):
         trials(plan(cells=cells, seeds=[1]))
+
+
+def test_a_rate_that_is_left_to_the_model_is_refused(plan):
+    """Nothing can be multiplied before the model is there."""
+    cell = {"name": "pt", "settings": {"adapter": {"name": "pt"}, "optim": {"lr": {"prompt": None}}}}
+    with pytest.raises(BadPlan, match=r"tune: cell pt: wanted a number for optim\.lr\.prompt, given null"):
+        trials(plan(cells=[cell]))

@@ -58,6 +58,7 @@ def saver(root, backbone, clip):
             {"adapter": adapter, **projection},
             backbone_identity=backbone_identity or backbone.identity(),
             vision_identity=clip.identity() if visual else None,
+            task_type=backbone.task_type,
             covers=covers,
             task=facts | task,
             card=ModelFacts(folder.name),

@@ -10,12 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from dept_vl.backbones.causal import NothingToContinue, TooManyPositions
+from dept_vl.data.text import NoRoom
 from dept_vl.registry import UnknownName
 from dept_vl.saved import BadAdapterFolder, MismatchedBackbone
 from dept_vl.serve.engine import EngineClosed, QueueFull
 from dept_vl.serve.named import UnknownAdapter
 from dept_vl.serve.pictures import UnsupportedPicture
 from dept_vl.serve.rows import WrongRows, WrongTask
+from dept_vl.tuning import BadTuning, UnfitTuning
 from dept_vl.untrusted.bad_file import BadFile
 from dept_vl.vision import UnreadableImage
 
@@ -48,6 +51,11 @@ _CLASSES: Mapping[type[Exception], int] = {
     BadAdapterFolder: 422,
     BadFile: 422,
     MismatchedBackbone: 422,
+    BadTuning: 422,  # what an adapter trained inside another model
+    UnfitTuning: 422,
+    NothingToContinue: 422,  # rows that the model cannot read, which shows when they are embedded
+    TooManyPositions: 422,
+    NoRoom: 422,
     UnknownName: 422,  # in an adapter's config: of a task or a protocol that is not registered here
 }
 _OF_FILES = (UnsupportedPicture, UnreadableImage, BadFile, MismatchedBackbone)  # whose messages may name their place

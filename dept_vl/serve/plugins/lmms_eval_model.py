@@ -81,7 +81,7 @@ class AdapterSimple(lmms):
             text, to_target, to_visual, doc_id, task, split = request.args
             doc = self.task_dict[task][split][doc_id]
             target = to_target if isinstance(to_target, str) else to_target(doc)
-            texts.append(text)
+            texts.append(text.rstrip())  # what ends it begins the answer
             pictures.append(_one(to_visual(doc)))
             answers.append(prompted.answer_tokens(text, target))
         return prompted.likelihoods(prompted.prompts(texts, pictures), answers)

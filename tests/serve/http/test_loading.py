@@ -5,10 +5,16 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from dept_vl.adapters import build_adapter
+from dept_vl.backbones import load_backbone
+from dept_vl.saved import ModelFacts, save_adapter
 from dept_vl.serve import engine
 from dept_vl.serve.http import hub
 from tests.serve.http.conftest import as_base64, png
+from tests.tiny_models import write_tiny_t5
+from tests.tiny_tunings import attached
 
 ROWS = {"rows": [{"adapter_id": "new", "question": "what shape"}]}
 
@@ -181,3 +187,16 @@ def test_answers_go_on_while_an_adapter_is_read(client, monkeypatch):
     for load in loads:
         load.join(20)
     assert {"a", "b", "c", "d", "e", "f"} <= {each["id"] for each in client.get("/v1/models").json()["data"]}
+
+
+def test_weights_that_do_not_fit_inside_the_model_are_refused(serve, model, backbone, tmp_path):
+    """They show when they are attached, behind all checks of the folder; the others answer as before."""
+    deeper = load_backbone(str(write_tiny_t5(tmp_path / "deeper", layers=2)))
+    parts = {"adapter": build_adapter("none", torch.zeros(0, 32), {}), "inside": attached("bitfit", deeper)}
+    save_adapter(tmp_path / "root" / "new", parts, backbone_identity=backbone.identity(), card=ModelFacts("new"))
+    client = serve({"adapter_root": tmp_path / "root"})
+    asked = {"rows": [{"adapter_id": "text", "question": "what shape"}]}
+    before = client.post("/v1/answer", json=asked).json()
+    refused = client.post("/v1/adapters", json={"name": "new", "folder": "new"})
+    assert refused.status_code == 422 and "do not fit this frozen model" in refused.text, refused.text
+    assert client.post("/v1/answer", json=asked).json() == before and backbone.attached is None

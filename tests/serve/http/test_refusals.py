@@ -6,7 +6,11 @@ import threading
 
 import pytest
 
-from tests.serve.http.conftest import as_base64, ask_by_asgi, png, until
+from dept_vl.backbones import load_backbone
+from dept_vl.serve import AdaptedModel
+from tests.serve.conftest import saver
+from tests.serve.http.conftest import as_base64, ask_by_asgi, png, serving, until
+from tests.tiny_models import write_tiny_gpt2
 
 GOOD = {"rows": [{"adapter_id": "text", "question": "what shape"}]}
 IMAGE = as_base64(png())
@@ -168,6 +172,17 @@ def test_all_bodies_together_are_bounded(serve, check_plain):
     assert guard_holds.held == 1100, "what a request held is given back"
     guard_holds.held = 0
     assert client.post("/v1/answer", json=GOOD).status_code == 200 and guard_holds.held == 0
+
+
+def test_an_answer_that_the_model_has_no_positions_for_is_refused(tmp_path, clip, check_plain):
+    """A causal model counts them, so a length below the server's limit may still be too much; shorter ones go on."""
+    place = write_tiny_gpt2(tmp_path / "gpt2", n_positions=96)
+    save = saver(tmp_path, load_backbone(str(place), kind="causal"), clip)
+    folder = save("pt", visual=False, template="{question}", pad_token="<|endoftext|>")
+    with serving(AdaptedModel.from_pretrained(folder, backbone=place)) as serve:
+        client, row = serve(), {"rows": [{"question": "what shape"}]}
+        check_plain(client.post("/v1/answer", json=row | {"max_new_tokens": 200}), 422, "at most 96 positions a row")
+        assert client.post("/v1/answer", json=row).status_code == 200
 
 
 def test_a_defect_shows_nothing(client, model, monkeypatch, check_plain):

@@ -16,6 +16,7 @@ from lmms_eval.tasks import TaskManager
 
 from dept_vl.run.saved import score_adapter
 from dept_vl.serve.plugins.lmms_eval_model import SUFFIX, AdapterChat, AdapterSimple, manifest
+from dept_vl.serve.plugins.prompts import Prompted
 from dept_vl.serve.rows import WrongRows
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -129,3 +130,15 @@ def test_the_suffix_is_taken_off_and_several_pictures_are_refused(folders, pictu
         AdapterSimple(str(folders["adapter"]), adaptor="x")
     with pytest.raises(NotImplementedError, match="several rounds"):
         model.generate_until_multi_round([])
+
+
+def test_a_space_at_the_end_of_a_text_is_read_once(folders, monkeypatch):
+    """A decoder-only model's answer begins with it, so the text must not end with it, too."""
+    model = AdapterSimple(**{name: str(value) for name, value in folders.items()}, device="cpu")
+    model.task_dict = {"t": {"test": [{}]}}
+    read = []
+    monkeypatch.setattr(Prompted, "prompts", lambda self, texts, pictures: read.extend(texts))
+    monkeypatch.setattr(Prompted, "likelihoods", lambda self, prompts, answers: [(0.0, True)])
+    arguments = ("Answer: ", "yes", lambda doc: [], 0, "t", "test")
+    model.loglikelihood([Instance("loglikelihood", arguments, 0, {"task": "t", "doc_id": 0, "repeats": 1})])
+    assert read == ["Answer:"]
