@@ -65,8 +65,8 @@ def tokenise(
     usual = ("", CUE if kind == "causal" and not own_cue else "") if turn is None else (turn.before, turn.after)
     behind = _specials_behind(tokenizer) if kind == "causal" else 0
     contexts = [None] * len(texts) if contexts is None else contexts
-    framed = frames is not None and any(frames)
-    around = [usual if each is None else each for each in frames] if framed else [usual] * len(texts)
+    frames = frames if any(frames or ()) else None
+    around = [usual] * len(texts) if frames is None else [usual if each is None else each for each in frames]
     counts, spans = Counter(), []
 
     def rows() -> Iterator[list[int]]:
@@ -99,7 +99,7 @@ def tokenise(
         return table
 
     cut_first = contexts if any(contexts) else None
-    given = around if framed else usual
+    given = usual if frames is None else around
     return kept(make, texts, lambda: (_state(tokenizer), kind, given, behind, max_length, cut_first))
 
 

@@ -71,7 +71,7 @@ class SideStack(nn.Module):
         """embeds: what the frozen stack reads. rungs: by its layer, those without one of the side's left out. encoded:
         what the encoder's side gave; None in the encoder."""
         hidden, cross_bias = self.embed_down(self.dropout(embeds.float())), None  # [batch, seq, side]
-        bias = None if self.first in rungs else self._bias(embeds.shape[1], embeds.device)
+        bias = None if self.first in rungs else self._bias(embeds.shape[1], rungs, embeds.device)
         for layer, ((mask, _, _, encoded_mask, *_), more, wide) in rungs.items():
             gate = torch.sigmoid(self.gate[layer] / TEMPERATURE)
             hidden = gate * hidden + (1 - gate) * self.down[layer](wide.float())
@@ -79,10 +79,19 @@ class SideStack(nn.Module):
             hidden, bias, cross_bias = self.block[layer](*read, **more)
         return self.up(self.dropout(self.final_layer_norm(hidden)))
 
-    def _bias(self, seq: int, device: torch.device) -> Float[Tensor, "one heads seq seq"]:
-        """Of relative positions, where a partial model leaves out the layer whose side block has the table. A partial
-        model is for losses: no keys and values are kept."""
-        return self.block[self.first].layer[0].SelfAttention.compute_bias(seq, seq, device=device)
+    def _bias(
+        self, seq: int, rungs: Mapping[str, Rung], device: torch.device
+    ) -> Float[Tensor, "one heads seq keys"] | None:
+        """Of relative positions, where a partial model leaves out the layer whose side block has the table. keys: those
+        of the tokens read before, too, where the decoder keeps them. None without any layer."""
+        if not rungs:
+            return None
+        layer, rung = next(iter(rungs.items()))
+        cache = next((each for each in rung.more.values() if isinstance(each, EncoderDecoderCache)), None)
+        place = self.frozen_layers + list(self.block).index(layer)
+        keys = seq + (0 if cache is None else cache.self_attention_cache.get_seq_length(place))
+        bias = self.block[self.first].layer[0].SelfAttention.compute_bias(keys, keys, device=device)
+        return bias[:, :, -seq:]
 
     def make_room(self, cache: EncoderDecoderCache) -> None:
         """For this stack's keys and values in the decoder's cache, behind the frozen layers': they follow the beams."""

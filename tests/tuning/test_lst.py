@@ -210,6 +210,23 @@ def test_a_partial_model_without_the_tables_layer_still_has_relative_positions()
         before = read(view)
 
 
+def test_a_partial_model_without_the_tables_layer_answers_as_it_scores():
+    """Token by token with keys and values, and all tokens at once."""
+    backbone = made()
+    tuning = attached("lst", backbone, random=True, layers=[1, 2])
+    with torch.no_grad():
+        table = "decoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight"
+        tuning.weights.get_parameter(table).normal_(std=3)
+        tuning.weights.get_parameter("decoder.gate.2").fill_(0.1)  # the side's own states, more than the frozen ones
+    view = partial(backbone, Submodel((0, 2), (0, 2), 32, 32))
+    embeds, mask = backbone.embed(torch.randint(5, 60, (4, 7))), torch.ones(4, 7, dtype=torch.int64)
+    given = {"inputs_embeds": embeds, "attention_mask": mask, "max_new_tokens": 6, "min_new_tokens": 6}
+    said = view.model.generate(**given, do_sample=False, output_logits=True, return_dict_in_generate=True)
+    with torch.no_grad():
+        scored = view.logits(embeds, mask, said.sequences[:, 1:])
+    torch.testing.assert_close(torch.stack(said.logits, 1), scored, rtol=1e-4, atol=1e-4)
+
+
 def test_layers_left_to_it_are_all_but_every_fourth():
     for layers, wanted in ((3, {"1", "2"}), (6, {"1", "2", "3", "5"})):
         tuning = attached("lst", made(num_layers=layers), layers=None)

@@ -18,7 +18,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from dept_vl.model import BASE
 from dept_vl.serve.adapted import AdaptedModel
 from dept_vl.serve.named import DEFAULT_NAME
-from dept_vl.serve.plugins.prompts import Prompt, Prompted
+from dept_vl.serve.plugins.prompts import Prompt, Prompted, cut_at, stops
 
 BATCH_SIZE = 32
 WINDOW = 2048  # tokens at once of a text whose likelihood is asked, where the model has no number of positions
@@ -95,9 +95,7 @@ class AdapterLM(LM):
             prompts = [self._not_empty(prompt) for prompt in prompts]
             until, options = given
             for row, text in zip(rows, self.prompted.answers(prompts, **options), strict=True):
-                for stop in until:
-                    text = text.split(stop)[0]
-                found[row] = text.strip()
+                found[row] = cut_at(text, until)
         return found
 
     @property
@@ -122,12 +120,12 @@ class AdapterLM(LM):
 
 def _settings(given: dict[str, Any]) -> tuple[list[str], Mapping[str, Any]]:
     """What ends an answer, and transformers' options of the others."""
-    until = given.pop("until", None) or []
+    until = stops(given.pop("until", None))
     most = given.pop("max_gen_toks", None)
     options = {"max_new_tokens": most, **given} if most else given
     if not options.get("do_sample"):
         options = {name: value for name, value in options.items() if name not in (*_SAMPLING, "do_sample")}
-    return [until] if isinstance(until, str) else list(until), options
+    return until, options
 
 
 def main() -> None:

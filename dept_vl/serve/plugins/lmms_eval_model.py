@@ -16,7 +16,7 @@ from lmms_eval.models.registry_v2 import ModelManifest
 
 from dept_vl.serve.adapted import AdaptedModel
 from dept_vl.serve.named import DEFAULT_NAME
-from dept_vl.serve.plugins.prompts import Prompted
+from dept_vl.serve.plugins.prompts import Prompted, cut_at, stops
 from dept_vl.serve.rows import WrongRows
 
 SUFFIX = "Answer the question using a single word or phrase."
@@ -70,7 +70,7 @@ class AdapterSimple(lmms):
                 answers = self.adapted.caption(pictures)
             else:
                 answers = self.adapted.answer(pictures, texts)
-            found += [_cut(text, until) for text, (_, _, until) in zip(answers, asked, strict=True)]
+            found += [cut_at(text, until) for text, (_, _, until) in zip(answers, asked, strict=True)]
         return found
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
@@ -95,7 +95,7 @@ class AdapterSimple(lmms):
     def _asked(self, request: Instance) -> tuple[str, Any, list[str]]:
         """The question, its picture or None, and what ends an answer."""
         text, settings, to_visual, doc_id, task, split = request.args
-        return self._bare(text), _one(to_visual(self.task_dict[task][split][doc_id])), _until(settings)
+        return self._bare(text), _one(to_visual(self.task_dict[task][split][doc_id])), stops(settings.get("until"))
 
     def _bare(self, text: str) -> str:
         return text.strip().removesuffix(self.suffix).strip()
@@ -112,7 +112,8 @@ class AdapterChat(AdapterSimple):
         parts = [part for message in messages for part in message["content"]]
         asked = [message for message in messages if message["role"] == "user"][-1]
         text = "\n".join(part["text"] for part in asked["content"] if part["type"] == "text")
-        return self._bare(text), _one([part["url"] for part in parts if part["type"] != "text"]), _until(settings)
+        pictures = [part["url"] for part in parts if part["type"] != "text"]
+        return self._bare(text), _one(pictures), stops(settings.get("until"))
 
 
 def manifest() -> ModelManifest:
@@ -127,14 +128,3 @@ def _one(pictures: Sequence[Any] | None) -> Any:
     if len(given) > 1:
         raise WrongRows(f"wanted one picture a question, given {len(given)}: an adapter was trained on one")
     return given[0] if given else None
-
-
-def _until(settings: dict[str, Any]) -> list[str]:
-    until = settings.get("until") or []
-    return [until] if isinstance(until, str) else list(until)
-
-
-def _cut(text: str, until: Sequence[str]) -> str:
-    for stop in until:
-        text = text.split(stop)[0]
-    return text.strip()

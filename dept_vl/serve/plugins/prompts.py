@@ -162,6 +162,18 @@ class Prompted:
         return batch
 
 
+def stops(until: str | Sequence[str] | None) -> list[str]:
+    """The texts that end an answer, as a harness's `until` gives one, several or none."""
+    return [until] if isinstance(until, str) else list(until or ())
+
+
+def cut_at(text: str, ends: Sequence[str]) -> str:
+    """The answer up to the first of the texts that end it."""
+    for end in ends:
+        text = text.partition(end)[0] if end else text
+    return text.strip()
+
+
 def _padded(rows: Sequence[list[int]], fill: int) -> Tensor:
     """[batch, longest], filled behind each row."""
     longest = max(map(len, rows))

@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from dept_vl.model import BASE, Batch
 from dept_vl.registry import DeptVLWarning
-from dept_vl.serve.plugins.prompts import Prompted
+from dept_vl.serve.plugins.prompts import Prompted, cut_at, stops
 
 TEXTS = ["a red circle", "how many big blue star there ? two", "where is the square above the triangle", "yes"]
 ANSWERS = [" red", " two three", " yes no", " blue"]
@@ -79,3 +79,8 @@ def test_the_bare_model_is_transformers_own(causal_folders, load_text):
             logits = plain(ids).logits[0, len(prompt.ids) - 1 : -1].log_softmax(-1)
         assert nats == pytest.approx(logits.gather(1, torch.tensor(answer)[:, None]).sum().item(), abs=1e-4)
     assert found != adapted.likelihoods(adapted.prompts(TEXTS), answers)
+
+
+def test_an_answer_ends_at_the_first_of_its_stops_and_an_empty_one_ends_nothing():
+    assert stops(None) == [] and stops("\n") == ["\n"] and stops(("a", "b")) == ["a", "b"]
+    assert cut_at(" one\ntwo. three", [".", "\n"]) == "one" and cut_at("one", [""]) == "one"
