@@ -44,7 +44,7 @@ class NamedAdapters:
     def find(self, name: str) -> SavedAdapter:
         """Raises: UnknownAdapter."""
         if name not in self.loaded:
-            known = ", ".join(self.loaded) or "none"
+            known = ", ".join(list(self.loaded)[:5]) + (", ..." if len(self.loaded) > 5 else "") or "none"
             hint = did_you_mean(name, self.loaded)
             raise UnknownAdapter(f"unknown adapter {name!r}: wanted one that is loaded ({known}).{hint}")
         return self.loaded[name]

@@ -149,7 +149,9 @@ def row_names(
 def task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, Any]:
     """The task that the adapter's config records; the base model takes the active adapter's. Raises: WrongTask."""
     source = adapters.active if name == BASE else name
-    facts = None if source is None else adapters.find(source).config["task"]
+    if source is None:
+        raise WrongTask(f"{verb}(): wanted a loaded adapter, given none: none is loaded")
+    facts = adapters.find(source).config["task"]
     does = None if facts is None else _VERBS.get(facts["name"], "generate")
     if verb != does and not (verb == "classify" and does == "generate" and facts["labels"]):
         given = "one whose config records no task" if facts is None else f"one for {facts['name']!r}"

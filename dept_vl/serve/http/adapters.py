@@ -39,7 +39,10 @@ def routes(served: Served) -> APIRouter:
     async def load(request: Request) -> JSONResponse:
         given = await served.parse(LoadRequest, await read_json(request, served.limits))
         await served.one_by_one(_load, served, given)
-        return JSONResponse(_described(given.name, engine.adapters[given.name], served), 201)
+        saved = engine.adapters.get(given.name)
+        if saved is None:
+            raise Refused(409, f"name: wanted to load {given.name!r}, which another request removed meanwhile")
+        return JSONResponse(_described(given.name, saved, served), 201)
 
     @router.delete(
         "/v1/adapters/{id:path}", summary="Remove an adapter.", response_model=None, responses=documented(404)

@@ -61,6 +61,22 @@ _CLASSES: Mapping[type[Exception], int] = {
 _OF_FILES = (UnsupportedPicture, UnreadableImage, BadFile, MismatchedBackbone)  # whose messages may name their place
 CLIENT_GONE = 499  # nobody reads it; the metrics count it
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
+_WORDS = {
+    "missing": "wanted a value, given none",
+    "extra_forbidden": "wanted no such field, given one",
+    "string_type": "wanted a text, given another value",
+    "int_type": "wanted a whole number, given another value",
+    "int_parsing": "wanted a whole number, given another value",
+    "list_type": "wanted a list, given another value",
+    "model_type": "wanted an object, given another value",
+}
+"""Of the schemas' commonest errors; the others have words of their own."""
+_FORMS = {
+    "image": 'a file\'s bytes in base64, {"upload": NAME} or {"path": PATH}',
+    "text": "a text, or an object with the row's fields",
+    "content": "a text, or a list of parts",
+}
+"""What fields take that may have several forms."""
 _FOLDERS = re.compile(r"(?<![\w/:])/(?:[^\s/'\",:;()]+/)+")  # of an absolute path, but for its last name
 _ADDRESS = re.compile(r" object at 0x[0-9a-fA-F]+")
 
@@ -125,6 +141,11 @@ def _invalid(error: ValidationError) -> Refused:
     first = max(found, key=lambda each: len(each["loc"]))  # of what may have several forms, the one that was tried most
     if first["type"] == "json_invalid":
         return Refused(400, f"wanted a JSON object as the body, given another: {first['msg']}")
-    place = ".".join(str(each) for each in first["loc"])
+    where: list[str] = []
+    for each in map(str, first["loc"]):
+        where.append(each)
+        if each in _FORMS and first["loc"][-1] != each:  # behind it stand the names of its forms
+            return Refused(422, f"{'.'.join(where)}: wanted {_FORMS[each]}, given another")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return Refused(422, f"{place or 'the body'}: {first['msg']}{more}")
+    words = _WORDS.get(first["type"], first["msg"])
+    return Refused(422, f"{'.'.join(where) or 'the body'}: {words}{more}")

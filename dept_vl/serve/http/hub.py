@@ -12,13 +12,14 @@ _FILES = [CONFIG, WEIGHTS, CARD]
 
 
 def from_hub(repo: str, revision: str | None, most: int) -> Path:
-    """The folder of a repository's adapter, whose files have together at most `most` bytes. Raises: Refused."""
+    """The folder of a repository's adapter, whose files have together at most `most` bytes; a public one, since the token
+    of whoever runs the server is not a client's to use. Raises: Refused."""
     try:
-        facts = HfApi().model_info(repo, revision=revision, files_metadata=True)
+        facts = HfApi(token=False).model_info(repo, revision=revision, files_metadata=True)
         sizes = [each.size or 0 for each in facts.siblings or () if each.rfilename in _FILES]
         if sum(sizes) > most:
             raise Refused(422, f"repo: wanted files of at most {most:,} bytes, given {sum(sizes):,}")
-        return Path(snapshot_download(repo, revision=facts.sha, allow_patterns=_FILES))
+        return Path(snapshot_download(repo, revision=facts.sha, allow_patterns=_FILES, token=False))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = "no such repository or revision, or the hub cannot be reached"
         raise Refused(422, f"repo: wanted one of the hub, given {repo!r}: {reason}") from error

@@ -141,6 +141,9 @@ def test_the_hub_is_asked_for_three_files_of_a_size(serve, root, monkeypatch):
     sizes = {"adapter_config.json": 10, "adapter_model.safetensors": 100, "pytorch_model.bin": 10**12}
 
     class Api:
+        def __init__(self, token):
+            assert token is False, "the server's own token is not a client's to use"
+
         def model_info(self, repo, revision=None, files_metadata=False):
             siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()]
             return SimpleNamespace(sha="f" * 40, siblings=siblings)
@@ -154,7 +157,7 @@ def test_the_hub_is_asked_for_three_files_of_a_size(serve, root, monkeypatch):
     client = serve({"hub": True})
     assert client.post("/v1/adapters", json={"name": "new", "repo": "a/b", "revision": "main"}).status_code == 201
     files = ["adapter_config.json", "adapter_model.safetensors", "README.md"]
-    assert asked == [("a/b", {"revision": "f" * 40, "allow_patterns": files})]
+    assert asked == [("a/b", {"revision": "f" * 40, "allow_patterns": files, "token": False})]
     sizes["adapter_model.safetensors"] = 10**10
     refused = client.post("/v1/adapters", json={"name": "other", "repo": "a/b"})
     assert refused.status_code == 422 and "at most 1,073,741,824 bytes" in refused.text and len(asked) == 1
