@@ -95,9 +95,7 @@ def _refuse_encoding(path: Path, data: bytes) -> None:
     except UnicodeDecodeError as error:
         place, reason = error.start, error.reason
     line, looks = data.count(b"\n", 0, place) + 1, other_encoding(data)
-    raise BadFile(
-        path, f"UTF-8 text in line {line:,}", f"bytes that are not ({reason}){f'; {looks}' if looks else ''}"
-    )
+    raise BadFile(path, f"UTF-8 text in line {line:,}", f"bytes that are not ({reason}){f'; {looks}' if looks else ''}")
 
 
 def _tab_separated(path: Path, form: _Form) -> FileRows:

@@ -38,8 +38,7 @@ def test_costs_have_each_round_of_each_cell(byte_t5, tmp_path):
         "adapter": {"adapter": none, "inside": InsideConfig("adapter", {"reduction": 4})},
     }
     configs = {
-        name: text_experiment(byte_t5, tmp_path / "data", tmp_path / name, **method)
-        for name, method in methods.items()
+        name: text_experiment(byte_t5, tmp_path / "data", tmp_path / name, **method) for name, method in methods.items()
     }
     measure_costs(configs, tmp_path / "costs.json", rounds=2, rows=4)
     costs = read_costs(tmp_path / "costs.json")

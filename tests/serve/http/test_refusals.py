@@ -29,11 +29,16 @@ REFUSED = {
     "none in it": ("/v1/answer", {"rows": []}, 422, "rows"),
     "no question": ("/v1/answer", {"rows": [{"image": IMAGE}]}, 422, "rows.0.question: wanted a value, given none"),
     "an empty path": (
-        "/v1/answer", {"rows": [{"question": "?", "image": {"path": ""}}]}, 422,
+        "/v1/answer",
+        {"rows": [{"question": "?", "image": {"path": ""}}]},
+        422,
         'rows.0.image: wanted a file\'s bytes in base64, {"upload": NAME} or {"path": PATH}, given another',
     ),
     "a number for a text": (
-        "/v1/generate", {"rows": [{"text": 5}]}, 422, "rows.0.text: wanted a text, or an object with the row's fields",
+        "/v1/generate",
+        {"rows": [{"text": 5}]},
+        422,
+        "rows.0.text: wanted a text, or an object with the row's fields",
     ),
     "another field": ("/v1/answer", {**GOOD, "beams": 2}, 422, "beams: wanted no such field"),
     "a field of a row": ("/v1/caption", {"rows": [{"image": IMAGE, "question": "?"}]}, 422, "rows.0.question"),
