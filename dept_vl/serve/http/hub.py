@@ -12,8 +12,8 @@ _FILES = [CONFIG, WEIGHTS, CARD]
 
 
 def from_hub(repo: str, revision: str | None, most: int) -> Path:
-    """The folder of a repository's adapter, whose files have together at most `most` bytes; a public one, since the token
-    of whoever runs the server is not a client's to use. Raises: Refused."""
+    """The folder of a public repository's adapter, whose files have together at most `most` bytes. The token of whoever
+    runs the server is not a client's to use. Raises: Refused."""
     try:
         facts = HfApi(token=False).model_info(repo, revision=revision, files_metadata=True)
         sizes = [each.size or 0 for each in facts.siblings or () if each.rfilename in _FILES]
