@@ -14,7 +14,7 @@ from typing import Any
 
 from dept_vl.plans.item_error import item_error
 from dept_vl.plans.schema import Claim
-from dept_vl.plans.significance import POWER, Error, error_of, p_value, smallest_seen
+from dept_vl.plans.significance import POWER, MeanError, error_of, p_value, smallest_seen
 from dept_vl.plans.spread import FEWEST, spread
 from dept_vl.plans.table import EXACT, UNITS, Repeat, Table, values
 
@@ -46,7 +46,7 @@ class Judged:
     reason: str = ""
     p: float | None = None
     test: str = ""
-    error: Error | None = None
+    error: MeanError | None = None
     free: tuple[int, int] | None = None  # of an F test
     adjusted: float | None = None
     family: int = 0

@@ -103,7 +103,7 @@ COLUMNS = tuple(
 
 
 @dataclass(frozen=True)
-class Part:
+class Compared:
     """A plan's part of the page. columns: those that some method has."""
 
     table: Table
@@ -140,7 +140,7 @@ def write_comparison(tables: Sequence[tuple[Table, str]], folder: Path) -> None:
         drawn = write_figures(table, folder / "figures", _PARETO)
         named = tuple((plot.title, file_name(table.plan, plot)) for plot in _PARETO)
         methods = tuple(compare_methods(table, command))
-        parts.append(Part(table, methods, command, tuple(each for each in named if each[1] in drawn)))
+        parts.append(Compared(table, methods, command, tuple(each for each in named if each[1] in drawn)))
         if records := peft_records(table):
             files = {name: text.encode() for name, text in records.items()}
             write_files_whole(folder / PAGE / table.plan.name, files)

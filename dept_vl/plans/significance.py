@@ -20,7 +20,7 @@ _ROUNDING = 1e-9  # of a value
 
 
 @dataclass(frozen=True)
-class Error:
+class MeanError:
     """The standard error of a mean difference. repeats, items: its two parts, None where a part is not known."""
 
     whole: float
@@ -29,7 +29,7 @@ class Error:
     items: float | None = None
 
 
-def error_of(values: Sequence[Number], *, items: float | None = None, number: int = 0) -> Error:
+def error_of(values: Sequence[Number], *, items: float | None = None, number: int = 0) -> MeanError:
     """Of the mean of `values`, one for each repeat. items: the standard error over `number` test items.
 
     Raises: ValueError for fewer than two values.
@@ -41,9 +41,9 @@ def error_of(values: Sequence[Number], *, items: float | None = None, number: in
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / free)
     repeats = 0.0 if agree(values) else deviation / math.sqrt(len(values))
     if not items:
-        return Error(repeats, free, repeats, items)
+        return MeanError(repeats, free, repeats, items)
     whole = math.hypot(repeats, items)
-    return Error(whole, whole**4 / (repeats**4 / free + items**4 / (number - 1)), repeats, items)
+    return MeanError(whole, whole**4 / (repeats**4 / free + items**4 / (number - 1)), repeats, items)
 
 
 def agree(values: Sequence[Number]) -> bool:
@@ -51,7 +51,7 @@ def agree(values: Sequence[Number]) -> bool:
     return bool(max(values) - min(values) <= _ROUNDING * max(map(abs, values)))
 
 
-def p_value(distance: Number, error: Error, repeats: int) -> float:
+def p_value(distance: Number, error: MeanError, repeats: int) -> float:
     """Two-sided, of a mean that lies `distance` from what would be expected by chance.
 
     Repeats that all agree have no standard error. Their p is that of the sign test, 2^(1 - repeats): three that agree
@@ -91,7 +91,7 @@ def power(ratio: Number, free: Number, level: float) -> float:
     return float(found)
 
 
-def smallest_seen(error: Error, level: float = LEVEL) -> float | None:
+def smallest_seen(error: MeanError, level: float = LEVEL) -> float | None:
     """The difference that a test with this standard error sees with a chance of `POWER`; None without an error."""
     if error.whole == 0.0:
         return None

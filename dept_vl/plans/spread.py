@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dept_vl.plans.significance import Error, agree
+from dept_vl.plans.significance import MeanError, agree
 
 FEWEST = 3  # runs from which an interval is given
 MANY = 10  # runs from which it is the bootstrap's
@@ -42,7 +42,7 @@ def spread(
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-    error: Error | None = None,
+    error: MeanError | None = None,
 ) -> Spread:
     """The mean of runs that differ in their seed alone, and how far another set of seeds might move it.
 

@@ -72,7 +72,7 @@ class _Call:
     future: Future[Any]
 
 
-class Engine:
+class AnswerEngine:
     """The queue in front of an `AdaptedModel`, which belongs to the engine's thread until `close`."""
 
     def __init__(

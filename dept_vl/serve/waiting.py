@@ -1,4 +1,4 @@
-"""The rows that wait, oldest first, and which of them stand in the next batch. Holds no lock: `Engine` does."""
+"""The rows that wait, oldest first, and which of them stand in the next batch. Holds no lock: `AnswerEngine` does."""
 
 import dataclasses
 from collections.abc import Iterable

@@ -12,7 +12,7 @@ from dept_vl.adapters import build_adapter
 from dept_vl.backbones import load_backbone
 from dept_vl.saved import ModelFacts, read_any, save_adapter
 from dept_vl.serve import AdaptedModel, UnknownAdapter, WrongRows
-from dept_vl.serve.engine import Asked, Engine, EngineClosed, QueueFull
+from dept_vl.serve.engine import AnswerEngine, Asked, EngineClosed, QueueFull
 from dept_vl.vision import UnreadableImage
 from tests.tiny_tunings import attached
 
@@ -40,7 +40,7 @@ def start():
     engines = []
 
     def start(model, **arguments):
-        engines.append(Engine(model, **arguments))
+        engines.append(AnswerEngine(model, **arguments))
         return engines[-1]
 
     yield start
@@ -51,7 +51,7 @@ def start():
 class Paused:
     """Within it the engine's thread answers nothing, so that rows wait."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: AnswerEngine) -> None:
         self.engine, self.over = engine, threading.Event()
 
     def __enter__(self) -> "Paused":
@@ -321,5 +321,5 @@ def test_nobody_waits_for_a_thread_that_has_died(model, start, monkeypatch):
     assert not engine.ready
 
 
-def model_of(engine: Engine) -> AdaptedModel:
+def model_of(engine: AnswerEngine) -> AdaptedModel:
     return engine.call(lambda model: model).result(SECONDS)

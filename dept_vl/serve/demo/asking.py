@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dept_vl.registry import DeptVLWarning
 from dept_vl.serve.adapted import AdaptedModel
-from dept_vl.serve.demo.runs import PICTURE_TASKS, Loaded
+from dept_vl.serve.demo.runs import PICTURE_TASKS, LoadedRun
 from dept_vl.serve.likely import Likely, likely_answers
 from dept_vl.serve.occlusion import occlusion
 from dept_vl.serve.rows import Row, plan_rows, plan_texts
@@ -28,20 +28,20 @@ class Said:
     """What one adapter said. answers: its own first. blind: likewise, without sight of the picture; None: not asked.
     seconds: of the answer alone, the tower's look at the picture included. notes: what had to be cut or was lost."""
 
-    adapter: Loaded
+    adapter: LoadedRun
     answers: list[Likely]
     blind: list[Likely] | None
     seconds: float
     notes: list[str]
 
 
-def with_model(adapter: Loaded, function: Callable[[AdaptedModel], Result]) -> Result:
+def with_model(adapter: LoadedRun, function: Callable[[AdaptedModel], Result]) -> Result:
     """What the function makes of the adapter's model. The page uses models nowhere else; gradio lets in one event at a
     time (`ONE_AT_A_TIME`)."""
     return function(adapter.model)
 
 
-def row_for(adapter: Loaded, picture: Image.Image | None, values: Mapping[str, str]) -> Row:
+def row_for(adapter: LoadedRun, picture: Image.Image | None, values: Mapping[str, str]) -> Row:
     """One question to an adapter. values: what stands in the braces of its template; a picture that it cannot see is
     left out.
 
@@ -76,7 +76,7 @@ def parts_that_mattered(model: AdaptedModel, row: Row) -> tuple[Likely, Float[Te
 
 
 def ask_all(
-    adapters: Sequence[Loaded], picture: Image.Image | None, values: Mapping[str, str], *, blind: bool
+    adapters: Sequence[LoadedRun], picture: Image.Image | None, values: Mapping[str, str], *, blind: bool
 ) -> list[Said]:
     """The same question to each. Every row is checked before any model runs. Raises: as `row_for`."""
     rows = [row_for(adapter, picture, values) for adapter in adapters]

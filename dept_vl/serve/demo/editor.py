@@ -20,7 +20,7 @@ SHOWN = 384  # pixels a side of a scene on the page
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
+class DrawnExample:
     """A scene, a question about it in the data set's words, and the right answer."""
 
     scene: Scene
@@ -68,13 +68,13 @@ def drawn(rng: random.Random) -> Scene:
     return dataclasses.replace(scene, things=tuple(dataclasses.replace(each, dx=0, dy=0) for each in scene.things))
 
 
-def example(kind: str, seed: int) -> Example:
+def example(kind: str, seed: int) -> DrawnExample:
     """A question of that kind (`questions.KINDS`) about a scene drawn from the seed."""
     rng = random.Random(f"demo {kind} {seed}")
     while True:
         scene = drawn(rng)
         if (question := ask(scene, kind, rng)) is not None:
-            return Example(scene, word_question(question, WORDINGS[kind][0]), word_answer(question))
+            return DrawnExample(scene, word_question(question, WORDINGS[kind][0]), word_answer(question))
 
 
 assert SIDE == GRID * CELL and SHOWN % SIDE == 0

@@ -10,7 +10,7 @@ import gradio as gr
 
 from dept_vl.serve.demo.pictures_tab import pictures_tab
 from dept_vl.serve.demo.report_tab import report_tab
-from dept_vl.serve.demo.runs import PICTURE_TASKS, Loaded
+from dept_vl.serve.demo.runs import PICTURE_TASKS, LoadedRun
 from dept_vl.serve.demo.text_tab import text_tab
 
 LARGEST = "50mb"  # of a file that is dropped on the page
@@ -21,7 +21,7 @@ squares, triangles and crosses, each in a cell of its own, as the editor below d
 a freely drawn red circle beside a green square, it sees things that are not there.</p>"""
 
 
-def build_page(adapters: Sequence[Loaded]) -> gr.Blocks:
+def build_page(adapters: Sequence[LoadedRun]) -> gr.Blocks:
     """The page for these adapters: a tab for pictures, one for each text task, one for the runs' reports."""
     seeing = [each for each in adapters if each.task["name"] in PICTURE_TASKS]
     texts = {each.task["name"]: None for each in adapters if each not in seeing}
@@ -66,5 +66,5 @@ def open_page(page: gr.Blocks, host: str, port: int, *, browser: bool) -> str:
     return address
 
 
-def knows_shapes_alone(adapter: Loaded) -> bool:
+def knows_shapes_alone(adapter: LoadedRun) -> bool:
     return (adapter.config["vision"] or {}).get("vision_model_name") == "tiny-clip"

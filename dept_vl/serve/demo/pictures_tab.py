@@ -11,9 +11,9 @@ from PIL import Image
 from dept_vl.embedded.shapes.render import render
 from dept_vl.embedded.shapes.world import Scene
 from dept_vl.serve.demo.asking import ONE_AT_A_TIME, ask_all, parts_that_mattered, row_for, with_model
-from dept_vl.serve.demo.editor import Example, enlarged, example
+from dept_vl.serve.demo.editor import DrawnExample, enlarged, example
 from dept_vl.serve.demo.editor_panel import LIGHT, Drawing, Panel, editor_panel, show_all
-from dept_vl.serve.demo.runs import Loaded
+from dept_vl.serve.demo.runs import LoadedRun
 from dept_vl.serve.demo.shown import answer_cards, hint, in_words, marked, problem
 from dept_vl.untrusted.images import UnreadableImage, open_image
 
@@ -21,7 +21,7 @@ EXAMPLES = [example(kind, seed) for kind, seed in (("color", 1), ("count", 1), (
 LARGEST_SHOWN = 768  # pixels of a dropped picture's longer side on the page
 
 
-def pictures_tab(adapters: Sequence[Loaded], *, editor: bool) -> None:
+def pictures_tab(adapters: Sequence[LoadedRun], *, editor: bool) -> None:
     """Lay out the tab. editor: whether scenes of Shapes can be drawn; any picture can be dropped."""
     asks = any(each.task["name"] == "vqa" for each in adapters)
     first = EXAMPLES[0] if editor else None
@@ -67,7 +67,7 @@ def read_dropped(path: str) -> tuple[Image.Image | None, str]:
         return None, f"{Path(path).name} cannot be read as a picture: {error.reason}."
 
 
-def _lay_out_picture(first: Example | None) -> tuple[Drawing, Panel | None]:
+def _lay_out_picture(first: DrawnExample | None) -> tuple[Drawing, Panel | None]:
     picture = gr.Image(
         enlarged(render(first.scene)) if first else None, label="The picture", show_label=False,
         interactive=False, buttons=[], height=300,
@@ -95,11 +95,16 @@ def _lay_out_picture(first: Example | None) -> tuple[Drawing, Panel | None]:
     return drawing, panel
 
 
-def _answering(adapters: dict[str, Loaded], asks: bool) -> Callable[..., str]:
+def _answering(adapters: dict[str, LoadedRun], asks: bool) -> Callable[..., str]:
     """The function from what stands on the page to the answers as HTML."""
 
     def answer(
-        scene: Scene, dropped: Image.Image | None, question: str, names: list[str], blind: bool, known: Example | None
+        scene: Scene,
+        dropped: Image.Image | None,
+        question: str,
+        names: list[str],
+        blind: bool,
+        known: DrawnExample | None,
     ) -> str:
         chosen = [adapters[name] for name in names]
         if not chosen:
@@ -117,7 +122,7 @@ def _answering(adapters: dict[str, Loaded], asks: bool) -> Callable[..., str]:
 
 
 def _connect_example(
-    button: gr.Button, each: Example, drawing: Drawing, panel: Panel, question: gr.Textbox, known: gr.State
+    button: gr.Button, each: DrawnExample, drawing: Drawing, panel: Panel, question: gr.Textbox, known: gr.State
 ) -> Any:
     """The event in which the page shows an example."""
     shown = [*drawing, *panel, question, known]
@@ -126,7 +131,7 @@ def _connect_example(
     )
 
 
-def _parts_panel(adapters: Sequence[Loaded], drawing: Drawing, question: gr.Textbox) -> None:
+def _parts_panel(adapters: Sequence[LoadedRun], drawing: Drawing, question: gr.Textbox) -> None:
     """Which parts an adapter's answer rests on, drawn on the picture."""
     by_name = {each.name: each for each in adapters if each.sees}
     if not by_name:

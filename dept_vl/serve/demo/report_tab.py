@@ -6,13 +6,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from dept_vl.serve.demo.runs import Loaded
+from dept_vl.serve.demo.runs import LoadedRun
 from dept_vl.serve.demo.shown import problem
 
 LARGEST = 20_000_000  # bytes
 
 
-def report_tab(tab: gr.Tab, adapters: Sequence[Loaded]) -> None:
+def report_tab(tab: gr.Tab, adapters: Sequence[LoadedRun]) -> None:
     """Lay out the tab of these runs' reports; one is read when the tab is opened or another run chosen."""
     reports = {each.name: each.report for each in adapters}
     chosen = gr.Dropdown(list(reports), value=adapters[0].name, label="Run", visible=len(reports) > 1)

@@ -17,7 +17,7 @@ PROJECTION_ONLY = "none"  # the adapter of a run in which the projection alone t
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedRun:
     """An adapter on the page. name: in its model and on the page. report: of its run, None where there is none."""
 
     name: str
@@ -56,12 +56,12 @@ def load_runs(
     vision: str | None = None,
     *,
     say: Callable[[str], None],
-) -> list[Loaded]:
+) -> list[LoadedRun]:
     """The adapters of these folders, and of the folders in them where they have none themselves.
 
     Raises: BadAdapterFolder, WrongTask, and what `AdaptedModel` raises for a frozen model that is absent or another.
     """
-    loaded: list[Loaded] = []
+    loaded: list[LoadedRun] = []
     for folder in [each for given in folders for each in adapter_folders(Path(given))]:
         saved = read_any(folder)
         if saved.config["task"] is None:
@@ -72,7 +72,7 @@ def load_runs(
             folder, device, backbone, vision, adapter_name=name
         )
         report = folder / REPORT
-        loaded.append(Loaded(name, model, report if report.is_file() else None))
+        loaded.append(LoadedRun(name, model, report if report.is_file() else None))
     return loaded
 
 
@@ -103,7 +103,7 @@ def _trained_for(folder: Path, *, alone: bool = False) -> tuple[Any, ...] | None
         return None
 
 
-def _model_for(folder: Path, name: str, loaded: Sequence[Loaded]) -> AdaptedModel | None:
+def _model_for(folder: Path, name: str, loaded: Sequence[LoadedRun]) -> AdaptedModel | None:
     """A model that is there and takes the adapter of the folder, which then has it. None: none does."""
     for model in {id(each.model): each.model for each in loaded}.values():
         try:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from dept_vl.embedded.shapes.text import TEXT_SETS, make_rows
 from dept_vl.serve.demo.asking import ONE_AT_A_TIME, ask_all
-from dept_vl.serve.demo.runs import Loaded
+from dept_vl.serve.demo.runs import LoadedRun
 from dept_vl.serve.demo.shown import answer_cards, hint, problem
 from dept_vl.tasks import TASKS
 from dept_vl.tasks.text_task import class_index
@@ -16,7 +16,7 @@ from dept_vl.tasks.text_task import class_index
 SHAPES = "shapes-"  # how the generated tasks' names begin
 
 
-def text_tab(adapters: Sequence[Loaded]) -> None:
+def text_tab(adapters: Sequence[LoadedRun]) -> None:
     """Lay out the tab of adapters of one text task."""
     by_name = {each.name: each for each in adapters}
     fields = list(dict.fromkeys(field for each in adapters for field in each.fields))
@@ -53,7 +53,7 @@ def text_tab(adapters: Sequence[Loaded]) -> None:
     drawn.then(answer, [asked, known, *boxes], answers, **ONE_AT_A_TIME)
 
 
-def _answering(adapters: dict[str, Loaded], fields: Sequence[str]) -> Callable[..., str]:
+def _answering(adapters: dict[str, LoadedRun], fields: Sequence[str]) -> Callable[..., str]:
     """The function from what stands on the page to the answers as HTML."""
 
     def answer(names: list[str], known: tuple[dict[str, str], str | None], *texts: str) -> str:

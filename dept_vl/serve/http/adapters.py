@@ -55,7 +55,7 @@ def routes(served: Served) -> APIRouter:
 
 
 def _load(served: Served, given: LoadRequest) -> None:
-    """Raises: Refused; what `Engine.load` raises."""
+    """Raises: Refused; what `AnswerEngine.load` raises."""
     engine, limits = served.engine, served.limits
     if given.name in engine.adapters:
         raise Refused(409, f"name: wanted one that is free, given {given.name!r}: delete that adapter first")

@@ -65,7 +65,7 @@ def _endpoint(served: Served, kind: Kind) -> Callable[[Request], Any]:
 
 
 def _submit(served: Served, kind: Kind, given: Ask, parts: Mapping[str, bytes]) -> Future[list[str]]:
-    """Raises: Refused; what `Engine.submit` raises."""
+    """Raises: Refused; what `AnswerEngine.submit` raises."""
     sources = Sources(served.limits, served.access, parts)
     check_rows(len(given.rows), served.limits)
     rows = [_asked(place, row, sources) for place, row in enumerate(given.rows)]
@@ -77,7 +77,7 @@ def _submit(served: Served, kind: Kind, given: Ask, parts: Mapping[str, bytes]) 
 def submit(
     served: Served, kind: Kind, rows: list[Asked], num_beams: int | None = None, max_new_tokens: int | None = None
 ) -> Future[list[str]]:
-    """Raises: Refused; what `Engine.submit` raises."""
+    """Raises: Refused; what `AnswerEngine.submit` raises."""
     limits = served.limits
     for name, value, most in (
         ("num_beams", num_beams, limits.beams),

@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, Response
 
 from dept_vl.serve.adapted import AdaptedModel
-from dept_vl.serve.engine import Engine, EngineClosed, QueueFull
+from dept_vl.serve.engine import AnswerEngine, EngineClosed, QueueFull
 from dept_vl.serve.http import adapters, answering, chat
 from dept_vl.serve.http.errors import ClientGone, Refused, handle
 from dept_vl.serve.http.guard import Guard
@@ -26,10 +26,10 @@ def build_app(
     model: AdaptedModel, limits: Limits | None = None, access: Access | None = None, **engine: Any
 ) -> FastAPI:
     """The application, with an engine of its own over `model`, which is closed, its queue answered, when the
-    application ends. engine: arguments of `Engine`, such as max_batch and max_wait."""
+    application ends. engine: arguments of `AnswerEngine`, such as max_batch and max_wait."""
     limits, access, metrics = limits or Limits(), access or Access(), Metrics()
     served = Served(
-        Engine(model, max_queue=limits.queue, observe=metrics.batch, **engine), limits, access, metrics
+        AnswerEngine(model, max_queue=limits.queue, observe=metrics.batch, **engine), limits, access, metrics
     )  # fmt: skip
     metrics.watch(served.engine)
 

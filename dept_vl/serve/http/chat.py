@@ -52,7 +52,7 @@ def routes(served: Served) -> APIRouter:
 
 
 def _submit(served: Served, given: ChatRequest) -> Future[list[str]]:
-    """Raises: Refused; what `Engine.submit` raises."""
+    """Raises: Refused; what `AnswerEngine.submit` raises."""
     _check(given)
     tokens = given.max_tokens if given.max_completion_tokens is None else given.max_completion_tokens
     kind, row = _row(served, given.model, given.messages[0])

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from dept_vl.serve.engine import Answered, Engine
+from dept_vl.serve.engine import Answered, AnswerEngine
 
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SECONDS = (
@@ -37,7 +37,7 @@ class Metrics:
             "dept_vl_model_seconds", "Seconds that a batch took", registry=registry, buckets=_SECONDS
         )
 
-    def watch(self, engine: Engine) -> None:
+    def watch(self, engine: AnswerEngine) -> None:
         """Add what the engine knows at the moment of reading."""
         waiting = Gauge("dept_vl_waiting_rows", "Rows in the queue", registry=self.registry)
         waiting.set_function(lambda: engine.waiting)
@@ -45,7 +45,7 @@ class Metrics:
         loaded.set_function(lambda: len(engine.adapters))
 
     def batch(self, answered: Answered) -> None:
-        """For `Engine(observe=...)`."""
+        """For `AnswerEngine(observe=...)`."""
         self.batch_rows.observe(len(answered.queued))
         self.batch_adapters.observe(answered.adapters)
         self.model_seconds.observe(answered.seconds)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import anyio
 from pydantic import BaseModel, Field
 
-from dept_vl.serve.engine import Engine
+from dept_vl.serve.engine import AnswerEngine
 from dept_vl.serve.http.errors import STATUS
 from dept_vl.serve.http.limits import Access, Limits
 from dept_vl.serve.http.metrics import Metrics
@@ -31,7 +31,7 @@ class ErrorBody(BaseModel):
     code: str | None = Field(description="always null")
 
 
-class Error(BaseModel):
+class ErrorBody(BaseModel):
     """In OpenAI's form."""
 
     error: ErrorBody
@@ -39,7 +39,7 @@ class Error(BaseModel):
 
 @dataclass(frozen=True)
 class Served:
-    engine: Engine
+    engine: AnswerEngine
     limits: Limits
     access: Access
     metrics: Metrics
@@ -72,4 +72,4 @@ def left(deadline: float) -> float:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route for the schema at /openapi.json; any may get 400, 401, 413, 429, 500 and 503."""
     always = (400, 401, 413, 429, 500, 503)
-    return {status: {"model": Error, "description": STATUS[status]} for status in sorted({*always, *statuses})}
+    return {status: {"model": ErrorBody, "description": STATUS[status]} for status in sorted({*always, *statuses})}

@@ -11,7 +11,7 @@ from dept_vl.embedded.shapes.text import TEXT_SETS
 from dept_vl.saved import BadAdapterFolder
 from dept_vl.serve import WrongTask
 from dept_vl.serve.demo.asking import Said, ask_all, parts_that_mattered, row_for
-from dept_vl.serve.demo.runs import Loaded, load_runs, projection_only_beside
+from dept_vl.serve.demo.runs import LoadedRun, load_runs, projection_only_beside
 from dept_vl.serve.demo.shown import answer_cards, in_words, marked, percent
 from dept_vl.serve.likely import Likely
 from tests.tiny_models import write_tiny_t5
@@ -121,7 +121,7 @@ def test_the_parts_are_of_the_adapters_own_answer(save, runs, pictures):
 
 
 def test_what_a_model_or_a_folder_says_is_text_and_never_html(save, runs):
-    class Named(Loaded):
+    class Named(LoadedRun):
         about = "<i>dept</i>"
 
     named = Named("<script>", runs(save("dept"))[0].model)
