@@ -127,6 +127,24 @@ def test_the_repository_keeps_its_floors() -> None:
     assert violations(REPOSITORY) == []
 
 
+def classes_named_twice(root: Path) -> dict[str, list[str]]:
+    """Public classes of the package whose name another one has, with their files."""
+    places: dict[str, list[str]] = {}
+    for file in sorted((root / "dept_vl").rglob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(file.relative_to(root)))
+    return {name: files for name, files in places.items() if len(files) > 1}
+
+
+def test_a_class_has_a_name_of_its_own(tmp_path) -> None:
+    assert classes_named_twice(REPOSITORY) == {}
+    for folder in ("one", "two"):
+        (tmp_path / "dept_vl" / folder).mkdir(parents=True)
+        (tmp_path / "dept_vl" / folder / "file.py").write_text("class Row: ...\nclass _Own: ...\n", encoding="utf-8")
+    assert classes_named_twice(tmp_path) == {"Row": ["dept_vl/one/file.py", "dept_vl/two/file.py"]}
+
+
 BAD_MODULES = {
     "upwards": ("dept_vl/adapters/dept.py", "from dept_vl.model import Network", "floor below"),
     "upwards, by name": ("dept_vl/tasks/vqa.py", "from dept_vl import serve", "imports dept_vl.serve"),
