@@ -31,7 +31,7 @@ class ErrorBody(BaseModel):
     code: str | None = Field(description="always null")
 
 
-class ErrorBody(BaseModel):
+class Refusal(BaseModel):
     """In OpenAI's form."""
 
     error: ErrorBody
@@ -72,4 +72,4 @@ def left(deadline: float) -> float:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route for the schema at /openapi.json; any may get 400, 401, 413, 429, 500 and 503."""
     always = (400, 401, 413, 429, 500, 503)
-    return {status: {"model": ErrorBody, "description": STATUS[status]} for status in sorted({*always, *statuses})}
+    return {status: {"model": Refusal, "description": STATUS[status]} for status in sorted({*always, *statuses})}
