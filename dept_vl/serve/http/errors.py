@@ -74,7 +74,7 @@ _WORDS = {
 _FORMS = {
     "image": 'a file\'s bytes in base64, {"upload": NAME} or {"path": PATH}',
     "text": "a text, or an object with the row's fields",
-    "content": "a text, or a list of parts",
+    "content": "a text, or a list of parts whose type is text or image_url",
 }
 """What fields take that may have several forms."""
 _FOLDERS = re.compile(r"(?<![\w/:])/(?:[^\s/'\",:;()]+/)+")  # of an absolute path, but for its last name
