@@ -137,5 +137,5 @@ def test_a_model_whose_adapters_are_all_gone_says_so(model):
     model.delete_adapter("seeing")
     model.delete_adapter("text")
     assert model.active_adapters == []
-    with pytest.raises(WrongTask, match="given None, one whose config records no task"):
+    with pytest.raises(WrongTask, match="wanted a loaded adapter, given none"):
         model.answer(None, ["what"])
