@@ -1,7 +1,6 @@
 """Two CPU processes under ZeRO-1, -2, -3, FSDP2 and DDP, launched with the configs that are shipped, train what one
 process trains on the same batches."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -215,13 +214,11 @@ def test_a_decoder_alone_reads_images_in_two_processes_as_in_one(engine, decoder
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["fsdp2", "zero3"])
-def test_a_side_network_trains_beside_frozen_weights_in_parts_as_in_one_process(engine, t5, tmp_path, monkeypatch):
+def test_a_side_network_trains_beside_frozen_weights_in_parts_as_in_one_process(engine, tmp_path, monkeypatch):
     """Without dropout, which the side network has of its own and each process draws for itself."""
     if engine.startswith("zero") and NO_DEEPSPEED:
         pytest.skip("wanted deepspeed and a C++ compiler, with which it makes its CPU part")
-    steady = shutil.copytree(t5, tmp_path / "t5")
-    config = json.loads((steady / "config.json").read_text())
-    (steady / "config.json").write_text(json.dumps(config | {"dropout_rate": 0.0}))
+    steady = write_byte_t5(tmp_path / "t5", layers=2, dropout=0.0)
     monkeypatch.setenv("INSIDE", "lst")
     wanted = alone(steady, tmp_path / "alone")
     for each in launch(engine, steady, tmp_path / "run", inside="lst"):

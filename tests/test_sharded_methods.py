@@ -30,10 +30,7 @@ NO_DEEPSPEED = find_spec("deepspeed") is None or shutil.which("c++") is None
 @pytest.fixture(scope="module")
 def t5(tmp_path_factory):
     """Without dropout: the side network of a ladder has some of its own, which each process draws for itself."""
-    folder = write_byte_t5(tmp_path_factory.mktemp("t5"), layers=2)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"dropout_rate": 0.0}))
-    return folder
+    return write_byte_t5(tmp_path_factory.mktemp("t5"), layers=2, dropout=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,9 @@ def write_byte_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers: int = 1, gated: bool = False) -> Path:
+def write_byte_t5(
+    folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers: int = 1, gated: bool = False, dropout: float = 0.1
+) -> Path:
     """A T5 of one layer (or more) with the byte-level tokenizer; no two inputs give it the same logits."""
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -69,7 +71,7 @@ def write_byte_t5(folder: Path, *, seed: int = 0, d_model: int = D_MODEL, layers
             num_layers=layers,
             feed_forward_proj="gated-gelu" if gated else "relu",
             num_heads=2,
-            dropout_rate=0.1,
+            dropout_rate=dropout,
             decoder_start_token_id=0,
             pad_token_id=0,
             eos_token_id=1,

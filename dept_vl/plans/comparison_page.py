@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dept_vl.plans.comparison import Method, compare_methods, plan_command
 from dept_vl.plans.figures import file_name, write_figures
-from dept_vl.plans.page import data_uri
+from dept_vl.plans.page import data_uri, write_pages
 from dept_vl.plans.peft_records import peft_records
 from dept_vl.plans.schema import Plot
 from dept_vl.plans.table import Table
@@ -146,20 +144,4 @@ def write_comparison(tables: Sequence[tuple[Table, str]], folder: Path) -> None:
             write_files_whole(folder / PAGE / table.plan.name, files)
     uris = {name: data_uri(folder / "figures" / f"{name}.png") for part in parts for _, name in part.figures}
     facts = {"parts": parts, "columns": COLUMNS, "records": PAGE}
-    pages = {
-        f"{PAGE}.md": _environment(escaped=False).get_template(f"{PAGE}.md.j2").render(**facts),
-        f"{PAGE}.html": _environment(escaped=True).get_template(f"{PAGE}.html.j2").render(**facts, uris=uris),
-    }
-    write_files_whole(folder, {name: text.rstrip().encode() + b"\n" for name, text in pages.items()})
-
-
-def _environment(*, escaped: bool) -> Environment:
-    made = Environment(
-        loader=PackageLoader("dept_vl.plans"),
-        undefined=StrictUndefined,
-        autoescape=escaped,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
-    return made
+    write_pages(folder, PAGE, facts, uris)

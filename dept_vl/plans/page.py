@@ -178,26 +178,33 @@ def write_page(
         "pictures": figures.relative_to(folder).as_posix(),
     }
     uris = {name: data_uri(figures / f"{name}.png") for section in sections for _, name in section.figures}
-    plain = Environment(
-        loader=PackageLoader("dept_vl.plans"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    plain.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
-    html = Environment(
-        loader=PackageLoader("dept_vl.plans"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages = {
-        "reproduction.md": plain.get_template("reproduction.md.j2").render(**facts),
-        "reproduction.html": html.get_template("reproduction.html.j2").render(**facts, uris=uris),
-    }
-    write_files_whole(folder, {name: text.rstrip().encode() + b"\n" for name, text in pages.items()})
+    write_pages(folder, "reproduction", facts, uris)
 
 
 def _order(section: Section) -> tuple[int, str]:
     return list(PAPERS).index(section.plan.paper), section.plan.name
+
+
+def write_pages(folder: Path, name: str, facts: Mapping[str, Any], uris: Mapping[str, str]) -> None:
+    """Write NAME.md and NAME.html by the templates of that name; `uris` are the pictures that the second holds itself.
+    Raises: OSError on a full disk, with older pages kept."""
+    made = {
+        f"{name}.md": _templates(escaped=False).get_template(f"{name}.md.j2").render(**facts),
+        f"{name}.html": _templates(escaped=True).get_template(f"{name}.html.j2").render(**facts, uris=uris),
+    }
+    write_files_whole(folder, {file: text.rstrip().encode() + b"\n" for file, text in made.items()})
+
+
+def _templates(*, escaped: bool) -> Environment:
+    made = Environment(
+        loader=PackageLoader("dept_vl.plans"),
+        undefined=StrictUndefined,
+        autoescape=escaped,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    return made
 
 
 def data_uri(path: Path) -> str:

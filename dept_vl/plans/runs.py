@@ -21,9 +21,8 @@ WITHOUT_EFFECT = (
     "vision.num_workers", "logging_steps", "save_steps", "save_total_limit", "backbone.gradient_checkpointing",
 )  # fmt: skip
 """Settings that change no score, so that a finished run with others counts all the same."""
-_LEFT_TO_THE_RUN = {"bf16": "auto"}  # values with which any outcome is what was asked for
+_LEFT_TO_THE_RUN = {"bf16": "auto", "optim.lr.prompt": None}  # values with which any outcome is what was asked for
 _SOURCE, _SOURCES = "adapter.start.from", "adapter.start.sources"
-_PROMPT_RATE = "optim.lr.prompt"
 
 
 class StaleRun(ValueError):
@@ -57,7 +56,6 @@ class Run:
         now, then = effective(self.config), flat(results["run_info"]["train_config"])
         own = {_SOURCE} if self.after else set()  # the folder of its source may have moved; its name tells which it is
         own |= {_SOURCES} if self.sources else set()
-        own |= {_PROMPT_RATE} if now.get(_PROMPT_RATE, 0.0) is None else set()  # the run has the language model's
         own |= {name for name, value in _LEFT_TO_THE_RUN.items() if now.get(name) == value}
         differ = [name for name in now if name not in own and now[name] != then.get(name, now[name])]
         if differ:

@@ -281,8 +281,7 @@ class AdaptedModel:
 
     def read(self, rows: Sequence[Row]) -> Batch:
         """What the network reads for rows of one adapter, whose tuning is inside the frozen model from now on."""
-        saved = self.adapters.loaded.get(rows[0].adapter)
-        self._put_inside(None if saved is None else saved.inside)
+        self.attach_inside(rows[0].adapter)
         return self.batch_of(rows)
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
