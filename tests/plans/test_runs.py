@@ -1,11 +1,14 @@
 """Which experiments are one run, and what a run waits for."""
 
 import dataclasses
+import json
 from pathlib import Path
 
-from dept_vl.config import Experiment
+import pytest
+
+from dept_vl.config import Experiment, OptimConfig
 from dept_vl.plans.load import Changes, load_plans
-from dept_vl.plans.runs import key, make_schedule
+from dept_vl.plans.runs import Run, StaleRun, key, make_schedule
 
 
 def test_one_run_stands_in_every_plan_that_has_its_settings(plans, tmp_path):
@@ -39,6 +42,21 @@ def test_a_key_knows_the_source_by_its_own_key_and_not_by_its_folder(plans):
     assert list(here.runs) == list(there.runs)
     (one, *_) = (run for run in here.runs.values() if run.after)
     assert key(one.config, one.after) != key(one.config, "another")
+
+
+def test_what_a_config_leaves_to_the_run_is_as_the_run_chose_it(tmp_path):
+    rates = {"prompt": 0.17, "projection": 1e-3}
+    found = Experiment(bf16=False, optim=OptimConfig(lr=rates), output_dir=str(tmp_path))
+    (tmp_path / "results.json").write_text(json.dumps({"run_info": {"train_config": found.to_dict()}}))
+    left = dataclasses.replace(found, bf16="auto", optim=OptimConfig(lr={**rates, "prompt": None}))
+    assert Run("left", left).results() is not None
+    for other, wanted in (
+        (dataclasses.replace(left, bf16=True), "bf16 False, wanted True"),
+        (dataclasses.replace(left, optim=OptimConfig(lr={**rates, "prompt": 0.3})), "lr.prompt 0.17, wanted 0.3"),
+        (dataclasses.replace(left, optim=OptimConfig(lr={"prompt": None, "projection": 2e-3})), "0.001, wanted 0.002"),
+    ):
+        with pytest.raises(StaleRun, match=wanted):
+            Run("asked", other).results()
 
 
 def test_fast_runs_are_few_small_and_other_runs(configs, tmp_path):
