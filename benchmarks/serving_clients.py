@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 HOST = "127.0.0.1"
 CPU = "process_cpu_seconds_total"
 STUCK = 60.0  # seconds without an answer, after which a request counts as stuck
+IDLE = 2.0  # seconds after which a kept connection is not used again: the server ends it after 5
 
 
 @dataclass
@@ -44,9 +45,11 @@ class Connection:
     """A kept-alive connection that asks one thing at a time."""
 
     def __init__(self, port: int) -> None:
-        self.port, self.reader, self.writer = port, None, None
+        self.port, self.reader, self.writer, self.used = port, None, None, 0.0
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
+        if time.monotonic() - self.used > IDLE:
+            await self.close()
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection(HOST, self.port)
         self.writer.write(request)
@@ -54,6 +57,7 @@ class Connection:
         lines = head.lower().split(b"\r\n")
         length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
         body = await self.reader.readexactly(length)
+        self.used = time.monotonic()
         if b"connection: close" in lines:
             await self.close()
         return int(head[9:12]), body

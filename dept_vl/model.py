@@ -52,9 +52,10 @@ class Network(nn.Module):
     the backbone before, where a method trains inside it.
 
     backbone_dropout: whether the frozen model's own dropout acts in training (the DePT and DPT recipes have it on,
-    Lester et al. and FPT off). covers: whether the shift reaches the visual tokens too, an ablation; its rows are then
-    the places among visual tokens and text in the order in which they are read. order: in which the frozen model reads
-    prompt, text and visual tokens; None: the usual one of its kind.
+    Lester et al. and FPT off). label_smoothing: of the training loss, see `mean_nats`. covers: whether the shift
+    reaches the visual tokens too, an ablation; its rows are then the places among visual tokens and text in the order
+    in which they are read. order: in which the frozen model reads prompt, text and visual tokens; None: the usual one
+    of its kind.
     bank: adapters by name, for batches whose rows name theirs; an entry is shared with whoever else holds it. teachers:
     from which the adapter learns, of the tasks that the rows of a training batch name.
     """
@@ -65,6 +66,7 @@ class Network(nn.Module):
         parts: Mapping[str, Part],
         *,
         backbone_dropout: bool = False,
+        label_smoothing: float = 0.0,
         covers: Literal["text", "text_and_visual"] = "text",
         order: Sequence[str] | None = None,
     ) -> None:
@@ -76,7 +78,7 @@ class Network(nn.Module):
                     f"{name}: wanted width {backbone.d_model} (the backbone's d_model), given {part.token_dim}"
                 )
         self.backbone, self.parts = backbone, nn.ModuleDict(parts)
-        self.backbone_dropout, self.covers = backbone_dropout, covers
+        self.backbone_dropout, self.label_smoothing, self.covers = backbone_dropout, label_smoothing, covers
         self.order = token_order(backbone.kind, order)
         self.bank: dict[str, BankEntry] = {BASE: BankEntry(Folded(torch.zeros(0, backbone.d_model), None))}
         self.teachers: Teachers | None = None
@@ -111,12 +113,13 @@ class Network(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> Float[Tensor, " batch"]:
-        """Nats per target token, a number per row; in training mode with how far the teachers are, if there are any."""
+        """Nats per target token, a number per row; in training mode smoothed as `label_smoothing` says, and with how
+        far the teachers are, if there are any."""
         if batch.labels is None:
             raise MismatchedParts("wanted a batch with labels, given one without")
         if self.teachers is not None and self.training:
             return self._distilled(batch, self.teachers)
-        return self._reading.loss(*self.embed(batch), batch.labels)
+        return self._reading.loss(*self.embed(batch), batch.labels, self.label_smoothing if self.training else 0.0)
 
     def _distilled(self, batch: Batch, teachers: Teachers) -> Float[Tensor, " batch"]:
         """The teachers see the same pads and the same draws of dropout: a student that is its teacher is at no
@@ -127,7 +130,8 @@ class Network(nn.Module):
             given = self._read(BankEntry(teachers), embeds, batch, blind=False)
             taught = self._reading.states(*given, batch.labels)
         own = self._reading.states(*self.embed(batch), batch.labels)
-        return mean_nats(own.logits, batch.labels) + teachers.weight * distance(own, taught, batch.labels)
+        nats = mean_nats(own.logits, batch.labels, self.label_smoothing)
+        return nats + teachers.weight * distance(own, taught, batch.labels)
 
     def read_through(self, partial: Backbone | None, *, answers: bool = False) -> None:
         """From now on losses in training mode go through `partial`, a view of the backbone; None: through all of it.

@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 import torch
+from transformers.trainer_pt_utils import LabelSmoother
 
 from dept_vl.adapters import build_adapter
-from dept_vl.backbones import CandidateTree, load_backbone, pads_last
+from dept_vl.backbones import CandidateTree, load_backbone, mean_nats, pads_last
 from dept_vl.model import BankEntry, Batch, MismatchedParts, Network
 from dept_vl.run.measure import kept_bytes
 from dept_vl.vision import VisualProjection
@@ -162,6 +163,16 @@ def test_backbone_dropout_acts_only_when_asked(make):
     assert not torch.equal(shaken(batch), shaken(batch))
     shaken.eval()
     assert torch.equal(shaken(batch), shaken(batch)) and not shaken.backbone.training
+
+
+def test_training_losses_are_smoothed_as_transformers_smooths_them(make):
+    network = make()
+    network.label_smoothing = 0.1
+    batch = batch_of([5], targets=[3])  # one row: transformers averages over all tokens, we over each row's own
+    logits = network.backbone.logits(*network.embed(batch), batch.labels)
+    wanted = LabelSmoother(epsilon=0.1)({"logits": logits}, batch.labels)
+    torch.testing.assert_close(network.train()(batch)[0], wanted)
+    torch.testing.assert_close(network.eval()(batch), mean_nats(logits, batch.labels))
 
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS))

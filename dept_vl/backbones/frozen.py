@@ -106,9 +106,9 @@ class Backbone(nn.Module, ABC):
         this is a copy of the whole table."""
         return quirks.as_read(self.model, read_whole(self.model.get_input_embeddings().weight))
 
-    def loss(self, embeds: Embeds, mask: Mask, labels: Labels) -> Float[Tensor, " batch"]:
+    def loss(self, embeds: Embeds, mask: Mask, labels: Labels, label_smoothing: float = 0.0) -> Float[Tensor, " batch"]:
         """Nats per target token, averaged over each row's own tokens; labels are -100 where there is none."""
-        return mean_nats(self.logits(embeds, mask, labels), labels)
+        return mean_nats(self.logits(embeds, mask, labels), labels, label_smoothing)
 
     @abstractmethod
     def logits(self, embeds: Embeds, mask: Mask, labels: Labels) -> Logits:
@@ -219,8 +219,9 @@ def count_targets(labels: Labels) -> Integer[Tensor, " batch"]:
     return targets
 
 
-def mean_nats(logits: Logits, labels: Labels) -> Float[Tensor, " batch"]:
-    """Cross-entropy in fp32, averaged over each row's own target tokens."""
-    targets = count_targets(labels)
-    nats = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")  # [batch, target], 0 at -100
+def mean_nats(logits: Logits, labels: Labels, label_smoothing: float = 0.0) -> Float[Tensor, " batch"]:
+    """Cross-entropy in fp32, averaged over each row's own target tokens. label_smoothing: the part of the target's
+    probability that is spread evenly over the vocabulary."""
+    targets, scores = count_targets(labels), logits.float().transpose(1, 2)
+    nats = F.cross_entropy(scores, labels, reduction="none", label_smoothing=label_smoothing)  # 0 at -100
     return nats.sum(1) / targets

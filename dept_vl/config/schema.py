@@ -111,6 +111,8 @@ class OptimConfig:
         lr_scheduler_type: linear or constant, after a linear warm-up.
         warmup_steps: steps of warm-up, or a share of max_steps when below 1.
         max_grad_norm: joint clipping of all groups; null for none.
+        label_smoothing_factor: the part of a target token's probability that the training loss spreads evenly over the
+            vocabulary.
     """
 
     name: Literal["adamw", "adafactor"] = "adamw"
@@ -123,6 +125,7 @@ class OptimConfig:
     lr_scheduler_type: Literal["linear", "constant"] = "linear"
     warmup_steps: float = 0.06
     max_grad_norm: float | None = 1.0
+    label_smoothing_factor: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +255,7 @@ def _check_optimizer(optim: OptimConfig, max_steps: int) -> None:
         ("eps", optim.eps > 0, "more than 0"),
         ("betas", all(0 <= beta < 1 for beta in optim.betas), "two numbers from 0 to below 1"),
         ("max_grad_norm", limit is None or limit > 0, "more than 0, or null for no clipping"),
+        ("label_smoothing_factor", 0 <= optim.label_smoothing_factor < 1, "no less than 0 and below 1"),
         ("warmup_steps", 0 <= optim.warmup_steps < max_steps, f"no less than 0 and fewer than max_steps={max_steps}"),
     ):
         if not good:

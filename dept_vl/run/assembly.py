@@ -170,6 +170,7 @@ def build(
         backbone,
         trained,
         backbone_dropout=config.backbone.dropout,
+        label_smoothing=config.optim.label_smoothing_factor,
         covers=config.adapter.covers,
         order=order_of(config),
     ).to(accelerator.device)

@@ -144,11 +144,11 @@ class AdaptedModel:
             UnreadableImage: likewise, but for a file that is cut or broken behind its header: when the row's turn
             comes; `preprocess` finds it earlier.
         """
-        return self._generate(plan_rows("vqa", images, questions, adapter_names, self.adapters))
+        return self.answer_rows(plan_rows("vqa", images, questions, adapter_names, self.adapters))
 
     def caption(self, images: Sequence[Any], adapter_names: Sequence[Any] | None = None) -> list[str]:
         """A caption for each image, a `Picture`. Raises: as `answer`."""
-        return self._generate(plan_rows("caption", images, None, adapter_names, self.adapters))
+        return self.answer_rows(plan_rows("caption", images, None, adapter_names, self.adapters))
 
     def classify(self, texts: Sequence[Any], adapter_names: Sequence[Any] | None = None) -> list[str]:
         """The class of each text, by its name ("entailment"): what greedy decoding among the task's labels would say.
@@ -158,7 +158,7 @@ class AdaptedModel:
 
         Raises: WrongRows, WrongTask, UnknownAdapter.
         """
-        return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=True))
+        return self.answer_rows(plan_texts(texts, adapter_names, self.adapters, classify=True))
 
     def generate(self, texts: Sequence[Any], adapter_names: Sequence[Any] | None = None) -> list[str]:
         """A free answer to each text, as the adapters of question answering and summaries give it. `texts` as in
@@ -166,7 +166,7 @@ class AdaptedModel:
 
         Raises: WrongRows, WrongTask, UnknownAdapter.
         """
-        return self._generate(plan_texts(texts, adapter_names, self.adapters, classify=False))
+        return self.answer_rows(plan_texts(texts, adapter_names, self.adapters, classify=False))
 
     def chat(
         self,
@@ -185,7 +185,7 @@ class AdaptedModel:
             conversation that does not fit the model.
         """
         given = conversations, images, adapter_names, self.adapters, self.tokenizer, max_new_tokens
-        return self._generate(plan_chat(*given))
+        return self.answer_rows(plan_chat(*given))
 
     def preprocess(self, picture: Any) -> Float[Tensor, "channels height width"]:
         """The pixels that the tower reads of a `Picture`; `answer` and `caption` take them too.
@@ -242,8 +242,8 @@ class AdaptedModel:
         self.adapters.add(name, fitted.saved)
         self.network.bank[name] = fitted.entry
 
-    def _generate(self, rows: Sequence[Row]) -> list[str]:
-        """The rows' answers in their order."""
+    def answer_rows(self, rows: Sequence[Row]) -> list[str]:
+        """The answers of planned rows, of whatever kinds and adapters, in their order."""
         answers, alike = [""] * len(rows), defaultdict(list)
         for row in rows:
             alike[together(row, self.adapters)].append(row)

@@ -26,7 +26,6 @@ from dept_vl.saved import SavedAdapter, read_any
 from dept_vl.serve.adapted import AdaptedModel
 from dept_vl.serve.asked import Asked, Kind, decoded, plan, with_sizes
 from dept_vl.serve.named import NamedAdapters
-from dept_vl.serve.notices import warn_of_texts
 from dept_vl.serve.rows import together
 from dept_vl.serve.waiting import Request, WaitingRow, WaitingRows
 
@@ -94,7 +93,6 @@ class AnswerEngine:
         self._loading = threading.Lock()
         self._closing, self._pace = False, 0.02  # seconds a row, as the last batches took
         self._cut, self._altered = 0, 0  # of the batch that is being answered
-        model.notice = self._note  # warnings belong to no thread, and each new one would be kept for ever
         self._thread = threading.Thread(target=self._work, name="dept_vl-model", daemon=True)
         self._thread.start()
 
@@ -183,7 +181,6 @@ class AnswerEngine:
         for future in left:
             future.cancel()
         self._thread.join()
-        self._model.notice = warn_of_texts
 
     def _check_room(self, rows: int) -> None:
         self._check_open()
@@ -246,11 +243,12 @@ class AnswerEngine:
                 self._changed.wait(left)
 
     def _answer(self, batch: list[WaitingRow]) -> None:
-        began, network, self._cut, self._altered = time.monotonic(), self._model.network, 0, 0
+        began, model, self._cut, self._altered = time.monotonic(), self._model, 0, 0
+        network, notice = model.network, model.notice
         bank, entries = network.bank, {each.row.adapter: each.entry for each in batch}
-        network.bank = entries
+        network.bank, model.notice = entries, self._note  # a warning belongs to no caller, and would be kept for ever
         try:
-            texts = self._model.answer_batch([each.row for each in batch], batch[0].key.inside)
+            texts = model.answer_batch([each.row for each in batch], batch[0].key.inside)
         except Exception as error:
             requests = list(dict.fromkeys(each.request for each in batch))
             if len(requests) == 1:
@@ -260,7 +258,7 @@ class AnswerEngine:
                 self._answer([each for each in batch if each.request is request])
             return
         finally:
-            network.bank = bank
+            network.bank, model.notice = bank, notice
         seconds = time.monotonic() - began
         self._pace = 0.8 * self._pace + 0.2 * seconds / len(batch)
         queued = tuple(began - each.since for each in batch)

@@ -39,7 +39,7 @@ class Engine:
             self.accelerator.backward(loss)  # outside autocast: fp32 weights get fp32 gradients
         return loss.detach()
 
-    def gradients(self) -> dict[str, list[Tensor]]:
+    def gradients(self) -> Mapping[str, Iterable[Tensor]]:
         """Of the whole batch, by group of weights; every process has to ask. A weight kept in parts has parts of it."""
         return {
             name: [weight.grad for weight in group if weight.grad is not None]

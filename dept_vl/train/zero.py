@@ -1,6 +1,6 @@
 """DeepSpeed ZeRO: gradients and the optimizer's state in parts, under stage 3 the frozen weights too."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -53,18 +53,15 @@ class Zero(Engine):
         self._engine.backward(loss)
         return loss.detach()
 
-    def gradients(self) -> dict[str, list[Tensor]]:
+    def gradients(self) -> Mapping[str, Iterable[Tensor]]:
+        """Each is put together when it is its turn, so that no process has all of them whole at once."""
         from deepspeed.utils import safe_get_full_grad
 
         groups = self.network.param_groups()
-        return {name: [safe_get_full_grad(weight) for weight in group] for name, group in groups.items()}
+        return {name: (safe_get_full_grad(weight) for weight in group) for name, group in groups.items()}
 
     def norms(self) -> list[Tensor]:
-        """Weight by weight, so that no process has all gradients whole at once."""
-        from deepspeed.utils import safe_get_full_grad
-
-        groups = self.network.param_groups().values()
-        return [joint_norm(joint_norm([safe_get_full_grad(weight)]) for weight in group) for group in groups]
+        return [joint_norm(joint_norm([each]) for each in group) for group in self.gradients().values()]
 
     def joined_parts(self) -> dict[str, Tensor]:
         joined, main = {}, self.accelerator.is_main_process

@@ -20,7 +20,7 @@ from dept_vl.serve.rows import Row, plan_rows, plan_texts
 
 Result = TypeVar("Result")
 ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
-"""What gradio is told of every event that asks a model: one thread at a time may."""
+"""What gradio is told of every event that asks a model: one at a time, so that each hears its own warnings."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,8 @@ class Said:
 
 
 def with_model(adapter: LoadedRun, function: Callable[[AdaptedModel], Result]) -> Result:
-    """What the function makes of the adapter's model. The page uses models nowhere else; gradio lets in one event at a
-    time (`ONE_AT_A_TIME`)."""
-    return function(adapter.model)
+    """What the function makes of the adapter's model, on the engine's thread."""
+    return adapter.engine.call(function).result()
 
 
 def row_for(adapter: LoadedRun, picture: Image.Image | None, values: Mapping[str, str]) -> Row:
@@ -59,7 +58,7 @@ def ask(model: AdaptedModel, row: Row, *, blind: bool) -> tuple[list[Likely], li
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", DeptVLWarning)
         start = time.perf_counter()
-        model._generate([row])
+        model.answer_rows([row])
         seconds = time.perf_counter() - start
     notes = dict.fromkeys(str(each.message) for each in told if issubclass(each.category, DeptVLWarning))
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Load the adapters of run folders for the page: those of one frozen model share it, others get their own."""
+"""Load the adapters of run folders for the page; those of one frozen model share it, and the engine in front of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 from dept_vl.saved import BadAdapterFolder, MismatchedBackbone, read_any
 from dept_vl.saved.files import CONFIG, read_config
 from dept_vl.serve.adapted import AdaptedModel
+from dept_vl.serve.engine import AnswerEngine
 from dept_vl.serve.rows import WrongTask
 
 REPORT = "report.html"
@@ -18,15 +19,17 @@ PROJECTION_ONLY = "none"  # the adapter of a run in which the projection alone t
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """An adapter on the page. name: in its model and on the page. report: of its run, None where there is none."""
+    """An adapter on the page. name: in its model and on the page. engine: the only one that asks the model. report: of
+    its run, None where there is none."""
 
     name: str
     model: AdaptedModel
+    engine: AnswerEngine
     report: Path | None = None
 
     @property
     def config(self) -> dict[str, Any]:
-        return self.model.adapters.find(self.name).config
+        return self.engine.adapters[self.name].config
 
     @property
     def task(self) -> dict[str, Any]:
@@ -68,11 +71,13 @@ def load_runs(
             raise WrongTask(f"{folder}: wanted an adapter whose config records its task, given one that records none")
         name = _free_name(folder.resolve(), [each.name for each in loaded])
         say(f"loading {folder} as {name}")
-        model = _model_for(folder, name, loaded) or AdaptedModel.from_pretrained(
-            folder, device, backbone, vision, adapter_name=name
-        )
+        if (other := _joined(folder, name, loaded)) is not None:
+            model, engine = other.model, other.engine
+        else:
+            model = AdaptedModel.from_pretrained(folder, device, backbone, vision, adapter_name=name)
+            engine = AnswerEngine(model)
         report = folder / REPORT
-        loaded.append(LoadedRun(name, model, report if report.is_file() else None))
+        loaded.append(LoadedRun(name, model, engine, report if report.is_file() else None))
     return loaded
 
 
@@ -103,14 +108,14 @@ def _trained_for(folder: Path, *, alone: bool = False) -> tuple[Any, ...] | None
         return None
 
 
-def _model_for(folder: Path, name: str, loaded: Sequence[LoadedRun]) -> AdaptedModel | None:
-    """A model that is there and takes the adapter of the folder, which then has it. None: none does."""
-    for model in {id(each.model): each.model for each in loaded}.values():
+def _joined(folder: Path, name: str, loaded: Sequence[LoadedRun]) -> LoadedRun | None:
+    """One whose model takes the adapter of the folder, and now has it. None: none does."""
+    for each in {each.engine: each for each in loaded}.values():
         try:
-            model.load_adapter(folder, name)
+            each.engine.load(name, folder)
         except (MismatchedBackbone, WrongTask):
             continue
-        return model
+        return each
     return None
 
 

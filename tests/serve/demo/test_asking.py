@@ -33,7 +33,11 @@ def test_adapters_of_one_frozen_model_share_it_and_others_get_their_own(save, ru
     monkeypatch.chdir(tmp_path)  # where both are found by the names that are recorded
     folders = [save("dept"), save("pt"), save("dpt", "foreign", backbone_identity=identity, visual=False)]
     first, second = runs(*folders[:2])
-    assert first.model is second.model and set(first.model.adapters.loaded) == {"dept", "pt"}
+    assert (
+        first.model is second.model
+        and first.engine is second.engine
+        and set(first.model.adapters.loaded) == {"dept", "pt"}
+    )
     both = load_runs([folders[2], folders[2]], say=lambda line: None)
     assert both[0].model is both[1].model and [each.name for each in both] == ["foreign", f"{tmp_path.name}-foreign"]
     mixed = load_runs([folders[2], folders[0]], say=lambda line: None)
@@ -124,7 +128,8 @@ def test_what_a_model_or_a_folder_says_is_text_and_never_html(save, runs):
     class Named(LoadedRun):
         about = "<i>dept</i>"
 
-    named = Named("<script>", runs(save("dept"))[0].model)
+    loaded = runs(save("dept"))[0]
+    named = Named("<script>", loaded.model, loaded.engine)
     said = Said(named, [Likely("<b>red</b>", 0.5, (1,))], None, 0.1, ["<img src=x>"])
     page = answer_cards([said], truth="<u>")
     assert not any(each in page for each in ("<script>", "<b>red", "<img", "<u>", "<i>dept"))
