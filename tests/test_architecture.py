@@ -13,7 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = (
-    {"registry", "part", "batch", "linear_start", "untrusted", "embedded"},
+    {"registry", "part", "batch", "linear_start", "threads", "untrusted", "embedded"},
     {"config", "metrics", "adapters", "tuning", "backbones", "vision"},
     {"tasks", "model", "methods"},
     {"data", "saved"},

@@ -129,6 +129,7 @@ def test_what_a_run_predicted_is_kept_when_its_scoring_fails(data, byte_t5, tmp_
 @pytest.mark.usefixtures("afresh")
 def test_free_decoding_counts_what_is_no_label(finished, data, byte_t5):
     scored = score_adapter(str(finished[0]), "cola", root=str(data), backbone=str(byte_t5), decoding="generate")
+    assert torch.get_num_threads() == 1  # as it was trained
     assert scored["invalid_outputs"] == sum(n for text, n in scored["answers"].items() if text not in ("0", "1")) > 0
 
 

@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         flags.error(f"--output: wanted another file than --rows, given {args.output} for both")
     from dept_vl.run.predictions import find_images, find_rows, predict_images, predict_rows
     from dept_vl.serve import AdaptedModel
+    from dept_vl.threads import take_fitting_threads
 
     with plain_errors("predict"):
         given: Any
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             answers = functools.partial(predict_images, question=args.question, report=say)
         with _json_lines(args.output) as write:
             model = AdaptedModel.from_pretrained(args.adapter, args.device, args.backbone, args.vision)
+            take_fitting_threads(model.network, device=args.device)
             for row in answers(model, given):
                 write(row)
 

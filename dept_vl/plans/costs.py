@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dept_vl.config import Experiment
 from dept_vl.data.batches import evaluation_batches
 from dept_vl.model import BankEntry
-from dept_vl.plans.runs import key, make_run
+from dept_vl.plans.runs import key, make_run, make_schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.run import Parts, build, resolve, start, training_batches
 from dept_vl.run.measure import step_bytes
@@ -36,11 +36,14 @@ _FOLDED = "folded"
 
 
 def cost_configs(plan: PlanFile, root: Path) -> dict[str, Experiment]:
-    """An experiment of each cell whose costs are measured."""
-    cells = [plan.cell(name) for name in plan.costed()]
+    """An experiment of each cell whose costs are measured; the first run of one that mixes the prompts of others."""
+    schedule = make_schedule([plan], root)
+    first = {place.cell: schedule.runs[place.run].config for place in reversed(schedule.places[plan.name])}
     return {
-        cell.name: make_run(plan, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, root).config
-        for cell in cells
+        cell.name: first[cell.name]
+        if cell.sources is not None
+        else make_run(plan, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, root).config
+        for cell in map(plan.cell, plan.costed())
     }
 
 

@@ -18,13 +18,10 @@ from torch.utils.data import Dataset
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.model import Batch, Network
 from dept_vl.run.components import resume_point
-from dept_vl.run.launcher import own_threads
 from dept_vl.run.measure import count_weights
+from dept_vl.threads import SMALL, fitting_threads
 from dept_vl.train.resumable import Compute, read_compute, rng_states, set_rng_states
 
-SMALL = 10_000_000
-"""Weights. Of a smaller model an operation is so short that threads wait for one another and autocast converts longer
-than either computes, and under a busy neighbour the waiting takes nearly all of the time (docs/decisions.md)."""
 FASTER = 1.15  # how many times as fast a step in bfloat16 must be, to be taken
 ROUNDS, SECONDS = 3, 10.0  # of measuring: so many rounds, none that would begin after so many seconds
 _SIDE = 512  # of the matrices on which the processor is tried
@@ -83,9 +80,8 @@ def choose(
 
     Raises: BadConfig.
     """
-    small = count_weights(network)["total"] < SMALL
-    threads = config.num_threads or (recorded.threads if recorded else own_threads())
-    threads = threads or (1 if small and device.type == "cpu" else torch.get_num_threads())
+    weights = count_weights(network)["total"]
+    threads = config.num_threads or (recorded.threads if recorded else fitting_threads(weights, device))
     torch.set_num_threads(threads)
     if config.bf16 != "auto":
         return Choice(Compute(config.bf16, threads), "as the config says")
@@ -95,7 +91,7 @@ def choose(
         return Choice(Compute(recorded.bf16, threads), "as the run began")
     if not able:
         why = "float32: for this device, launch or backbone bfloat16 is never chosen, only asked for"
-    elif small:
+    elif weights < SMALL:  # autocast would convert longer than it saves
         why = f"float32: the model has fewer than {SMALL:,} weights"
     elif device.type == "cpu" and not multiplies_faster():
         why = "float32: this processor multiplies matrices of bfloat16 no faster"

@@ -9,6 +9,7 @@ from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import AutocastKwargs, DistributedType
 
 from dept_vl.config import BadConfig, Experiment
+from dept_vl.threads import own_threads
 from dept_vl.train import sharded_blocks
 from dept_vl.tuning import TUNINGS
 
@@ -116,12 +117,6 @@ def threads(config: Experiment, cores: int, processes: int, environment: Mapping
     """CPU threads of a process: the config's, those of an OMP_NUM_THREADS above 1 (accelerate launch sets 1 by itself),
     or its share of the cores."""
     return config.num_threads or own_threads(environment) or max(1, cores // processes)
-
-
-def own_threads(environment: Mapping[str, str] = os.environ) -> int | None:
-    """An OMP_NUM_THREADS that the user set: above 1, which accelerate launch sets by itself."""
-    asked = environment.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) > 1 else None
 
 
 def _on(environment: Mapping[str, str], name: str) -> bool:

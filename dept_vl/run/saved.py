@@ -16,6 +16,7 @@ from dept_vl.run.tasks import build_task, resolve
 from dept_vl.saved import SavedAdapter, read_any, tower_of
 from dept_vl.serve.rows import WrongTask
 from dept_vl.tasks import OWN_TEXT, TASKS, Example, Task, TextTask, VqaTask
+from dept_vl.threads import take_fitting_threads
 from dept_vl.train.evaluate import histogram
 from dept_vl.untrusted.whole_files import check_writable
 
@@ -87,6 +88,7 @@ def score_adapter(
     config = resolve(dataclasses.replace(config, per_device_eval_batch_size=batch_size, bf16=bf16, progress=False))
     with together(config):
         parts = build(config, start(config), {"test": (split, limit)}, saved=saved)
+        take_fitting_threads(parts.network, device=parts.accelerator.device)
         answers = parts.predict("test")
     if score is None:
         parts.task = _as_recorded(parts.task, saved, parts.splits["test"].examples)

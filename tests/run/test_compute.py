@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from dept_vl import threads
 from dept_vl.config import BadConfig, Experiment, load_experiment
 from dept_vl.run import compute
 from dept_vl.run.compute import choose, measure_steps
@@ -21,7 +22,8 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def large(monkeypatch):
     """Every model is one whose steps are measured, on a processor that multiplies bfloat16 faster."""
-    monkeypatch.setattr(compute, "SMALL", 0)
+    for module in (compute, threads):
+        monkeypatch.setattr(module, "SMALL", 0)
     monkeypatch.setattr(compute, "multiplies_faster", lambda: True)
 
 

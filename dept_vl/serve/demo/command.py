@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dept_vl.saved.files import CONFIG
 from dept_vl.serve.demo.runs import adapter_folders, load_runs, projection_only_beside
+from dept_vl.threads import take_fitting_threads
 
 QUICKSTART = Path("runs/vqa_shapes")
 HOST, PORT = "127.0.0.1", 7860
@@ -33,6 +34,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None]) -> None:
             found.setdefault(other.resolve(), other)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio would tell its makers of each start
     loaded = load_runs(list(found.values()), args.device, args.backbone, args.vision, say=say)
+    take_fitting_threads(*(each.model.network for each in loaded), device=args.device)
     from dept_vl.serve.demo.page import build_page, open_page
 
     page = build_page(loaded)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dept_vl.serve.adapted import AdaptedModel
 from dept_vl.serve.http.limits import Access, BadLimits, Limits
+from dept_vl.threads import take_fitting_threads
 
 LOOPBACK = ("127.0.0.1", "localhost")
 TOKEN = "DEPT_VL_TOKEN"
@@ -89,6 +90,7 @@ def main(argv: Sequence[str] | None, prog: str) -> None:
     )
     for name, folder in others:
         model.load_adapter(folder, name)
+    take_fitting_threads(model.network, device=args.device)
     app = build_app(model, limits, access, max_batch=args.max_batch, max_wait=args.max_wait / 1000)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: None)  # uvicorn drains, and raises it once more when it is done
