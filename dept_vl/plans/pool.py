@@ -32,7 +32,8 @@ def work(config: Experiment) -> None:
     folder = Path(config.output_dir)
     begun = bool(find_checkpoints(folder / "checkpoints"))
     try:
-        run(dataclasses.replace(config, resume_from_checkpoint="last") if begun else config, take_finished=True)
+        config = dataclasses.replace(config, resume_from_checkpoint="last") if begun else config
+        run(config, take_finished=True, baselines=False)
     except FolderInUse:
         raise
     except ValueError as error:

@@ -70,12 +70,18 @@ def run_each(config: Experiment, report: Report | None = None) -> Iterator[tuple
 
 
 def run(
-    config: Experiment, *, last: bool = True, take_finished: bool = False, report: Report | None = None
+    config: Experiment,
+    *,
+    last: bool = True,
+    take_finished: bool = False,
+    baselines: bool = True,
+    report: Report | None = None,
 ) -> dict[str, Any] | None:
     """Train and score `config`; return what results.json holds on the main process, which alone writes.
 
     An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
-    processes together for another run. `take_finished`: return what a finished run in the folder came to. `report`
+    processes together for another run. `take_finished`: return what a finished run in the folder came to. `baselines`:
+    whether to score constant and blind answers beside the model's. `report`
     gets a sentence each about how own data was understood, and about what is cut or stands twice.
 
     Raises: LostProcess where another process of the run ends or cannot be reached, FolderInUse where another run works
@@ -91,11 +97,11 @@ def run(
         with alone_in(folder, accelerator):
             if take_finished and (folder / RESULTS).exists():
                 return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-            return _run(config, accelerator, folder, last, report)
+            return _run(config, accelerator, folder, last, baselines, report)
 
 
 def _run(
-    config: Experiment, accelerator: Accelerator, folder: Path, last: bool, report: Report | None
+    config: Experiment, accelerator: Accelerator, folder: Path, last: bool, baselines: bool, report: Report | None
 ) -> dict[str, Any] | None:
     began, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()  # the second ignores changes of the first
     task = config.task
@@ -128,8 +134,9 @@ def _run(
             keep_predictions(parts, predictions, folder)
         scores = parts.score("test", predictions)
     with timed(parts.seconds, "baselines"):
-        baselines = {each.task.name: score_baselines(each) for each in parts.members or (parts,)}
-    results = assemble_all(parts, trained, scores, baselines, predictions, began, time.perf_counter() - clock)
+        members = parts.members or (parts,)
+        beside = {each.task.name: score_baselines(each) if baselines else {} for each in members}
+    results = assemble_all(parts, trained, scores, beside, predictions, began, time.perf_counter() - clock)
     if accelerator.is_main_process:
         for place, each in enumerate(parts.members):
             write_config(parts.choice.recorded(each.config), Path(each.config.output_dir))

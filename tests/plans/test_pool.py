@@ -111,11 +111,11 @@ def test_a_killed_worker_ends_the_command_with_its_reason(schedule):
 
 def test_what_was_begun_goes_on(schedule, monkeypatch):
     (first, *_), done = schedule.runs.values(), []
-    monkeypatch.setattr(pool, "run", lambda config, take_finished: done.append((config, take_finished)))
+    monkeypatch.setattr(pool, "run", lambda config, **how: done.append((config, how)))
     monkeypatch.setattr(pool, "find_checkpoints", lambda folder: [folder / "step_10"])
     pool.work(first.config)
-    ((config, take_finished),) = done
-    assert config.resume_from_checkpoint == "last" and take_finished
+    ((config, how),) = done
+    assert config.resume_from_checkpoint == "last" and how == {"take_finished": True, "baselines": False}
 
 
 def test_what_another_command_does_is_left_to_it_and_looked_at_again(schedule, monkeypatch):
@@ -136,7 +136,7 @@ def test_an_error_that_would_come_again_is_kept_until_it_is_asked_for_again(sche
     """A full disk, or a lack of memory, is not: the same command tries such a run again."""
     (first, *_), asked = schedule.runs.values(), []
 
-    def run(config, take_finished):
+    def run(config, take_finished, baselines):
         asked.append(config)
         raise errors[-1]
 
