@@ -102,8 +102,9 @@ def choose(
 
 def _measured(network: Network, batch: Batch, device: torch.device, threads: int) -> Choice:
     seconds = measure_steps(network, batch, device)
-    bf16 = seconds["float32"] >= FASTER * seconds["bfloat16"]
+    bf16 = "float32" not in seconds or seconds["float32"] >= FASTER * seconds["bfloat16"]
     shown = " and ".join(f"{each:.3g} s in {name}" for name, each in seconds.items())
+    shown += "" if "float32" in seconds else ", and more memory than there is in float32,"
     name = "bfloat16" if bf16 else "float32"
     why = f"{name}: a step took {shown} when the run started (--bf16 true or false asks for one)"
     return Choice(Compute(bf16, threads), why, seconds)
@@ -111,15 +112,22 @@ def _measured(network: Network, batch: Batch, device: torch.device, threads: int
 
 def measure_steps(network: Network, batch: Batch, device: torch.device) -> dict[str, float]:
     """Median seconds of a training step in float32 and under bfloat16, turn by turn behind one of each that is not
-    counted. Weights, gradients and random states are afterwards as before."""
+    counted; without float32 where its step has no room. Weights, gradients and random states are afterwards as before.
+    """
     training, before = network.training, rng_states()
     batch = batch.to(device)
     seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     network.train()
     began = time.perf_counter()
     for turn in range(ROUNDS + 1):
-        for name, taken in seconds.items():
-            taken.append(_timed(lambda name=name: _step(network, batch, name == "bfloat16"), device.type))
+        for name, taken in list(seconds.items()):
+            try:
+                taken.append(_timed(lambda name=name: _step(network, batch, name == "bfloat16"), device.type))
+            except torch.OutOfMemoryError:
+                if name == "bfloat16":  # the run has no room either
+                    raise
+                del seconds[name]
+                network.zero_grad(set_to_none=True)
         if turn and time.perf_counter() - began > SECONDS:
             break
     network.zero_grad(set_to_none=True)

@@ -79,7 +79,7 @@ class AnswerEngine:
         model: AdaptedModel,
         *,
         max_batch: int = 64,
-        max_wait: float = 0.004,
+        max_wait: float = 0.002,
         max_queue: int = 1024,
         observe: Callable[[Answered], None] = lambda answered: None,
     ) -> None:

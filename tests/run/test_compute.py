@@ -76,6 +76,17 @@ def test_a_processor_without_bfloat16_takes_no_step_in_it(network, large, monkey
     assert not choose(Experiment(), network, unasked, None, CPU, able=False).compute.bf16
 
 
+def test_a_step_that_has_no_room_in_float32_leaves_bfloat16(network, large, monkeypatch):
+    def step(network, batch, bf16):
+        if not bf16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(compute, "_step", step)
+    chosen = choose(Experiment(), network, batches, None, CPU, able=True)
+    assert chosen.compute.bf16 and set(chosen.seconds) == {"bfloat16"}
+    assert "in bfloat16, and more memory than there is in float32, when the run started" in chosen.why
+
+
 def test_measuring_leaves_weights_gradients_mode_and_random_states_alone(network):
     network.eval()
     before, states = trained_bytes(network), rng_states()

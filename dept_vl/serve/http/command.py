@@ -52,7 +52,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     made.add_argument("--max-batch", type=int, default=64, help="rows of a batch (default: %(default)s)")
     made.add_argument(
-        "--max-wait", type=float, default=4, help="milliseconds in which a batch may fill (default: %(default)s)"
+        "--max-wait", type=float, default=2, help="milliseconds in which a batch may fill (default: %(default)s)"
     )
     for name, about in _ABOUT.items():
         default = getattr(Limits, name)
