@@ -23,6 +23,7 @@ from dept_vl.adapters import Adapter, Folded, Teachers, Text
 from dept_vl.backbones import (
     Backbone,
     CandidateTree,
+    Choices,
     Embedded,
     SharedImages,
     choose,
@@ -57,7 +58,8 @@ class Network(nn.Module):
     in which they are read. order: in which the frozen model reads prompt, text and visual tokens; None: the usual one
     of its kind.
     bank: adapters by name, for batches whose rows name theirs; an entry is shared with whoever else holds it. teachers:
-    from which the adapter learns, of the tasks that the rows of a training batch name.
+    from which the adapter learns, of the tasks that the rows of a training batch name. choices: the labels of a task,
+    for a training loss with the terms of (IA)^3's recipe.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Network(nn.Module):
         self.order = token_order(backbone.kind, order)
         self.bank: dict[str, BankEntry] = {BASE: BankEntry(Folded(torch.zeros(0, backbone.d_model), None))}
         self.teachers: Teachers | None = None
+        self.choices: Choices | None = None
         self._read_through: tuple[Backbone, ...] = ()  # in tuples, so that they are no parts of this module
         self._answers_through = False
         self._served_inside: tuple[Part, ...] = ()
@@ -119,7 +122,11 @@ class Network(nn.Module):
             raise MismatchedParts("wanted a batch with labels, given one without")
         if self.teachers is not None and self.training:
             return self._distilled(batch, self.teachers)
-        return self._reading.loss(*self.embed(batch), batch.labels, self.label_smoothing if self.training else 0.0)
+        embedded = self.embed(batch)
+        if not self.training:
+            return self._reading.loss(*embedded, batch.labels)
+        nats = self._reading.loss(*embedded, batch.labels, self.label_smoothing)
+        return nats if self.choices is None else sum(self.choices.losses(self._reading, *embedded, batch.labels), nats)
 
     def _distilled(self, batch: Batch, teachers: Teachers) -> Float[Tensor, " batch"]:
         """The teachers see the same pads and the same draws of dropout: a student that is its teacher is at no
@@ -149,8 +156,8 @@ class Network(nn.Module):
     def training_flops(self, batch: Batch) -> tuple[int, int] | None:
         """Floating-point operations of a training step's frozen model on this batch as padded, forward and backward:
         as it is read now, and through the whole backbone. None where the backbone has no formula, or for what has none:
-        something that trains inside it, and teachers."""
-        if "inside" in self.parts or self.teachers is not None:
+        something that trains inside it, teachers and choices."""
+        if "inside" in self.parts or self.teachers is not None or self.choices is not None:
             return None
         rows, seq = batch.input_ids.shape
         visual = self.projection.num_tokens if batch.features is not None else 0

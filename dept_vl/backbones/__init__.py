@@ -2,6 +2,7 @@
 
 from dept_vl.backbones.candidates import BadCandidates, CandidateTree, choose, rows_at_once
 from dept_vl.backbones.causal import CausalBackbone
+from dept_vl.backbones.choices import Choices
 from dept_vl.backbones.columns import Embedded, joined, pads_last, stacked
 from dept_vl.backbones.distillation import distance
 from dept_vl.backbones.frozen import Backbone, Embeds, Mask, mean_nats, read_whole
@@ -17,6 +18,7 @@ __all__ = [
     "BadCandidates",
     "CandidateTree",
     "CausalBackbone",
+    "Choices",
     "Embedded",
     "Embeds",
     "Mask",

@@ -111,6 +111,8 @@ class OptimConfig:
         lr_scheduler_type: linear or constant, after a linear warm-up.
         warmup_steps: steps of warm-up, or a share of max_steps when below 1.
         max_grad_norm: joint clipping of all groups; null for none.
+        choice_losses: add the two terms of (IA)^3's recipe for wrong labels, where answers are chosen among labels; a
+            step reads each row once more for every label.
         label_smoothing_factor: the part of a target token's probability that the training loss spreads evenly over the
             vocabulary.
     """
@@ -125,6 +127,7 @@ class OptimConfig:
     lr_scheduler_type: Literal["linear", "constant"] = "linear"
     warmup_steps: float = 0.06
     max_grad_norm: float | None = 1.0
+    choice_losses: bool = False
     label_smoothing_factor: float = 0.0
 
 

@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 
-from dept_vl.backbones import Backbone
+from dept_vl.backbones import Backbone, Choices
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.data.batches import EncodedExamples, single_examples
 from dept_vl.data.sources import Loaded
-from dept_vl.data.text import Kind
+from dept_vl.data.text import Kind, encode_targets
 from dept_vl.data.tokenizer import Tokenizer
 from dept_vl.model import Network, Part
 from dept_vl.run.components import (
@@ -177,6 +177,8 @@ def build(
     if saved is None:
         network.teachers, hashes = read_teachers(config.adapter, identities["backbone"], backbone.d_model)
         network.adapter.sources = hashes or network.adapter.sources
+        if config.optim.choice_losses:
+            network.choices = choices_of(tasks, tokenizer, backbone.text_form)
     common = {
         "accelerator": accelerator,
         "tokenizer": tokenizer,
@@ -232,6 +234,14 @@ def _new_parts(
         inside.attach(backbone)
         parts["inside"] = inside
     return parts
+
+
+def choices_of(tasks: Sequence[Task], tokenizer: Tokenizer, kind: Kind) -> Choices:
+    """For `optim.choice_losses`. Raises: BadConfig."""
+    names = ", ".join(each.name for each in tasks)
+    if len(tasks) > 1 or not tasks[0].candidates:
+        raise BadConfig(f"optim.choice_losses: wanted one task that chooses among labels, given {names}")
+    return Choices(encode_targets(tokenizer, tasks[0].candidates, kind))
 
 
 def _longest_answer(config: Experiment, task: Task, network: Network, tokenizer: Tokenizer) -> int:
