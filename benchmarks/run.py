@@ -41,7 +41,7 @@ from benchmarks.steps import memory, time_steps
 from benchmarks.store import store
 from benchmarks.table import BadResults, Measured, keep, provenance, read_results, table
 from benchmarks.techniques import techniques
-from benchmarks.timing import surroundings
+from benchmarks.timing import Budget, surroundings
 from dept_vl.untrusted.whole_files import check_writable
 
 MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
@@ -63,7 +63,7 @@ MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
     "extraction": (extraction, 0.03),
     "bank": (bank, 0.05),
 }
-"""What measures each row, and its share of the time of `all`."""
+"""What measures each row, and its share of the time in which `all` measures."""
 
 STORED: dict[str, Callable[[Setting], Measured]] = {"reach": reaching}
 """What is read off the runs of a plan, and what `all` leaves out for that."""
@@ -135,8 +135,10 @@ def main(words: Sequence[str] | None = None) -> str:
         read_results(path)
         check_writable(path)
     found, names = {}, list(MEASURES) if given.what == "all" else [given.what]
+    budget = Budget(60 * given.minutes, {name: share for name, (_, share) in MEASURES.items()})
     for name in names:
-        for each in measure(name, setting, words, given.minutes if given.what == "all" else None):
+        own = setting.lasting(budget.begin(name)) if given.what == "all" else setting
+        for each in measure(name, own, words):
             found[name] = each
             if kept:
                 keep(path, {name: each})
@@ -144,13 +146,10 @@ def main(words: Sequence[str] | None = None) -> str:
     return table(found, {name: NUMBERS[name] for name in names})
 
 
-def measure(
-    name: str, setting: Setting, words: Sequence[str], minutes: float | None = None
-) -> Iterator[dict[str, Any]]:
+def measure(name: str, setting: Setting, words: Sequence[str]) -> Iterator[dict[str, Any]]:
     """One measure as JSON data with its surroundings; one that has steps is given again after each. words: of the
-    command; minutes: of all measures together."""
-    run, share = MEASURES[name] if name in MEASURES else ((STORED | APART)[name], 1.0)
-    setting = setting if minutes is None else setting.lasting(60 * minutes * share)
+    command."""
+    run = MEASURES[name][0] if name in MEASURES else (STORED | APART)[name]
     found = run(setting)
     how = {
         "command": shlex.join(["python", "-m", "benchmarks.run", *words]),
@@ -186,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the frozen models' weights")
-    parser.add_argument("--minutes", type=float, default=12.0, help="about how long `all` measures, models not counted")
+    parser.add_argument("--minutes", type=float, default=12.0, help="about how long `all` takes")
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long one row measures")
     parser.add_argument("--threads", type=int, help="of torch; the machine's cores unless given")
     parser.add_argument("--large", action="store_true", help="a larger T5 too (peers, serving), and all GLUE sets")

@@ -34,6 +34,40 @@ class Spread:
     rounds: int
 
 
+class Budget:
+    """So many seconds for several rows, all that they do counted, shared among them as `shares` says.
+
+    A row takes more than it measures, such as the loading of models; what the rows so far took beside it is what each
+    row to come is taken to need, for the first one `beside`.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        shares: Mapping[str, float],
+        *,
+        beside: float = 25.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._clock, self._end, self._shares, self._first = clock, clock() + seconds, dict(shares), beside
+        self._beside: list[float] = []
+        self._given: tuple[float, float] | None = None  # when, and how many seconds
+
+    def begin(self, name: str) -> float:
+        """How long the row that now begins may measure; the one before is over."""
+        now = self._clock()
+        if self._given is not None:
+            began, seconds = self._given
+            self._beside.append(max(0.0, now - began - seconds))
+        beside = statistics.fmean(self._beside) if self._beside else self._first
+        free = max(0.0, self._end - now - beside * len(self._shares))
+        whole = sum(self._shares.values())
+        share = self._shares.pop(name)
+        seconds = free * share / whole if share else 0.0
+        self._given = now, seconds
+        return seconds
+
+
 def interleave(
     runs: Mapping[str, Run],
     *,

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from benchmarks.timing import NothingTimed, interleave, ratio, spread, surroundings
+from benchmarks.timing import Budget, NothingTimed, interleave, ratio, spread, surroundings
 
 
 def test_a_spread_is_the_median_with_its_quartiles():
@@ -24,6 +24,20 @@ def test_a_ratio_is_of_medians_and_its_spread_of_the_rounds():
 def test_a_ratio_of_medians_lies_within_its_spread():
     found = ratio([1.0, 10.0, 10.0], [1.0, 10.0, 1.0])
     assert found.value == 10.0 and found.low <= found.value <= found.high
+
+
+def test_a_budget_leaves_room_for_what_rows_take_beside_their_measuring():
+    now = 0.0
+    budget = Budget(100, {"a": 0.5, "b": 0.0, "c": 0.5}, beside=10, clock=lambda: now)
+    assert budget.begin("a") == (100 - 3 * 10) * 0.5
+    now = 35 + 20  # 20 beside
+    assert budget.begin("b") == 0
+    now += 10  # and 10: 15 on average
+    assert budget.begin("c") == pytest.approx(100 - 65 - 15)
+    now = 200
+    late = Budget(100, {"a": 1.0}, clock=lambda: now)
+    now = 400
+    assert late.begin("a") == 0, "too late, and the least number of rounds is measured all the same"
 
 
 @pytest.mark.parametrize("over, under", [([], []), ([1.0], [1.0, 2.0])])
