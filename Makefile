@@ -61,7 +61,7 @@ runs/vqa_shapes/adapter_config.json: | $(INSTALLED)
 	$(LAUNCH) scripts/train_vqa.py
 
 EQUAL_TIME = --max_steps 1000000 --max_seconds 12
-# Some three hours of one core; started again it goes on, and METHODS="--seeds 1 --jobs 2" makes it shorter.
+# Some five hours of one core; started again it goes on, and METHODS="--seeds 1 --jobs 2" makes it shorter.
 methods: $(INSTALLED) ## compare all methods on generated text, VQA and captions, at equal steps and at equal time
 	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/comparison $(METHODS)
 	$(BIN)/dept-vl plan configs/methods/*.yaml --output_dir runs/methods/time $(EQUAL_TIME) $(METHODS)

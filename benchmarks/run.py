@@ -185,7 +185,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the frozen models' weights")
-    parser.add_argument("--minutes", type=float, default=12.0, help="about how long `all` takes")
+    parser.add_argument(
+        "--minutes", type=float, default=12.0, help="about how long `all` takes; with --compare, how long it measures"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long one row measures")
     parser.add_argument("--threads", type=int, help="of torch; the machine's cores unless given")
     parser.add_argument("--large", action="store_true", help="a larger T5 too (peers, serving), and all GLUE sets")

@@ -125,8 +125,9 @@ class Network(nn.Module):
         embedded = self.embed(batch)
         if not self.training:
             return self._reading.loss(*embedded, batch.labels)
-        nats = self._reading.loss(*embedded, batch.labels, self.label_smoothing)
-        return nats if self.choices is None else sum(self.choices.losses(self._reading, *embedded, batch.labels), nats)
+        if self.choices is not None:
+            return sum(self.choices.losses(self._reading, *embedded, batch.labels, self.label_smoothing))
+        return self._reading.loss(*embedded, batch.labels, self.label_smoothing)
 
     def _distilled(self, batch: Batch, teachers: Teachers) -> Float[Tensor, " batch"]:
         """The teachers see the same pads and the same draws of dropout: a student that is its teacher is at no

@@ -168,10 +168,11 @@ def test_backbone_dropout_acts_only_when_asked(make):
 def test_training_losses_are_smoothed_as_transformers_smooths_them(make):
     network = make()
     network.label_smoothing = 0.1
-    batch = batch_of([5], targets=[3])  # one row: transformers averages over all tokens, we over each row's own
+    batch = batch_of([5, 3], targets=[3, 1])
     logits = network.backbone.logits(*network.embed(batch), batch.labels)
-    wanted = LabelSmoother(epsilon=0.1)({"logits": logits}, batch.labels)
-    torch.testing.assert_close(network.train()(batch)[0], wanted)
+    for row, found in enumerate(network.train()(batch)):  # by row: transformers averages over all tokens of a batch
+        own = slice(row, row + 1)
+        torch.testing.assert_close(found, LabelSmoother(epsilon=0.1)({"logits": logits[own]}, batch.labels[own]))
     torch.testing.assert_close(network.eval()(batch), mean_nats(logits, batch.labels))
 
 

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             answers = functools.partial(predict_images, question=args.question, report=say)
         with _json_lines(args.output) as write:
             model = AdaptedModel.from_pretrained(args.adapter, args.device, args.backbone, args.vision)
-            take_fitting_threads(model.network, device=args.device)
+            take_fitting_threads(*model.frozen_models, device=args.device)
             for row in answers(model, given):
                 write(row)
 

@@ -112,7 +112,7 @@ class OptimConfig:
         warmup_steps: steps of warm-up, or a share of max_steps when below 1.
         max_grad_norm: joint clipping of all groups; null for none.
         choice_losses: add the two terms of (IA)^3's recipe for wrong labels, where answers are chosen among labels; a
-            step reads each row once more for every label.
+            step reads each row once for every label.
         label_smoothing_factor: the part of a target token's probability that the training loss spreads evenly over the
             vocabulary.
     """

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dept_vl.config import Experiment
 from dept_vl.data.batches import evaluation_batches
 from dept_vl.model import BankEntry
-from dept_vl.plans.runs import key, make_run, make_schedule
+from dept_vl.plans.runs import Run, key, make_run, make_schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.run import Parts, build, resolve, start, training_batches
 from dept_vl.run.measure import step_bytes
@@ -35,21 +35,21 @@ Costs = dict[str, dict[str, list[float]]]  # by cell: train_ms, eval_ms, folded_
 _FOLDED = "folded"
 
 
-def cost_configs(plan: PlanFile, root: Path) -> dict[str, Experiment]:
-    """An experiment of each cell whose costs are measured; the first run of one that mixes the prompts of others."""
+def cost_runs(plan: PlanFile, root: Path) -> dict[str, Run]:
+    """A run of each cell whose costs are measured; of one that mixes the prompts of others its first that is scored."""
     schedule = make_schedule([plan], root)
-    first = {place.cell: schedule.runs[place.run].config for place in reversed(schedule.places[plan.name])}
+    first = {place.cell: schedule.runs[place.run] for place in reversed(schedule.places[plan.name])}
     return {
         cell.name: first[cell.name]
         if cell.sources is not None
-        else make_run(plan, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, root).config
+        else make_run(plan, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, root)
         for cell in map(plan.cell, plan.costed())
     }
 
 
 def costs_path(plan: PlanFile, root: Path) -> Path:
     """Named by the cells' settings: others are measured anew."""
-    names = "".join(key(config) for config in cost_configs(plan, root).values())
+    names = "".join(key(run.config, prompts=run.sources) for run in cost_runs(plan, root).values())
     return root / "costs" / f"{plan.name}_{hashlib.sha256(names.encode()).hexdigest()[:10]}.json"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dept_vl.plans.claims import Judged
-from dept_vl.plans.costs import cost_configs, costs_path, measure_costs
+from dept_vl.plans.costs import cost_runs, costs_path, measure_costs
 from dept_vl.plans.figures import write_figures
 from dept_vl.plans.forgotten import Measure, measure_forgotten, measured_cells
 from dept_vl.plans.pool import PAUSE, Say, Work, run_all, work
@@ -58,8 +58,12 @@ def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str
     for plan in (each for each in plans if each.costed()):
         path = costs_path(plan, how.root)
         if not path.exists():
+            needed = cost_runs(plan, how.root)
+            if lost := failed.keys() & {name for each in needed.values() for name in each.sources}:
+                how.say(f"time and memory of {plan.name}: not measured, since runs failed: {', '.join(sorted(lost))}")
+                continue
             how.say(f"time and memory of {plan.name}, with nothing beside it")
-            configs = cost_configs(plan, how.root)
+            configs = {name: each.config for name, each in needed.items()}
             with how.pool(1) as executor:
                 while True:
                     try:

@@ -2,7 +2,8 @@
 
     tune: {factors: [0.1, 0.3, 1, 3, 10], seeds: [101], around: [0.3333, 3], around_seeds: [1, 2, 3]}
 
-A trial is a cell with all its rates times a factor, the projection's left as it is. A method's factor is the one with
+A trial is a cell with all its rates times a factor, the projection's left as it is; a cell that has no other makes one
+trial. A method's factor is the one with
 the highest mean validation score over the tasks and the trial seeds; the test split never chooses. The plan's own seeds
 then run at it, and `around_seeds` at these multiples of it, which tell how much the score depends on the rate.
 """
@@ -44,7 +45,7 @@ def trials(plan: PlanFile) -> PlanFile:
     for cell in plan.cells:
         steps = cell.settings.get("max_steps", Experiment().max_steps)
         evaluated = {"eval_steps": cell.settings.get("eval_steps") or steps}
-        for factor in plan.tune.factors:
+        for factor in _factors(plan, cell):
             settings = merge(merge(_scaled(cell, factor), evaluated), plan.tune.settings)
             named = _name(cell.name, factor)
             cells.append(
@@ -60,15 +61,17 @@ def choose(plan: PlanFile, table: Table) -> dict[str, Chosen]:
     """By cell of the plan: its factor, of those cells all of whose trials are finished. table: of the trials."""
     found = {}
     for cell in plan.cells:
-        means = {}
-        for factor in plan.tune.factors:
+        means, factors = {}, _factors(plan, cell)
+        for factor in factors:
             name = _name(cell.name, factor)
             runs, wanted = table.of(name), sum(place.cell == name for place in table.wanted)
             if len(runs) == wanted and all(each.val is not None for each in runs):
                 means[factor] = statistics.fmean(each.val for each in runs)
-        if len(means) == len(plan.tune.factors):
+        if len(means) == len(factors):
             best = next(factor for factor, mean in means.items() if mean >= max(means.values()) - _EQUAL)
-            found[cell.name] = Chosen(best, len(means) * len(plan.tune.seeds), best in (min(means), max(means)))
+            found[cell.name] = Chosen(
+                best, len(means) * len(plan.tune.seeds), len(means) > 1 and best in (min(means), max(means))
+            )
     return found
 
 
@@ -80,7 +83,7 @@ def tuned(plan: PlanFile, chosen: Mapping[str, Chosen]) -> PlanFile:
             continue
         factor = chosen[cell.name].factor
         cells.append(dataclasses.replace(cell, settings=_scaled(cell, factor)))
-        for multiple in plan.tune.around:
+        for multiple in plan.tune.around if len(_factors(plan, cell)) > 1 else ():
             cells.append(
                 dataclasses.replace(
                     cell,
@@ -100,6 +103,12 @@ def beside(cell: str, multiple: Number) -> str:
 
 def _name(cell: str, factor: Number) -> str:
     return f"{cell}, rates x {factor:g}"
+
+
+def _factors(plan: PlanFile, cell: Cell) -> tuple[Number, ...]:
+    """Those of the plan; one for a cell in which the projection alone trains: its trials would all be the same run."""
+    adapter, inside = (cell.settings.get(part, {}).get("name") for part in ("adapter", "inside"))
+    return (1,) if adapter == "none" and inside is None else plan.tune.factors
 
 
 def _scaled(cell: Cell, factor: Number) -> Settings:

@@ -178,7 +178,9 @@ def build(
         network.teachers, hashes = read_teachers(config.adapter, identities["backbone"], backbone.d_model)
         network.adapter.sources = hashes or network.adapter.sources
         if config.optim.choice_losses:
-            network.choices = choices_of(tasks, tokenizer, backbone.text_form)
+            if network.teachers is not None:
+                raise BadConfig("optim.choice_losses: wanted false where an adapter learns from teachers, given true")
+            network.choices = choices_of(tasks, [each["train"] for each in encoded], tokenizer, backbone.text_form)
     common = {
         "accelerator": accelerator,
         "tokenizer": tokenizer,
@@ -236,12 +238,17 @@ def _new_parts(
     return parts
 
 
-def choices_of(tasks: Sequence[Task], tokenizer: Tokenizer, kind: Kind) -> Choices:
-    """For `optim.choice_losses`. Raises: BadConfig."""
+def choices_of(tasks: Sequence[Task], train: Sequence[EncodedExamples], tokenizer: Tokenizer, kind: Kind) -> Choices:
+    """For `optim.choice_losses`, of one task and its training examples. Raises: BadConfig."""
     names = ", ".join(each.name for each in tasks)
     if len(tasks) > 1 or not tasks[0].candidates:
         raise BadConfig(f"optim.choice_losses: wanted one task that chooses among labels, given {names}")
-    return Choices(encode_targets(tokenizer, tasks[0].candidates, kind))
+    choices = Choices(encode_targets(tokenizer, tasks[0].candidates, kind))
+    [examples] = train
+    if others := choices.others(examples.targets[row] for row in range(len(examples.targets))):
+        given = f"{others:,} of {len(examples.targets):,} that are none, or are cut at task.max_target_length"
+        raise BadConfig(f"optim.choice_losses: wanted training targets that are labels of {names}, given {given}")
+    return choices
 
 
 def _longest_answer(config: Experiment, task: Task, network: Network, tokenizer: Tokenizer) -> int:

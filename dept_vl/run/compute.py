@@ -102,17 +102,19 @@ def choose(
 
 def _measured(network: Network, batch: Batch, device: torch.device, threads: int) -> Choice:
     seconds = measure_steps(network, batch, device)
-    bf16 = "float32" not in seconds or seconds["float32"] >= FASTER * seconds["bfloat16"]
+    bf16 = "float32" not in seconds
+    if len(seconds) == 2:
+        bf16 = seconds["float32"] >= FASTER * seconds["bfloat16"]
+    name, other = ("bfloat16", "float32") if bf16 else ("float32", "bfloat16")
     shown = " and ".join(f"{each:.3g} s in {name}" for name, each in seconds.items())
-    shown += "" if "float32" in seconds else ", and more memory than there is in float32,"
-    name = "bfloat16" if bf16 else "float32"
+    shown += "" if other in seconds else f", and more memory than there is in {other},"
     why = f"{name}: a step took {shown} when the run started (--bf16 true or false asks for one)"
     return Choice(Compute(bf16, threads), why, seconds)
 
 
 def measure_steps(network: Network, batch: Batch, device: torch.device) -> dict[str, float]:
     """Median seconds of a training step in float32 and under bfloat16, turn by turn behind one of each that is not
-    counted; without float32 where its step has no room. Weights, gradients and random states are afterwards as before.
+    counted; without one whose step has no room. Weights, gradients and random states are afterwards as before.
     """
     training, before = network.training, rng_states()
     batch = batch.to(device)
@@ -124,7 +126,7 @@ def measure_steps(network: Network, batch: Batch, device: torch.device) -> dict[
             try:
                 taken.append(_timed(lambda name=name: _step(network, batch, name == "bfloat16"), device.type))
             except torch.OutOfMemoryError:
-                if name == "bfloat16":  # the run has no room either
+                if len(seconds) == 1:
                     raise
                 del seconds[name]
                 network.zero_grad(set_to_none=True)

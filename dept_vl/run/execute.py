@@ -81,8 +81,8 @@ def run(
 
     An earlier run in the same folder is moved aside to <folder>.1, .2, ... unless it is resumed. `last` false keeps the
     processes together for another run. `take_finished`: return what a finished run in the folder came to. `baselines`:
-    whether to score constant and blind answers beside the model's. `report`
-    gets a sentence each about how own data was understood, and about what is cut or stands twice.
+    whether to score constant and blind answers beside the model's. `report` gets a sentence each about how own data was
+    understood, and about what is cut or stands twice.
 
     Raises: LostProcess where another process of the run ends or cannot be reached, FolderInUse where another run works
     in the folder, OccupiedFolder, OSError for one that cannot be written, and what a component raises.

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from dept_vl.backbones import Backbone, MissingBackbone, load_backbone
 from dept_vl.data.chat import turn_of
@@ -102,6 +102,11 @@ class AdaptedModel:
     @property
     def device(self) -> torch.device:
         return self.backbone.model.device
+
+    @property
+    def frozen_models(self) -> list[nn.Module]:
+        """The language model with what is attached to it, and the tower where there is one."""
+        return [self.network, *([] if self.tower is None else [self.tower])]
 
     @property
     def active_adapters(self) -> list[str]:

@@ -6,18 +6,25 @@ from transformers import AutoTokenizer
 
 from dept_vl.backbones import Choices
 from dept_vl.config import BadConfig, OptimConfig
+from dept_vl.data.batches import EncodedExamples
 from dept_vl.model import Batch
 from dept_vl.run.assembly import choices_of
 from dept_vl.run.execute import run
-from dept_vl.tasks import TASKS
+from dept_vl.tasks import TASKS, Example
+from tests.tiny_models import write_tiny_llama
 from tests.tiny_runs import batch_of, build_network, randomise, text_experiment, write_cola
 
 LABELS = [[5, 1], [7, 9, 1], [5, 4, 1]]
 
 
-@pytest.fixture
-def network(byte_t5):
-    return randomise(build_network(byte_t5, projection=False))
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return write_tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(params=["seq2seq", "causal"])
+def network(request, byte_t5, llama):
+    return randomise(build_network(byte_t5 if request.param == "seq2seq" else llama, projection=False))
 
 
 def labelled(rights: list[int], width: int = 3) -> Batch:
@@ -25,7 +32,7 @@ def labelled(rights: list[int], width: int = 3) -> Batch:
     labels = torch.full((len(rights), width), -100)
     for row, right in enumerate(rights):
         labels[row, : len(LABELS[right])] = torch.tensor(LABELS[right])
-    return Batch(batch.input_ids, batch.mask, labels, ids=batch.ids)
+    return Batch((batch.input_ids % 50 + 3) * batch.mask, batch.mask, labels, ids=batch.ids)
 
 
 def by_hand(network, batch: Batch, row: int, right: int) -> tuple[float, float]:
@@ -42,7 +49,8 @@ def by_hand(network, batch: Batch, row: int, right: int) -> tuple[float, float]:
 def test_both_terms_are_those_of_the_equations(network):
     network.eval()
     batch, rights = labelled([1, 0, 2]), [1, 0, 2]
-    ranking, unlikelihood = Choices(LABELS).losses(network.backbone, *network.embed(batch), batch.labels)
+    own, ranking, unlikelihood = Choices(LABELS).losses(network.backbone, *network.embed(batch), batch.labels)
+    torch.testing.assert_close(own, network(batch))
     for row, right in enumerate(rights):
         assert (ranking[row].item(), unlikelihood[row].item()) == pytest.approx(
             by_hand(network, batch, row, right), rel=1e-4
@@ -52,10 +60,12 @@ def test_both_terms_are_those_of_the_equations(network):
 def test_the_training_loss_has_them_and_the_others_do_not(network):
     batch = labelled([1, 0], width=5)
     network.eval()
-    plain, terms = network(batch), Choices(LABELS).losses(network.backbone, *network.embed(batch), batch.labels)
-    network.choices = Choices(LABELS)
+    plain = network(batch)
+    network.choices, network.label_smoothing = Choices(LABELS), 0.1
     torch.testing.assert_close(network(batch), plain)
-    torch.testing.assert_close(network.train()(batch), plain + sum(terms))
+    terms = network.choices.losses(network.backbone, *network.embed(batch), batch.labels, 0.1)
+    assert (terms[0] != plain).all(), "smoothed"
+    torch.testing.assert_close(network.train()(batch), sum(terms))
 
 
 def test_what_is_no_choice_is_refused(network):
@@ -80,4 +90,13 @@ def test_a_run_trains_with_them_where_its_task_has_labels(byte_t5, tmp_path):
 def test_a_task_without_labels_and_several_tasks_are_refused(byte_t5, names, given):
     tokenizer = AutoTokenizer.from_pretrained(byte_t5)
     with pytest.raises(BadConfig, match=f"wanted one task that chooses among labels, given {given}$"):
-        choices_of([TASKS[name] for name in names], tokenizer, "seq2seq")
+        choices_of([TASKS[name] for name in names], [], tokenizer, "seq2seq")
+
+
+def test_training_targets_that_are_no_labels_are_refused_before_training(byte_t5):
+    tokenizer = AutoTokenizer.from_pretrained(byte_t5)
+    examples = [Example(each, "a text", (each,), (1.0,), (each,)) for each in ("0", "2")]
+    facts = {"kind": "seq2seq", "trained": True, "max_source_length": 20, "max_target_length": 4}
+    train = EncodedExamples(examples, tokenizer, **facts)
+    with pytest.raises(BadConfig, match="labels of cola, given 1 of 2 that are none, or are cut at task.max_target"):
+        choices_of([TASKS["cola"]], [train], tokenizer, "seq2seq")

@@ -7,7 +7,7 @@ import pytest
 
 from dept_vl.adapters.budget import dept_size
 from dept_vl.plans.command import parse_axis
-from dept_vl.plans.costs import cost_configs
+from dept_vl.plans.costs import cost_runs, costs_path
 from dept_vl.plans.load import Changes, complete, load_plan
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import BEST, PlanFile
@@ -219,10 +219,11 @@ def test_teachers_stand_in_the_order_of_a_mixture_whose_tasks_have_short_names(t
 
 def test_the_costs_of_a_cell_with_sources_are_those_of_its_first_run(tmp_path):
     made = load_plan(write(tmp_path, "measure: [score, costs]\n" + CHAIN), Changes(files={"eval_steps": 5}))
-    schedule, configs = make_schedule([made], tmp_path), cost_configs(made, tmp_path)
+    schedule, found = make_schedule([made], tmp_path), cost_runs(made, tmp_path)
     run = next(place.run for place in schedule.places["mine"] if place.cell == "taught")
-    assert set(configs) == {"teacher", "taught", "target", "one"} and configs["taught"] == schedule.runs[run].config
-    assert configs["target"].adapter.start.get("from") is None, "its start changes no cost"
+    assert set(found) == {"teacher", "taught", "target", "one"} and found["taught"] == schedule.runs[run]
+    assert found["target"].config.adapter.start.get("from") is None, "its start changes no cost"
+    assert costs_path(made, tmp_path).name == costs_path(made, tmp_path / "elsewhere").name, "folders name no costs"
 
 
 def test_cells_may_form_a_chain_and_a_mixture_is_one_source(tmp_path):

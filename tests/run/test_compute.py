@@ -76,15 +76,25 @@ def test_a_processor_without_bfloat16_takes_no_step_in_it(network, large, monkey
     assert not choose(Experiment(), network, unasked, None, CPU, able=False).compute.bf16
 
 
-def test_a_step_that_has_no_room_in_float32_leaves_bfloat16(network, large, monkeypatch):
+@pytest.mark.parametrize(("lacking", "left"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_a_format_whose_step_has_no_room_leaves_the_other(network, large, monkeypatch, lacking, left):
     def step(network, batch, bf16):
-        if not bf16:
+        if bf16 == (lacking == "bfloat16"):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(compute, "_step", step)
     chosen = choose(Experiment(), network, batches, None, CPU, able=True)
-    assert chosen.compute.bf16 and set(chosen.seconds) == {"bfloat16"}
-    assert "in bfloat16, and more memory than there is in float32, when the run started" in chosen.why
+    assert chosen.compute.bf16 == (left == "bfloat16") and set(chosen.seconds) == {left}
+    assert f" s in {left}, and more memory than there is in {lacking}, when the run started" in chosen.why
+
+
+def test_a_step_that_has_no_room_at_all_ends_the_run(network, large, monkeypatch):
+    def step(network, batch, bf16):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(compute, "_step", step)
+    with pytest.raises(torch.OutOfMemoryError):
+        choose(Experiment(), network, batches, None, CPU, able=True)
 
 
 def test_measuring_leaves_weights_gradients_mode_and_random_states_alone(network):

@@ -34,7 +34,8 @@ def main(args: argparse.Namespace, say: Callable[[str], None]) -> None:
             found.setdefault(other.resolve(), other)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio would tell its makers of each start
     loaded = load_runs(list(found.values()), args.device, args.backbone, args.vision, say=say)
-    take_fitting_threads(*(each.model.network for each in loaded), device=args.device)
+    for engine in {each.engine for each in loaded}:  # torch counts the threads of each thread by itself
+        engine.call(lambda model: take_fitting_threads(*model.frozen_models, device=args.device)).result()
     from dept_vl.serve.demo.page import build_page, open_page
 
     page = build_page(loaded)

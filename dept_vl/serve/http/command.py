@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None, prog: str) -> None:
     )
     for name, folder in others:
         model.load_adapter(folder, name)
-    take_fitting_threads(model.network, device=args.device)
+    take_fitting_threads(*model.frozen_models, device=args.device)
     app = build_app(model, limits, access, max_batch=args.max_batch, max_wait=args.max_wait / 1000)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: None)  # uvicorn drains, and raises it once more when it is done
