@@ -117,10 +117,20 @@ def _folded(
 
 
 def _answer_flops(parts: Parts) -> int:
-    """Floating-point operations of answering the validation rows, as torch counts them."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        _answer_seconds(parts)
+    """Floating-point operations of answering the validation rows, as torch counts them. No weight wants a gradient
+    meanwhile: torch's counter fails where a module returns one that is read without (a prefix)."""
+    counter, trained = (
+        FlopCounterMode(display=False),
+        [each for each in parts.network.parameters() if each.requires_grad],
+    )
+    for each in trained:
+        each.requires_grad_(False)
+    try:
+        with counter:
+            _answer_seconds(parts)
+    finally:
+        for each in trained:
+            each.requires_grad_(True)
     return counter.get_total_flops()
 
 

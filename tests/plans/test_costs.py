@@ -36,6 +36,7 @@ def test_costs_have_each_round_of_each_cell(byte_t5, tmp_path):
         "pt": {"adapter": {"name": "pt", "args": {"num_virtual_tokens": 3}}},
         "lora": {"adapter": none, "inside": InsideConfig("lora", {"r": 2})},
         "adapter": {"adapter": none, "inside": InsideConfig("adapter", {"reduction": 4})},
+        "prefix": {"adapter": none, "inside": InsideConfig("p_tuning_v2", {"num_virtual_tokens": 2})},
     }
     configs = {
         name: text_experiment(byte_t5, tmp_path / "data", tmp_path / name, **method) for name, method in methods.items()
@@ -44,7 +45,7 @@ def test_costs_have_each_round_of_each_cell(byte_t5, tmp_path):
     costs = read_costs(tmp_path / "costs.json")
     assert costs is not None and set(costs) == set(methods)
     for name, cell in costs.items():
-        folded = {} if name == "adapter" else {"folded_ms": 2}  # a bottleneck neither folds nor merges
+        folded = {"folded_ms": 2} if name in ("pt", "lora") else {}  # the others neither fold nor merge
         assert {key: len(values) for key, values in cell.items()} == {
             "train_ms": 2, "eval_ms": 2, "memory_mb": 1, "eval_gflops": 1, **folded
         }  # fmt: skip
