@@ -2,8 +2,8 @@
 
     tune: {factors: [0.1, 0.3, 1, 3, 10], seeds: [101], around: [0.3333, 3], around_seeds: [1, 2, 3]}
 
-A trial is a cell with all its rates times a factor, the projection's left as it is; a cell in which the projection alone
-trains makes one trial. A method's factor is the one with the highest mean validation score over the tasks and the trial
+A trial is a cell with all its rates times a factor, the projection's left as it is; where the projection alone trains
+there is one trial. A method's factor is the one with the highest mean validation score over the tasks and the trial
 seeds; the test split never chooses. The plan's own seeds then run at it, and `around_seeds` at these multiples of it,
 which tell how much the score depends on the rate.
 """
