@@ -37,13 +37,15 @@ _FOLDED = "folded"
 
 def cost_runs(plan: PlanFile, root: Path) -> dict[str, Run]:
     """A run of each cell whose costs are measured; of one that mixes the prompts of others its first that is scored."""
-    schedule = make_schedule([plan], root)
-    first = {place.cell: schedule.runs[place.run] for place in reversed(schedule.places[plan.name])}
+    cells, first = [plan.cell(name) for name in plan.costed()], {}
+    if any(cell.sources is not None for cell in cells):  # only a whole schedule knows the runs of their prompts
+        schedule = make_schedule([plan], root)
+        first = {place.cell: schedule.runs[place.run] for place in reversed(schedule.places[plan.name])}
     return {
-        cell.name: first[cell.name]
-        if cell.sources is not None
-        else make_run(plan, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, root)
-        for cell in map(plan.cell, plan.costed())
+        cell.name: make_run(plan, cell, cell.tasks[0], cell.seeds[0], cell.draws[0], None, root)
+        if cell.sources is None
+        else first[cell.name]
+        for cell in cells
     }
 
 
@@ -119,10 +121,8 @@ def _folded(
 def _answer_flops(parts: Parts) -> int:
     """Floating-point operations of answering the validation rows, as torch counts them. No weight wants a gradient
     meanwhile: torch's counter fails where a module returns one that is read without (a prefix)."""
-    counter, trained = (
-        FlopCounterMode(display=False),
-        [each for each in parts.network.parameters() if each.requires_grad],
-    )
+    counter = FlopCounterMode(display=False)
+    trained = [each for each in parts.network.parameters() if each.requires_grad]
     for each in trained:
         each.requires_grad_(False)
     try:

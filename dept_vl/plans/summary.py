@@ -73,8 +73,12 @@ def pick(lines: Sequence[Line]) -> Line | None:
     whole = [line for line in lines if line.whole and (line.val or len(lines) == 1)]
     if len(lines) == 1 or not whole:
         return whole[0] if whole else None
-    means = [statistics.fmean(line.val) for line in whole]
-    return next(line for line, mean in zip(whole, means, strict=True) if mean >= max(means) - _EQUAL)
+    return whole[first_best([statistics.fmean(line.val) for line in whole])]
+
+
+def first_best(means: Sequence[float]) -> int:
+    """The place of the greatest, the first of those that are equal to it."""
+    return next(place for place, mean in enumerate(means) if mean >= max(means) - _EQUAL)
 
 
 def as_markdown(table: Table, failed: Mapping[str, str]) -> str:

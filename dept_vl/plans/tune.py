@@ -17,9 +17,9 @@ from typing import Any
 from dept_vl.config import Experiment
 from dept_vl.plans.schema import BEST, Cell, Number, PlanFile
 from dept_vl.plans.settings import BadPlan, Settings, merge
+from dept_vl.plans.summary import first_best
 from dept_vl.plans.table import Table
 
-_EQUAL = 1e-9
 KEPT = "projection"  # the rate that belongs to no method
 
 
@@ -68,7 +68,7 @@ def choose(plan: PlanFile, table: Table) -> dict[str, Chosen]:
             if len(runs) == wanted and all(each.val is not None for each in runs):
                 means[factor] = statistics.fmean(each.val for each in runs)
         if len(means) == len(factors):
-            best = next(factor for factor, mean in means.items() if mean >= max(means.values()) - _EQUAL)
+            best = list(means)[first_best(list(means.values()))]
             found[cell.name] = Chosen(
                 best, len(means) * len(plan.tune.seeds), len(means) > 1 and best in (min(means), max(means))
             )

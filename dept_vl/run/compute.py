@@ -5,6 +5,7 @@ and in config.yaml, from which a repeat does. `fit` and results.json ask for it.
 """
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -102,9 +103,7 @@ def choose(
 
 def _measured(network: Network, batch: Batch, device: torch.device, threads: int) -> Choice:
     seconds = measure_steps(network, batch, device)
-    bf16 = "float32" not in seconds
-    if len(seconds) == 2:
-        bf16 = seconds["float32"] >= FASTER * seconds["bfloat16"]
+    bf16 = seconds.get("float32", math.inf) >= FASTER * seconds.get("bfloat16", math.inf)
     name, other = ("bfloat16", "float32") if bf16 else ("float32", "bfloat16")
     shown = " and ".join(f"{each:.3g} s in {name}" for name, each in seconds.items())
     shown += "" if other in seconds else f", and more memory than there is in {other},"
