@@ -20,7 +20,7 @@ from dept_vl.vision.preprocess import Preprocessing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BATCH_SIZE = 128
-CPU_BATCH = 16  # pictures at most of one pass on a CPU, so that several workers decode for one pass after another
+CPU_BATCH = 8  # pictures at most of one pass on a CPU, whose caches hold the maps of no more
 
 
 class UnloadableTower(ValueError):
@@ -120,6 +120,8 @@ class FrozenTower(Tower):
                 f"given {given[0]} x {given[1]}"
             )
         pixels = pixels.to(self.device, self.dtype, non_blocking=True)
+        if pixels.device.type == "cpu":  # convolutions take the channels of a pixel side by side sooner there
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         order = sorted(set(self.layers))
         found = dict(zip(order, self._maps(pixels, order), strict=True))
         return join_grids([self._pooled(found[layer]) for layer in self.layers], self.joined)

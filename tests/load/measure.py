@@ -18,6 +18,7 @@ from unittest import mock
 
 import torch
 
+from dept_vl.cli.output import clean_stdout
 from dept_vl.config import AdapterConfig, BackboneConfig, Experiment, OptimConfig, TaskConfig, VisionConfig
 from dept_vl.data.data_root import locate_images
 from dept_vl.data.tokenizer import load_tokenizer
@@ -174,4 +175,5 @@ def main() -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main()))
+    with clean_stdout() as stdout:  # which others log to
+        stdout.write(json.dumps(main()) + "\n")
