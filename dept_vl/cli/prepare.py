@@ -73,7 +73,7 @@ def _write(args: argparse.Namespace) -> Path:
 
 
 def _look(args: argparse.Namespace, flags: Sequence[str]) -> None:
-    from dept_vl.data.data_root import MissingFile, MissingImages
+    from dept_vl.data.data_root import MissingFile, MissingImages, hub_hint
     from dept_vl.data.guess import guess_task
     from dept_vl.data.own import is_own
     from dept_vl.data.sources import load_aokvqa
@@ -83,7 +83,8 @@ def _look(args: argparse.Namespace, flags: Sequence[str]) -> None:
     known = (*WRITERS, *VISUAL, *TEXT)
     own = args.set not in known
     if own and not (is_own(args.set, "vqa") or Path(args.set).exists()):
-        raise ValueError(f"{args.set}: no such file or folder; {wanted_one_of(known, args.set)}")
+        advice = hub_hint(args.set) or f"; {wanted_one_of(known, args.set)}"
+        raise ValueError(f"{args.set}: no such file or folder{advice}")
     output = Path(f"{Path(args.set.rpartition(':')[2]).stem}_page.html") if own and not args.output else args.output
     if output is not None:
         check_writable(output)

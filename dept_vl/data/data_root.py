@@ -34,7 +34,14 @@ class MissingImages(BadFile):
 def check_root(root: Path) -> None:
     """Raises: MissingFile where there is no such folder."""
     if not root.is_dir():
-        raise MissingFile(f"{root}: wanted a folder laid out as in data/README.md, given no such folder")
+        wanted = "a folder laid out as in data/README.md"
+        raise MissingFile(f"{root}: wanted {wanted}, given no such folder{hub_hint(root)}")
+
+
+def hub_hint(root: Path | str) -> str:
+    """What to type where a path that is not there looks like a name on the hub; empty where it does not."""
+    like = re.fullmatch(r"[\w-]+/[\w.-]+", str(root))
+    return f"; a data set of the hub is named hub:{root}" if like else ""
 
 
 def one_copy(path: Path) -> Path | None:

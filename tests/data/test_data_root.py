@@ -100,5 +100,5 @@ def test_two_copies_of_a_file_are_refused(tmp_path):
 def test_a_missing_file_or_folder_says_where_it_belongs(tmp_path):
     with pytest.raises(MissingFile, match=r"x\.json: wanted the answers; looked for .*vqa.*data/README\.md"):
         require_file(tmp_path, "x.json", "the answers")
-    with pytest.raises(MissingFile, match="nowhere: wanted a folder .* given no such folder"):
+    with pytest.raises(MissingFile, match="nowhere: wanted a folder .* given no such folder$"):
         find_file(tmp_path / "nowhere", "x.json")

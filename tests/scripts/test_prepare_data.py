@@ -64,6 +64,7 @@ def test_an_official_set_gets_its_counts_and_a_page_where_asked(prepare, place, 
     ("words", "message"),
     [
         (["vqaa"], "vqaa: no such file or folder; wanted one of"),
+        (["someone/pictures"], "no such file or folder; a data set of the hub is named hub:someone/pictures"),
         (["films.jsonl", "--task.column", "{}"], 2),
         (["vqa"], 2),
         (["vizwiz:."], "of vizwiz, given none of them"),
