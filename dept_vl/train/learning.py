@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dept_vl.registry import DeptVLWarning
 
 _PATIENCE = 3  # evaluations or log lines without any change before a warning
+_ALL_RIGHT = 1.0  # of a score that is a fraction, at which it rightly stays
 
 
 class LearningWarning(DeptVLWarning):
@@ -31,9 +32,9 @@ class StillGroups:
 
 
 def watch_score(step: int, metric: str, values: Sequence[float]) -> None:
-    """Warns where the last evaluations all gave the same `values` of `metric`."""
+    """Warns where the last evaluations all gave the same `values` of `metric`, short of all right."""
     recent = values[-_PATIENCE:]
-    if len(recent) == _PATIENCE and len(set(recent)) == 1:
+    if len(recent) == _PATIENCE and len(set(recent)) == 1 and recent[0] != _ALL_RIGHT:
         warnings.warn(
             f"step {step}: {metric} has been {recent[0]:.4f} in {_PATIENCE} evaluations in a row; "
             "it runs but does not learn. Prompts often stay at the majority answer for thousands of steps: "

@@ -132,10 +132,11 @@ def test_a_metric_that_stays_flat_is_told(fit, network):
         fit(network, steps=6, eval_steps=2, evaluate=scripted(0.25, 0.25, 0.25))
 
 
-def test_a_metric_that_moves_is_not_told(fit, network):
+@pytest.mark.parametrize("scores", [(0.25, 0.25, 0.3, 0.25), (0.9, 1.0, 1.0, 1.0)])
+def test_a_metric_that_moves_or_cannot_rise_is_not_told(fit, network, scores):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit(network, steps=8, eval_steps=2, evaluate=scripted(0.25, 0.25, 0.3, 0.25))
+        fit(network, steps=8, eval_steps=2, evaluate=scripted(*scores))
 
 
 def test_the_log_has_rates_and_gradient_norms_of_every_group(fit, tmp_path, network):
