@@ -40,7 +40,7 @@ def check_root(root: Path) -> None:
 
 def hub_hint(root: Path | str) -> str:
     """What to type where a path that is not there looks like a name on the hub; empty where it does not."""
-    like = re.fullmatch(r"[\w-]+/[\w.-]+", str(root))
+    like = re.fullmatch(r"[\w-]+/[\w.-]+", str(root)) and not Path(root).parent.is_dir()
     return f"; a data set of the hub is named hub:{root}" if like else ""
 
 

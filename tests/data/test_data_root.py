@@ -6,6 +6,7 @@ from dept_vl.data.data_root import (
     MissingFile,
     MissingImages,
     find_file,
+    hub_hint,
     locate_images,
     matching_files,
     require_file,
@@ -102,3 +103,10 @@ def test_a_missing_file_or_folder_says_where_it_belongs(tmp_path):
         require_file(tmp_path, "x.json", "the answers")
     with pytest.raises(MissingFile, match="nowhere: wanted a folder .* given no such folder$"):
         find_file(tmp_path / "nowhere", "x.json")
+
+
+def test_a_name_of_the_hub_is_told_from_a_path_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    assert hub_hint("someone/pictures") == "; a data set of the hub is named hub:someone/pictures"
+    assert [hub_hint(each) for each in ("data/vqa2", "a/b/c", "/a/b", "pictures", "./pictures")] == [""] * 5
