@@ -37,12 +37,14 @@ def reaching(setting: Setting) -> Measured:
         )
     picked = best_cells(table)
     shares, missed = shares_of(table, picked)
-    quickest = min((name for name in shares if name not in (GOAL, "LoRA")), key=lambda name: _mean(shares[name]))
+    input_side = [name for name in shares if name not in (GOAL, "LoRA")]
+    quickest = min(input_side, key=lambda name: _mean(shares[name]), default=None)
     lines = [
         Line(f"{name} ({picked[name]}) / {GOAL}", spread(values), INPUT_SIDE if name == quickest else None)
         for name, values in shares.items()
     ]
-    facts = {"cells": picked, "never_reached": missed, "goal": _goal(table, picked[GOAL])}
+    short = {f"{name} ({picked[name]}) / {GOAL}": f"never there with seeds {seeds}" for name, seeds in missed.items()}
+    facts = {"cells": picked, "never_reached": missed, "goal": _goal(table, picked[GOAL]), "not_measured": short}
     return Measured(lines, {}, facts, _made(table))
 
 
