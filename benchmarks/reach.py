@@ -36,15 +36,25 @@ def reaching(setting: Setting) -> Measured:
             f"{len(table.outcomes)}, {left} left: python scripts/plan.py configs/plans/{PLAN.name} --jobs 2"
         )
     picked = best_cells(table)
-    shares, missed = shares_of(table, picked)
+    found = shares_of(table, picked)
+    shares = {
+        name: [share for share in of.values() if share is not None]
+        for name, of in found.items()
+        if None not in of.values()
+    }
+    missed = {name: of for name, of in found.items() if None in of.values()}
     input_side = [name for name in shares if name not in (GOAL, "LoRA")]
     quickest = min(input_side, key=lambda name: _mean(shares[name]), default=None)
     lines = [
         Line(f"{name} ({picked[name]}) / {GOAL}", spread(values), INPUT_SIDE if name == quickest else None)
         for name, values in shares.items()
     ]
-    short = {f"{name} ({picked[name]}) / {GOAL}": f"never there with seeds {seeds}" for name, seeds in missed.items()}
-    facts = {"cells": picked, "never_reached": missed, "goal": _goal(table, picked[GOAL]), "not_measured": short}
+    facts = {
+        "cells": picked,
+        "never_reached": {name: [seed for seed, share in of.items() if share is None] for name, of in missed.items()},
+        "goal": _goal(table, picked[GOAL]),
+        "not_measured": {f"{name} ({picked[name]}) / {GOAL}": _by_seed(of) for name, of in missed.items()},
+    }
     return Measured(lines, {}, facts, _made(table))
 
 
@@ -58,21 +68,22 @@ def best_cells(table: Table) -> dict[str, str]:
     return {series: name for series, (_, name) in found.items()}
 
 
-def shares_of(table: Table, picked: Mapping[str, str]) -> tuple[dict[str, list[float]], dict[str, list[int]]]:
-    """The share of the goal's seconds seed by seed; of methods that do not always arrive, the seeds without."""
-    shares, missed = {}, {}
-    for name, cell in picked.items():
-        found = {each.place.seed: reach(each, _twin(table, each, picked), "reach_seconds") for each in table.of(cell)}
-        never = [seed for seed, share in found.items() if share is None]
-        if never:
-            missed[name] = never
-        else:
-            shares[name] = [share / 100 for share in found.values()]
-    return shares, missed
+def shares_of(table: Table, picked: Mapping[str, str]) -> dict[str, dict[int, float | None]]:
+    """Of each method the share of the goal's seconds seed by seed; None where it never arrives."""
+    return {
+        name: {each.place.seed: _share(each, table.twin(each, picked[GOAL])) for each in table.of(cell)}
+        for name, cell in picked.items()
+    }
 
 
-def _twin(table: Table, outcome: Outcome, picked: Mapping[str, str]) -> Outcome:
-    return table.twin(outcome, picked[GOAL])
+def _share(outcome: Outcome, goal: Outcome) -> float | None:
+    percent = reach(outcome, goal, "reach_seconds")
+    return None if percent is None else percent / 100
+
+
+def _by_seed(found: Mapping[int, float | None]) -> str:
+    seeds = (f"seed {seed} {'never' if share is None else f'{share:.2f}'}" for seed, share in found.items())
+    return f"it does not always arrive: {', '.join(seeds)}"
 
 
 def _goal(table: Table, cell: str) -> dict[str, float]:

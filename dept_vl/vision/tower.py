@@ -120,7 +120,7 @@ class FrozenTower(Tower):
                 f"given {given[0]} x {given[1]}"
             )
         pixels = pixels.to(self.device, self.dtype, non_blocking=True)
-        if pixels.device.type == "cpu":  # convolutions take the channels of a pixel side by side sooner there
+        if pixels.device.type == "cpu":  # where convolutions are faster with a pixel's channels side by side
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         order = sorted(set(self.layers))
         found = dict(zip(order, self._maps(pixels, order), strict=True))

@@ -44,7 +44,9 @@ def test_each_method_counts_at_its_best_rate_until_the_goals_score(finished):
         "ULPT (ULPT at 0.6) / PT-100": 1.0,
     })  # fmt: skip
     assert found.facts["never_reached"] == {"LoRA": [1, 2, 3]} and found.facts["goal"]["val"] == 0.5
-    assert found.facts["not_measured"] == {"LoRA (LoRA at 3e-3) / PT-100": "never there with seeds [1, 2, 3]"}
+    assert found.facts["not_measured"] == {
+        "LoRA (LoRA at 3e-3) / PT-100": "it does not always arrive: seed 1 never, seed 2 never, seed 3 never"
+    }
     assert [line.what.partition(" (")[0] for line in found.lines if line.target] == ["DePT"]
     assert found.made == {"date": "2026-12-03T00:00:00+00:00", "commit": "abc"}
 
