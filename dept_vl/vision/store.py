@@ -12,6 +12,7 @@ run before it has, under whatever name and in whatever list.
 import errno
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import warnings
@@ -31,7 +32,7 @@ from dept_vl.vision.features import FeatureStore
 from dept_vl.vision.hashes import hash_files
 from dept_vl.vision.remembered import RememberedTower
 from dept_vl.vision.shards import DESCRIPTION, STORED_DTYPES, ShardIndex, StoreFacts, write_facts, write_shard
-from dept_vl.vision.tower import CPU_BATCH, Tower
+from dept_vl.vision.tower import CPU_PIXELS, Tower
 
 MANY = 128  # missing images of a process, for which workers are worth starting
 _FORMAT = 2  # of the files; another one is another address
@@ -83,7 +84,7 @@ def extract(
 
     Args:
         folder: holds the stores; this tower's is a sub-folder named by its address.
-        batch_size: images of one pass through the tower, on a CPU at most CPU_BATCH; None is the tower's own.
+        batch_size: images of one pass through the tower, on a CPU at most CPU_PIXELS; None is the tower's own.
         num_workers: processes that decode images; None is one for each core of this process,
             where MANY are missing and the system forks processes.
         on_unreadable: "error" tries every image, then refuses the list; "report" stores the readable ones and warns;
@@ -116,7 +117,8 @@ def extract(
         shards = [range(start, min(start + shard_size, len(missing))) for start in range(0, len(missing), shard_size)]
         tower = tower.built() if isinstance(tower, RememberedTower) else tower
         size = batch_size or tower.batch_size
-        size = min(size, CPU_BATCH) if tower.device.type == "cpu" else size
+        if tower.device.type == "cpu":
+            size = min(size, max(1, CPU_PIXELS // math.prod(tower.preprocess.size)))
         num_workers = _workers(len(missing) // world, world) if num_workers is None else num_workers
         sizes = size, num_workers, progress
         share = _make_shards(tower, missing, images, shards[rank::world], index, *sizes)

@@ -20,7 +20,7 @@ from dept_vl.vision.preprocess import Preprocessing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BATCH_SIZE = 128
-CPU_BATCH = 8  # pictures at most of one pass on a CPU, whose caches hold the maps of no more
+CPU_PIXELS = 8 * 224 * 224  # at most of one pass on a CPU, whose caches hold the maps of no more
 
 
 class UnloadableTower(ValueError):

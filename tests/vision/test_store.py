@@ -694,6 +694,9 @@ def test_many_images_are_decoded_by_a_worker_a_core_to_the_same_features(clip, m
 def test_a_cpu_takes_few_images_at_a_time(clip, make_images, tmp_path, monkeypatch):
     sizes, grid = [], FrozenClip.grid
     monkeypatch.setattr(FrozenClip, "grid", lambda tower, pixels: sizes.append(len(pixels)) or grid(tower, pixels))
-    monkeypatch.setattr(stores, "CPU_BATCH", 2)
-    extract(clip, make_images(5), tmp_path / "store", batch_size=4)
-    assert sizes == [2, 2, 1]
+    rows, columns = clip.preprocess.size
+    for place, (pixels, wanted) in enumerate([(2.5 * rows * columns, [2, 2, 1]), (1, [1] * 5)]):
+        monkeypatch.setattr(stores, "CPU_PIXELS", int(pixels))
+        extract(clip, make_images(5), tmp_path / str(place), batch_size=4)
+        assert sizes == wanted
+        sizes.clear()
