@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,8 @@ class Frozen(Protocol):
     """What a tuning asks of a backbone. `attached` names the method inside it, if any; `max_positions` is how many
     tokens a row may have, None without a limit."""
 
-    model: PreTrainedModel
+    if TYPE_CHECKING:  # from Python 3.12 on `isinstance` does not find the modules of a module
+        model: PreTrainedModel
     d_model: int
     max_positions: int | None
     attached: str | None

@@ -1,5 +1,7 @@
 """Tunings within the network: modes, stages, recomputed layers, and what is not supported."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from dept_vl.backbones.partial import NoPartialModel, feed_forwards
 from dept_vl.registry import BadArguments
 from dept_vl.run.measure import count_weights
 from dept_vl.tuning import BadTuning, build_tuning
+from dept_vl.tuning.contract import Frozen
 from tests.tiny_runs import batch_of
 from tests.tiny_tunings import CASES, attached, network_with, read, rows
 
@@ -22,6 +25,13 @@ def test_its_own_dropout_acts_in_training_alone_whatever_the_frozen_models_does(
     assert not torch.equal(network(batch), network(batch))
     network.eval()
     assert torch.equal(network(batch), network(batch))
+
+
+def test_a_backbone_is_frozen_to_the_isinstance_of_python_3_12_too(load):
+    backbone = load()
+    assert isinstance(backbone, Frozen) and "attached" in Frozen.__annotations__
+    for name in Frozen.__annotations__:
+        inspect.getattr_static(backbone, name)  # which runs no __getattr__, as a module needs for the modules in it
 
 
 def test_frozen_and_trained_weights_are_counted_once(load):
