@@ -55,8 +55,8 @@ class VisionConfig:
         projection_scale: scale of the visual tokens; null is the word embeddings' root mean square, 1 is CLIP-T5's.
         dtype: type of the stored features, float16 or bfloat16.
         feature_dir: where the feature stores lie.
-        batch_size: images per pass through the tower; on a CPU at most as many as have the pixels of 8 of
-            224 x 224, which are faster there.
+        batch_size: images per pass through the tower; on a CPU at most 8 of 224 x 224, of other sizes
+            as many pixels, which is faster there.
         num_workers: processes that read images while features are extracted; null is one for each core, or none for
             few images.
         resident: hold a split's features in memory on the device; false reads them from disk.
