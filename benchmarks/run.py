@@ -6,6 +6,7 @@ python -m benchmarks.run all --device cuda --dtype bfloat16     # the rows on a 
 python -m benchmarks.run questions                              # the start-up over a million questions, 10 minutes
 python -m benchmarks.run techniques --seconds 240               # what each technique gains
 python -m benchmarks.run methods --seconds 300                  # what every method costs beside the frozen model
+python -m benchmarks.run prompt_lengths --seconds 600           # DePT's claims of speed, T5-small to T5-large
 python -m benchmarks.run gpu --device cuda --dtype bfloat16     # what only a GPU tells
 python -m benchmarks.run reach                                  # seconds to PT-100's score, off the runs of its plan
 python -m benchmarks.run all --compare main --minutes 20        # every row here and at another commit, turn by turn
@@ -33,6 +34,7 @@ from benchmarks.neighbour import OneCore, neighbour
 from benchmarks.padding import padding
 from benchmarks.peers import padded, peers
 from benchmarks.precision import precision
+from benchmarks.prompt_lengths import prompt_lengths
 from benchmarks.questions import questions
 from benchmarks.reach import NotRun, reaching
 from benchmarks.setting import DTYPES, NoDevice, Setting, make
@@ -72,6 +74,7 @@ APART: dict[str, Callable[[Setting], Measured | Iterator[Measured]]] = {
     "questions": questions,
     "techniques": techniques,
     "methods": methods,
+    "prompt_lengths": prompt_lengths,
     "gpu": gpu,
 }
 """What `all` leaves out, and the table too where it was not measured."""
@@ -98,6 +101,7 @@ NUMBERS: dict[str, int | str] = {
     "bank": 20,
     "techniques": "",
     "methods": "",
+    "prompt_lengths": "",
     "gpu": "GPU",
 }
 """The rows as the table has them, in its order."""

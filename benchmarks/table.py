@@ -107,18 +107,20 @@ def table(measures: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, int |
 
 
 def provenance(measures: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line for each measure, as Markdown: its command, date, machine, threads, type, versions, commit."""
-    rows = []
+    """Command, date, machine, threads, type, versions and commit as Markdown, a line for those measures that share
+    them."""
+    rows: dict[str, list[str]] = {}
     for name, measure in measures.items():
         how, around = measure["how"], measure["surroundings"]
         machine, versions = around["machine"], around["versions"]
         device = machine["processor"] if machine["accelerator"] == "cpu" else machine["accelerator"]
         packages = ", ".join(f"{each} {versions.get(f'{each}-version')}" for each in ("torch", "transformers", "peft"))
-        rows.append(
-            f"- {name}: `{how['command']}`, {around['date'][:10]}, {device}, {machine['torch_threads']} threads, "
+        made = (
+            f"`{how['command']}`, {around['date'][:10]}, {device}, {machine['torch_threads']} threads, "
             f"{how['dtype']}, {packages}, commit {around['commit']}"
         )
-    return "\n".join(rows)
+        rows.setdefault(made, []).append(name)
+    return "\n".join(f"- {', '.join(names)}: {made}" for made, names in rows.items())
 
 
 def _cells(line: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ COUNTED = {"memory": 5, "padding": 12}  # measures without times, and their line
     "name",
     [
         pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW))
-        for each in (*MEASURES, "questions", "methods", "techniques")
+        for each in (*MEASURES, "questions", "methods", "techniques", "prompt_lengths")
     ],
 )
 def test_a_sub_command_measures_and_keeps_its_lines(name, tmp_path, capsys):
