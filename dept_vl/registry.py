@@ -97,6 +97,10 @@ class Registry(Mapping[str, T]):
         draws = "generator" in inspect.signature(constructor).parameters
         return constructor(*given, **arguments, **({"generator": generator} if draws else {}))
 
+    def name_of(self, thing: object) -> str:
+        """The name under which the class of `thing` is registered."""
+        return next(name for name, each in self._entries.items() if each is type(thing))
+
     def _load_entry_points(self) -> None:
         group, self._group = self._group, None
         for each in entry_points(group=group) if group else ():

@@ -167,7 +167,7 @@ def test_a_resumed_mixture_ends_like_one_that_never_stopped(finished, make, tmp_
         assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
     assert resumed["metrics"] == whole["metrics"]
     even = make(tmp_path / "even", task={"sampling": dataclasses.replace(load(folder).sampling, by="even")})
-    with pytest.raises(ValueError, match="with other batches or rates it would not be the same run"):
+    with pytest.raises(ValueError, match="it would not be the same run"):
         run(dataclasses.replace(even, resume_from_checkpoint=str(tmp_path / "step_2")))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dept_vl.adapters import ADAPTERS, from_config, name_of
+from dept_vl.adapters import ADAPTERS, from_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def test_the_example_of_an_adapter_is_an_adapter(monkeypatch):
     assert embeds.shape == (2, 7, 8) and mask.sum() == 14
     grouped = [weight for group in adapter.param_groups().values() for weight in group]
     assert {*map(id, grouped)} == {*map(id, adapter.parameters())}
-    again = from_config(name_of(adapter), adapter.token_dim, adapter.config(), adapter.state())
+    again = from_config(ADAPTERS.name_of(adapter), adapter.token_dim, adapter.config(), adapter.state())
     again.load_state_dict(adapter.state_dict())
     assert again.config() == {"num_virtual_tokens": 3, "gain": 2.0} and torch.equal(again.prompt, adapter.prompt)
 

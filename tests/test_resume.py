@@ -189,8 +189,32 @@ def test_a_checkpoint_of_other_batches_or_rates_is_refused(byte_t5, fit, tmp_pat
     assert progress["settings"]["lr"]["prompt"] > 0
     progress["settings"]["batch_size"] += 1
     (checkpoint / "progress.json").write_text(json.dumps(progress))
-    with pytest.raises(BadCheckpoint, match="with other batches or rates it would not be the same run"):
+    with pytest.raises(BadCheckpoint, match="it would not be the same run"):
         fit(build_network(byte_t5), "second", steps=2, resume_from=checkpoint)
+
+
+def test_a_run_of_another_optimizer_or_method_is_not_gone_on(byte_t5, fit, tmp_path, network):
+    fit(network, "first", steps=2, save_steps=1)
+    checkpoint = tmp_path / "first" / "checkpoints" / "step_1"
+    settings = json.loads((checkpoint / "progress.json").read_text())["settings"]
+    assert settings["betas"] == [0.9, 0.999] and settings["parts"]["adapter"]["num_virtual_tokens"] > 0
+    for name, value in (("weight_decay", 0.5), ("eps", 1.0), ("parts", {})):
+        progress = json.loads((checkpoint / "progress.json").read_text())
+        progress["settings"] = {**settings, name: value}
+        (checkpoint / "progress.json").write_text(json.dumps(progress))
+        with pytest.raises(BadCheckpoint, match=f"wanted a checkpoint of a run with .'{name}'") as error:
+            fit(build_network(byte_t5), name, steps=2, resume_from=checkpoint)
+        assert "batch_size" not in str(error.value), "what is the same is not told"
+
+
+def test_a_run_that_goes_on_for_longer_has_the_rates_of_the_longer_one(byte_t5, fit, tmp_path, network):
+    """Its first step is not taken at the end of the shorter schedule."""
+    fit(network, "short", steps=2, save_steps=2)
+    fit(build_network(byte_t5), "long", steps=4, resume_from=tmp_path / "short" / "checkpoints" / "step_2")
+    fit(build_network(byte_t5), "whole", steps=4)
+    rates = {run: [line["lr"] for line in read_log(tmp_path / run) if "lr" in line] for run in ("long", "whole")}
+    assert rates["long"] and rates["long"] == rates["whole"][-len(rates["long"]) :]
+    assert all(rate > 0 for each in rates["long"] for rate in each.values())
 
 
 def test_another_runs_folder_is_not_gone_on_in(byte_t5, fit, tmp_path, network):

@@ -47,5 +47,5 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert "batch seq d_model" in model
     home = (built / "index.html").read_text(encoding="utf-8")
     assert 'href="methods/"' in home and 'href="docs/' not in home
-    assert "<li><strong>holds</strong>" in (built / "reproduction/index.html").read_text(encoding="utf-8")
+    assert "<strong>supported</strong>" in (built / "reproduction/index.html").read_text(encoding="utf-8")
     assert [path.name for path in built.rglob("*.html") if "fonts.googleapis" in path.read_text(encoding="utf-8")] == []

@@ -208,20 +208,57 @@ def test_a_published_split_with_rows_missing_is_told(finished):
     assert warning == "validation: 12 of the published 1,043 rows were read: this is not the published split"
 
 
-@pytest.mark.usefixtures("afresh")
-def test_several_tasks_run_one_after_another(data, byte_t5, tmp_path):
+def two_tasks(data, byte_t5, folder, **changes):
+    """CoLA and SST-2, in one command."""
     (data / "SST-2").mkdir(exist_ok=True)
     for name in ("train", "dev"):
         rows = [f"a {'good' if place % 2 else 'dull'} film {place}\t{place % 2}" for place in range(20)]
         (data / "SST-2" / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
-    config = text_experiment(byte_t5, data, tmp_path / "both", task={"name": "cola,sst2"}, max_steps=1)
-    done = list(run_each(dataclasses.replace(config, eval_steps=0)))
+    return text_experiment(byte_t5, data, folder, task={"name": "cola,sst2"}, **{"eval_steps": 0, **changes})
+
+
+@pytest.mark.usefixtures("afresh")
+def test_several_tasks_run_one_after_another(data, byte_t5, tmp_path):
+    config = two_tasks(data, byte_t5, tmp_path / "both", max_steps=1)
+    done = list(run_each(config))
     assert [folder for folder, _ in done] == [str(tmp_path / "both" / name) for name in ("cola", "sst2")]
     whole = json.loads((tmp_path / "both" / "results.json").read_text())
     assert [each["task"] for each in whole["tasks"]] == ["cola", "sst2"]
     assert overview([results for _, results in done]).splitlines()[-1].startswith("mean of 2")
     with pytest.raises(ValueError, match=r"unknown task 'sst-2'.*Did you mean 'sst2'\?"):
         next(run_each(dataclasses.replace(config, task=dataclasses.replace(config.task, name="cola,sst-2"))))
+
+
+def test_an_overview_has_captions_too():
+    text = {"task": "cola", "selection": {"reported": "accuracy"}, "metrics": {"test": {"accuracy": 0.5}}}
+    caption = {"task": "caption", "selection": {"reported": "CIDEr"}, "metrics": {"test": {"CIDEr": 1.5}}}
+    lines = overview([{**text, "baselines": {"majority": 0.25}}, {**caption, "baselines": {"constant": 0.1}}])
+    assert [line.split()[-2:] for line in lines.splitlines()[1:]] == [
+        ["50.00", "25.00"],
+        ["150.00", "-"],
+        ["100.00", "-"],
+    ]
+
+
+@pytest.mark.usefixtures("afresh")
+def test_several_tasks_go_on_where_one_of_them_was_stopped(data, byte_t5, tmp_path):
+    config = two_tasks(data, byte_t5, tmp_path / "both", max_steps=2, save_steps=1)
+    resumed = dataclasses.replace(config, resume_from_checkpoint="last")
+    with pytest.raises(ValueError, match="wanted a checkpoint to resume from, given none"):
+        next(run_each(resumed))
+    forget_accelerate()
+    whole = [results["metrics"]["test"] for _, results in run_each(config)]
+    first, second = (tmp_path / "both" / name for name in ("cola", "sst2"))
+    ended = (first / "results.json").read_bytes()
+    shutil.rmtree(first / "checkpoints")  # this one has ended
+    (second / "results.json").unlink()
+    shutil.rmtree(second / "checkpoints" / "step_2")  # the other was stopped behind its first step
+    forget_accelerate()
+    assert [results["metrics"]["test"] for _, results in run_each(resumed)] == whole
+    shutil.rmtree(second)  # and now it had not begun
+    forget_accelerate()
+    assert [results["metrics"]["test"] for _, results in run_each(resumed)] == whole
+    assert (first / "results.json").read_bytes() == ended and not list((tmp_path / "both").glob("*.1"))
 
 
 @pytest.mark.usefixtures("afresh")
@@ -242,6 +279,7 @@ def test_few_shot_runs_count_what_they_drew(data, byte_t5, tmp_path):
         ({"root": "shapes"}, "'shapes' holds the generated tasks only, not cola: wanted a folder .*nyu-mll/glue"),
         ({"max_source_length": 0}, "max_source_length: wanted at least 2, given 0"),
         ({"k_shot": 4, "k_shot_total": 4}, "wanted one of them, given both"),
+        ({"k_shot": 4, "train_split": "val", "test_split": "train"}, "test_split test, given val, val, train"),
         ({"k_shot": 13}, "13"),
     ],
 )

@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from dept_vl.adapters.budget import budget, dept_size
-from dept_vl.adapters.build import build_adapter, from_config, name_of
+from dept_vl.adapters.build import build_adapter, from_config
 from dept_vl.adapters.contract import ADAPTERS, Adapter, Folded, Pair, Rows, Text, arguments_of
 from dept_vl.adapters.dept import DePT
 from dept_vl.adapters.dpt import DPT
@@ -38,7 +38,6 @@ __all__ = [
     "build_adapter",
     "dept_size",
     "from_config",
-    "name_of",
 ]
 
 for _module in iter_modules(__path__):

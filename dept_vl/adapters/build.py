@@ -39,8 +39,3 @@ def from_config(
         adapter = build_adapter(name, torch.zeros(rows, token_dim), arguments, generator)
     adapter.load_state(state)
     return adapter
-
-
-def name_of(adapter: Adapter) -> str:
-    """The name under which `adapter`'s class is registered."""
-    return next(name for name, each in ADAPTERS.items() if each is type(adapter))

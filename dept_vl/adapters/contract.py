@@ -114,7 +114,8 @@ def content_rows(mask: TextMask, num_rows: int) -> Integer[Tensor, "batch seq"]:
 
 
 def add_shift(embeds: TextEmbeds, mask: TextMask, shift: Shift) -> TextEmbeds:
-    """Embeds plus the shift of each real token, in the wider of the two dtypes."""
+    """Embeds plus the shift of each real token, in the wider of the two dtypes, on the device of the embeds."""
+    shift = shift.to(embeds.device)
     if shift.ndim == 3:
         return embeds + shift * (mask != 0).unsqueeze(-1)
     if not torch.compiler.is_exporting():  # a graph would hold for lengths on the example's side of the cut alone

@@ -40,7 +40,7 @@ def sample_vocabulary(
     ids = [row for row in range(min(most_frequent, table.shape[0])) if row not in excluded]
     if not 0 <= num <= len(ids):
         raise BadInit(
-            f"adapter.args.num_virtual_tokens: wanted at most {len(ids)}, the rows there are (most_frequent="
+            f"adapter.args: wanted at most {len(ids)} start rows, those that there are (most_frequent="
             f"{most_frequent}, vocabulary {table.shape[0]}, {len(excluded)} excluded), given {num}"
         )
     order = torch.randperm(len(ids), generator=generator, device=device_of(generator)).tolist()

@@ -1,7 +1,8 @@
 """Start an adapter from a trained one: copy what overlaps, report the rest.
 
 Prompt tuning transfer (SPoT, Vu et al., ACL 2022) starts a prompt from a source task's; DePT starts its prompt and its
-low-rank pair so. Sizes may differ: a target at least as large starts as the source's function.
+low-rank pair so. Sizes may differ: a target whose rank, bottleneck or shift is at least as large, with as many
+prompt tokens, starts as the source's function.
 """
 
 import torch

@@ -3,8 +3,9 @@
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -77,10 +78,26 @@ class Backbone(nn.Module, ABC):
             self.model.activation_checkpointing_enable()
         else:
             self.model.gradient_checkpointing_enable()
+        for layer in self.blocks():
+            layer._gradient_checkpointing_func = partial(self._recomputed, layer, layer._gradient_checkpointing_func)
+
+    def _recomputed(
+        self, layer: nn.Module, checkpoint: Callable[..., Any], function: Callable[..., Any], *args: Any
+    ) -> Any:
+        """Some layers (BART's, OPT's) drop out by their own mode: while one computes it has that of the model."""
+
+        def compute(*args: Any) -> Any:
+            mode, layer.training = layer.training, self.model.training
+            try:
+                return function(*args)
+            finally:
+                layer.training = mode
+
+        return checkpoint(compute, *args)
 
     def recompute(self, allowed: bool) -> None:
         """Of no effect without `checkpoint_activations`. transformers recomputes layers in training mode alone, which
-        here would also switch their dropout: so this mode is set on the layers, not on what is in them."""
+        here would also switch the dropout of what is in them: so this mode is set on the layers themselves."""
         for layer in self.blocks():
             if layer.gradient_checkpointing:
                 layer.training = allowed

@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from dept_vl.backbones.prompt_cache import compute_type
+
 Weight = Float[Tensor, "outputs inputs"]
 _BLOCK = 64  # weights that share an absmax, as in QLoRA
 
@@ -114,8 +116,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: QuantisedLinear) -> Tensor:
-        ctx.layer, ctx.given, device = layer, x.dtype, x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        ctx.layer, ctx.given, dtype = layer, x.dtype, compute_type(x)
         out = F.linear(x.to(dtype), layer.values(dtype))
         return out if layer.scale is None else (out * layer.scale).to(dtype)
 
@@ -132,8 +133,7 @@ class _IntegerProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Int8Linear) -> Tensor:
-        ctx.layer, ctx.given, device = layer, x.dtype, x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        ctx.layer, ctx.given, dtype = layer, x.dtype, compute_type(x)
         return (_by_token(x, layer.weight.T) * layer.scale).to(dtype)
 
     @staticmethod

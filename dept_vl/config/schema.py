@@ -212,6 +212,12 @@ class Experiment:
             )
         if self.task.k_shot is not None and self.task.k_shot_total is not None:
             raise BadConfig("task.k_shot and task.k_shot_total: wanted one of them, given both")
+        splits = (self.task.train_split, self.task.eval_split, self.task.test_split)
+        if {self.task.k_shot, self.task.k_shot_total} != {None} and splits != ("train", "val", "test"):
+            raise BadConfig(
+                "task.k_shot or task.k_shot_total: wanted train_split train, eval_split val and test_split test, given "
+                f"{', '.join(splits)}"
+            )
         least, most = self.task.sampling.tasks_per_batch or (1, 1)
         if not 1 <= least <= most:
             raise BadConfig(f"task.sampling.tasks_per_batch: wanted two rising numbers from 1, given {least}, {most}")
@@ -221,6 +227,10 @@ class Experiment:
             raise BadConfig(f"backbone.chat_template: wanted false for a {self.backbone.kind} backbone, given true")
         if self.backbone.chat_template and self.adapter.covers != "text":
             raise BadConfig(f"adapter.covers: wanted text in a chat template, given {self.adapter.covers}")
+        several = isinstance(self.vision.layer, list) and len(self.vision.layer) > 1 and self.vision.joined == "tokens"
+        if several and self.vision.projection.name == "pixel_shuffle":
+            why = "as layers that are joined by tokens are no square of patches"
+            raise BadConfig(f"vision.projection: wanted another, {why}, given pixel_shuffle")
         _check_optimizer(self.optim, self.max_steps)
         _check_progressive(self.progressive, self.backbone.kind)
         if self.progressive.kind == "none" and self.progressive.evaluate == "part":

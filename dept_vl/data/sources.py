@@ -190,13 +190,13 @@ def _name_images(rows: list[dict[str, Any]], karpathy: Mapping[int, KarpathyImag
 
 
 def _merged_captions(files: list[Path]) -> list[Row]:
-    rows: dict[str, Row] = {}
+    rows: dict[int, Row] = {}
     for path in files:
         found = read_captions(path)
-        twice = [row["image"] for row in found if row["image"] in rows]
-        if twice:
-            raise BadFile(path, "every image in one captions file", f"in two: {listed(twice)}")
-        rows.update((row["image"], row) for row in found)
+        twice = [row["image_id"] for row in found if row["image_id"] in rows]
+        if twice:  # in the files of 2014 and 2017 under two names
+            raise BadFile(path, "every image in one captions file", f"image_id in two: {listed(twice)}")
+        rows.update((row["image_id"], row) for row in found)
     return list(rows.values())
 
 

@@ -10,10 +10,10 @@
 | relaxed_accuracy | 1 where its number is within 5 % of the reference's, or the texts are equal | ChartQA            |
 
 Sources: ANLS: Biten et al., ICCV 2019, arXiv:1905.13648; the paper drops a similarity of exactly 0.5, the program of
-the competitions (rrc.cvc.uab.es, "ST-VQA", "DocVQA") keeps it, and we follow the program, which also makes one space of
-several. Relaxed accuracy: Masry et al., Findings of ACL 2022, arXiv:2203.10244, as pix2struct's `relaxed_correctness`
-counts it: "50%" is 0.5, so "50" is not near it; a reference of 0, or one that is no number ("1,000"), is compared as
-text, whatever its case.
+the competitions (rrc.cvc.uab.es, "ST-VQA", "DocVQA") keeps it, and we follow the program, which also compares with one
+space in place of several but divides by the length of the texts as they came. Relaxed accuracy: Masry et al., Findings
+of ACL 2022, arXiv:2203.10244, as pix2struct's `relaxed_correctness` counts it: "50%" is 0.5, so "50" is not near it; a
+reference of 0, or one that is no number ("1,000"), is compared as text, whatever its case.
 """
 
 import math
@@ -27,10 +27,10 @@ from dept_vl.metrics.vqa import (
     FEWEST_ANSWERS,
     averages,
     check_answers,
+    check_protocol,
     flatten_whitespace,
     normalise_answer,
     process_punctuation,
-    score_vqa,
     vqa_accuracy,
 )
 from dept_vl.registry import UnknownName, wanted_one_of
@@ -77,8 +77,7 @@ def best_match(prediction: str, answers: Sequence[str]) -> float:
 
 def anls(prediction: str, answers: Sequence[str]) -> float:
     """The best normalised Levenshtein similarity, 0.0 below the threshold. Two empty texts are alike."""
-    given = _plain(prediction)
-    best = max(_similarity(given, _plain(answer)) for answer in answers)
+    best = max(_similarity(prediction, answer) for answer in answers)
     return best if best >= ANLS_THRESHOLD else 0.0
 
 
@@ -142,12 +141,12 @@ def score_answers(
     check_ids(predictions, answers, "question")
     if score == AUTO:
         score = choose_score({len(each) for each in answers.values()})
-    if score == VQA_ACCURACY:
-        return score_vqa(predictions, answers, question_types, answer_types, protocol)
+    check_protocol(protocol)
     for each in answers.values():
         check_for(score, each)
-    values = {key: SCORES[score](predictions[key], answers[key]) for key in in_order(answers)}
-    return averages(score, values, _PROTOCOLS[score], answer_types, question_types)
+    values = {key: answer_score(score, predictions[key], answers[key], protocol) for key in in_order(answers)}
+    named = protocol if score == VQA_ACCURACY else _PROTOCOLS[score]
+    return averages(score, values, named, answer_types, question_types)
 
 
 def check_score(score: str) -> None:
@@ -172,11 +171,13 @@ def _plain(text: str) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def _similarity(first: str, second: str) -> float:
-    longer, shorter = max(len(first), len(second)), min(len(first), len(second))
+def _similarity(prediction: str, answer: str) -> float:
+    """The lengths are of the texts as they are given, in capitals ("ß" is two), as in the program."""
+    first, second = _plain(prediction), _plain(answer)
+    longer = max(len(prediction.upper()), len(answer.upper()))
     if first == second:
         return 1.0
-    if shorter < longer * ANLS_THRESHOLD:  # at least the difference has to be inserted: too far already
+    if abs(len(first) - len(second)) > longer * (1 - ANLS_THRESHOLD):  # so much has to be inserted: too far already
         return 0.0
     return 1 - edit_distance(first, second) / longer
 

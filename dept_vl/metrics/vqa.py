@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dept_vl.metrics.ids import ItemId, check_ids, in_order
+from dept_vl.metrics.ids import ItemId
 from dept_vl.registry import UnknownName, wanted_one_of
 
 PROTOCOLS = ("official-2021", "official-2017", "always")
@@ -109,26 +109,6 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], protocol: str = "offic
         compared = normalise_answer if protocol == "always" or len(counts) > 1 else str
         given = compared(flatten_whitespace(prediction))
     return leave_one_out(sum(n for answer, n in counts.items() if compared(answer) == given), len(answers))
-
-
-def score_vqa(
-    predictions: Mapping[ItemId, str],
-    answers: Mapping[ItemId, Sequence[str]],
-    question_types: Mapping[ItemId, str | None],
-    answer_types: Mapping[ItemId, str | None],
-    protocol: str = "official-2021",
-) -> dict[str, Any]:
-    """Mean accuracies as fractions: `vqa_accuracy`, `protocol`, `by_answer_type`, `by_question_type`.
-
-    A question whose type is absent or None counts in `vqa_accuracy` only. The order of the mappings never
-    changes a bit of the result.
-
-    Raises: MissingPrediction unless predictions and answers have the same ids; TooFewAnswers, UnknownName.
-    """
-    check_protocol(protocol)
-    check_ids(predictions, answers, "question")
-    accuracy = {key: vqa_accuracy(predictions[key], answers[key], protocol) for key in in_order(answers)}
-    return averages("vqa_accuracy", accuracy, protocol, answer_types, question_types)
 
 
 def averages(

@@ -111,6 +111,12 @@ def judge(table: Table, claim: Claim) -> Judged:
         return Judged(claim, verdict, reason=reason)
     if claim.kind == "steadier":
         return _steadier(table, claim)
+    if claim.measure.startswith("reach_"):
+        sides = (values(table, "score", cells, tasks=claim.tasks) for cells in (claim.first, claim.second))
+        ended = set.intersection(*map(set, sides))
+        if never := ended.difference(paired):
+            reason = f"the score was not reached in {len(never)} of {len(ended)} pairs of runs"
+            return Judged(claim, UNDECIDED, reason=reason)
     pairs = [(first[each], second[each]) for each in paired]
     ratio = claim.kind in ("below", "above")
     if ratio and any(b == 0 for _, b in pairs):
@@ -143,10 +149,16 @@ def is_constructed(claim: Claim) -> bool:
     return claim.kind != "cannot" and {claim.measure, claim.second_measure or claim.measure} <= set(EXACT)
 
 
+def counts_items(claim: Claim) -> bool:
+    """Whether the test items of its two sides are a sample too, whose error joins that of the seeds."""
+    compared = claim.kind not in ("cannot", "steadier")
+    return compared and claim.measure == "score" and not claim.second_measure
+
+
 def _tested(table: Table, judged: Judged) -> Judged:
     claim, items = judged.claim, None
-    if claim.measure == "score" and not claim.second_measure:
-        items = item_error(table, claim.first, claim.second, tasks=claim.tasks)
+    if counts_items(claim):
+        items = item_error(table, claim.first, claim.second, tasks=claim.tasks, claim=claim.name)
     size, count = items or (None, 0)
     error = error_of(judged.by_repeat, items=size, number=count)
     over = f"over {len(judged.by_repeat)} {judged.repeats}"

@@ -21,22 +21,24 @@ from typing import Any
 
 from dept_vl.config import config_files, find_config, given_settings, own_settings, parse_experiment
 from dept_vl.plans.compare_runs import compare_runs
-from dept_vl.plans.comparison_page import write_comparison
+from dept_vl.plans.comparison_page import PAGE, write_comparison
 from dept_vl.plans.execute import How, do, tell_claims, write_table
+from dept_vl.plans.forgotten import check_text
 from dept_vl.plans.load import Changes, complete, load_plan
 from dept_vl.plans.pool import Say
 from dept_vl.plans.published import check_given
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import BEST, COMPARISON, PlanFile
 from dept_vl.plans.settings import BadPlan, Settings, merge, read, read_all
+from dept_vl.plans.store import NAME, as_csv, read_values, with_stored
 from dept_vl.plans.summary import check_pick
-from dept_vl.plans.table import read_table
+from dept_vl.plans.table import Table, read_table
 from dept_vl.plans.tune import choose, trials, tuned
 from dept_vl.plans.verdicts import judge_all
 from dept_vl.registry import did_you_mean
 from dept_vl.run import check
 from dept_vl.tasks import TASKS, TextTask
-from dept_vl.untrusted.whole_files import check_writable
+from dept_vl.untrusted.whole_files import check_writable, write_files_whole
 from dept_vl.untrusted.yaml_text import NotYaml, parse_yaml
 
 ROOT, FAST_ROOT = Path("runs/plans"), Path("runs/plans_fast")
@@ -72,38 +74,43 @@ def main(
     root = args.output_dir or (FAST_ROOT if args.fast else ROOT)
     way = How(root, say, args.jobs, args.again, args.fast, **how)
     plans = [_only(load(file, args, flags), args.cells) for file in files or [None]]
+    if args.forgetting is not None:
+        plans = [dataclasses.replace(plan, forgetting=args.forgetting) for plan in plans]
     if args.page is not None:
+        if args.cells:
+            raise BadPlan("--page: writes all cells of a plan; wanted it without --cells")
         return _write_page(plans, args, flags, way)
     for plan in plans:
         check_pick(plan)
         check_given(plan)
-    return max(_do(plan, args, way, show) for plan in plans)
+        check_text(plan)
+    return max(_do(plan, args, way, show, _told(args, flags)) for plan in plans)
 
 
-def _do(plan: PlanFile, args: argparse.Namespace, way: How, show: Say) -> int:
-    """One plan; before it the trials of its rates."""
+def _do(plan: PlanFile, args: argparse.Namespace, way: How, show: Say, more: str) -> int:
+    """One plan; before it the trials of its rates. more: what the command says of the runs."""
     if plan.tune is not None:
         trial = trials(plan)
-        status = _run(trial, args, way, show)
+        status = _run(trial, args, way, show, more)
         if args.dry_run:
             way.say(f"{plan.name}: then its {len(plan.cells)} cells, at the rates that validation chooses")
             return status
-        plan, left = _tuned(plan, trial, way.root)
+        plan, left = _tuned(plan, read_table(trial, make_schedule([trial], way.root), way.root))
         for name in left:
             way.say(f"{name}: no rates are chosen, since not all of its trials are finished")
         if not plan.cells:
             return 1
-        return max(status, _run(plan, args, way, show))
-    return _run(plan, args, way, show)
+        return max(status, _run(plan, args, way, show, more))
+    return _run(plan, args, way, show, more)
 
 
-def _tuned(plan: PlanFile, trial: PlanFile, root: Path) -> tuple[PlanFile, list[str]]:
+def _tuned(plan: PlanFile, trial: Table) -> tuple[PlanFile, list[str]]:
     """The plan at the rates that finished trials chose, and the cells that have none yet."""
-    chosen = choose(plan, read_table(trial, make_schedule([trial], root), root))
+    chosen = choose(plan, trial)
     return tuned(plan, chosen), [cell.name for cell in plan.cells if cell.name not in chosen]
 
 
-def _run(plan: PlanFile, args: argparse.Namespace, way: How, show: Say) -> int:
+def _run(plan: PlanFile, args: argparse.Namespace, way: How, show: Say, more: str) -> int:
     root, say = way.root, way.say
     schedule = make_schedule([plan], root)
     first = {(each.cell, each.task): each.run for each in reversed(schedule.places[plan.name])}
@@ -125,7 +132,7 @@ def _run(plan: PlanFile, args: argparse.Namespace, way: How, show: Say) -> int:
     tell_claims(table, root / plan.name, say, judge_all([table])[plan.name])
     say(f"{root / plan.name}/table.md and table.csv")
     if plan.view == COMPARISON:
-        write_comparison([(table, "")], root / plan.name)
+        write_comparison([(table, more)], root / plan.name)
         say(f"{root / plan.name}/comparison.md and comparison.html")
     if args.json:
         folder = str(root / plan.name)
@@ -134,29 +141,41 @@ def _run(plan: PlanFile, args: argparse.Namespace, way: How, show: Say) -> int:
 
 
 def _write_page(plans: Sequence[PlanFile], args: argparse.Namespace, flags: Sequence[str], way: How) -> int:
-    """Of what is finished; nothing is run."""
-    more, tables = _told(args, flags), []
+    """Of what is finished, here or in the values beside an earlier page; nothing is run."""
+    values = args.page / PAGE / NAME
+    more, kept, tables, trial_tables = _told(args, flags), read_values(values), [], []
+
+    def table(plan: PlanFile) -> Table:
+        return with_stored(read_table(plan, make_schedule([plan], way.root), way.root), kept)
+
     for plan in plans:
         if plan.tune is not None:
-            trial = trials(plan)
-            plan, left = _tuned(plan, trial, way.root)
+            trial = table(trials(plan))
+            plan, left = _tuned(plan, trial)
+            trial_tables.append(trial)
             for name in left:
                 way.say(f"{plan.name}: {name}: no rates are chosen, since not all of its trials are finished")
-        tables.append((read_table(plan, make_schedule([plan], way.root), way.root), more))
-    tables = [each for each in tables if each[0].outcomes]
-    if not tables:
+        tables.append(table(plan))
+    shown = list(filter(_any, tables))
+    if not shown:
         raise BadPlan(f"--page: {way.root}: wanted finished runs of these plans, given none")
-    write_comparison(tables, args.page)
-    for table, _ in tables:
-        way.say(f"{table.plan.name}: {len(table.outcomes)} of {len(table.wanted)} runs are finished")
-    way.say(f"{args.page}/comparison.md and comparison.html")
+    write_comparison([(each, more) for each in shown], args.page)
+    write_files_whole(values.parent, {values.name: as_csv([*shown, *filter(_any, trial_tables)], kept).encode()})
+    for each in shown:
+        stored = f", as {values} has them" if each.stored is not None else ""
+        way.say(f"{each.plan.name}: {each.finished} of {len(each.wanted)} runs are finished{stored}")
+    way.say(f"{args.page}/comparison.md and comparison.html, single values in {values}")
     return 0
+
+
+def _any(table: Table) -> bool:
+    return table.finished > 0
 
 
 def _told(args: argparse.Namespace, flags: Sequence[str]) -> str:
     """What the command says of the runs themselves, as it would be typed."""
-    words = [*flags]
-    for name in ("grid", "seeds", "draws", "output_dir"):
+    words = [*flags, *(word for axis in args.grid for word in ("--grid", axis))]
+    for name in ("seeds", "draws", "forgetting", "output_dir"):
         if value := getattr(args, name):
             words += [f"--{name}", *map(str, value if isinstance(value, list | tuple) else [value])]
     return shlex.join(words)
@@ -198,6 +217,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="run nothing: write comparison.md and comparison.html of what is finished into FOLDER",
     )
+    made.add_argument("--forgetting", metavar="FILE", help="the plain text of `measure: forgetting`, not the plan's")
     made.add_argument("--jobs", type=int, default=1, help="runs at once")
     made.add_argument("--fast", action="store_true", help="tiny runs of one seed that show that all works")
     made.add_argument("--dry-run", action="store_true", help="only check every cell and list the runs")
@@ -217,9 +237,9 @@ def load(file: Path | None, args: argparse.Namespace, flags: Sequence[str]) -> P
     """The plan that a command names, or makes of its grid. Raises: BadPlan."""
     files, given = given_settings(flags)
     content = read(file) if file is not None else {}
-    settings = read_all(files) if files or content.get("base") else defaults(given, content.get("tasks"))
+    below = {} if files or content.get("base") else defaults(given, content.get("tasks"))
     grid = dict(map(parse_axis, args.grid))
-    changes = Changes(settings, given, grid, args.seeds, args.draws, args.fast)
+    changes = Changes(read_all(files), given, grid, args.seeds, args.draws, args.fast, below)
     if file is not None:
         return load_plan(file, changes)
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(changes), sort_keys=True).encode()).hexdigest()[:6]

@@ -136,6 +136,8 @@ def compare_runs(
     name = metric or reference.task.headline
     for run in runs:
         _check_metric(run, name)
+    if isinstance(reference.task, CaptionTask) and name != reference.task.headline:
+        raise NotComparable(f"--metric: wanted {reference.task.headline}, which captions are compared by, given {name}")
 
     def score(predictions: Sequence[str], examples: Sequence[Example]) -> float:
         by_id = {example.id: answer for example, answer in zip(examples, predictions, strict=True)}

@@ -15,17 +15,18 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from dept_vl.plans.claims import Judged
 from dept_vl.plans.item_error import item_error
-from dept_vl.plans.page import rates_of
+from dept_vl.plans.page import batch_of, rates_of
 from dept_vl.plans.schema import Cell, Number, PlanFile
 from dept_vl.plans.significance import error_of
 from dept_vl.plans.spread import Spread, spread
-from dept_vl.plans.table import FORGETTING, Outcome, Repeat, Table, values
-from dept_vl.plans.tune import Chosen, beside
+from dept_vl.plans.table import FORGETTING, Repeat, Table, values
+from dept_vl.plans.tune import Chosen
+from dept_vl.plans.tune import beside as name_beside
+from dept_vl.plans.verdicts import judge_all
 
 PSCP_WEIGHTS, PSCP_TERAFLOPS, PSCP_GIGABYTES = 5e8, 10.0, 94.0  # PEFT-Bench's constants
-_BYTES = 4  # float32
-_COPIES = 4  # of a trained weight: itself, its gradient, AdamW's two averages
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Method:
     """A row. score: over the repeats that have all tasks, points; by_task: over each task's own. missing: what of its
     runs is not finished. seconds: of training. memory_mb: 10^6 bytes that training holds, counted. step_ms, answer_ms,
     folded_ms: medians over the rounds. forgetting: nats per token. around: the score at a multiple of the tuned rates,
-    less that at the tuned ones with the same seeds. runs: the folders."""
+    less that at the tuned ones with the same seeds. beside: the score less the baseline's, judged with all the others'.
+    runs: the folders."""
 
     cell: Cell
     score: Spread | None
@@ -51,6 +53,7 @@ class Method:
     forgetting: float | None = None
     pscp: float | None = None
     around: dict[Number, float] = field(default_factory=dict)
+    beside: Judged | None = None
     chosen: Chosen | None = None
     steps: str = ""
     batch: int = 0
@@ -68,23 +71,28 @@ def compare_methods(table: Table, command: str) -> list[Method]:
     command: does the plan."""
     plan = table.plan
     around = plan.tune.around if plan.tune else ()
-    neighbours = {beside(cell.name, factor) for cell in plan.cells for factor in around}
-    methods = [_method(table, cell, command) for cell in plan.compared() if cell.name not in neighbours]
+    neighbours = {name_beside(cell.name, factor) for cell in plan.cells for factor in around}
+    judged = {each.claim.first: each for each in judge_all([table])[plan.name] if each.claim.second == (plan.baseline,)}
+    methods = [
+        _method(table, cell, command, judged.get((cell.name,)))
+        for cell in plan.compared()
+        if cell.name not in neighbours
+    ]
     return sorted(methods, key=lambda each: (each.score is None, -(each.score.mean if each.score else 0.0)))
 
 
-def _method(table: Table, cell: Cell, command: str) -> Method:
-    name, runs = cell.name, table.of(cell.name)
+def _method(table: Table, cell: Cell, command: str, beside: Judged | None) -> Method:
+    name, done = cell.name, [place for place in table.done if place.cell == cell.name]
     found = values(table, "score", [name])
     weights = _mean(table, "weights", name)
-    memory = _memory(table, name, runs)
+    memory = _memory(table, name)
     gflops = _cost(table, "cost_eval_gflops", name)
     score = _spread(table, name, list(found.values()))
     return Method(
         cell=cell,
         score=score,
         by_task={task: each for task in cell.tasks if (each := _of_task(table, name, task)) is not None},
-        finished=len(runs),
+        finished=len(done),
         wanted=sum(place.cell == name for place in table.wanted),
         missing=_missing(table, name),
         weights=weights,
@@ -97,9 +105,10 @@ def _method(table: Table, cell: Cell, command: str) -> Method:
         forgetting=_mean(table, FORGETTING, name),
         pscp=None if None in (score, memory, gflops) else pscp(score.mean, weights, gflops / 1e3, memory / 1e3),
         around=_around(table, name, found),
+        beside=beside,
         chosen=table.plan.tuned.get(name),
-        steps=", ".join(sorted({f"{each.results['train_info'].get('steps', 0):,}" for each in runs})) or "-",
-        batch=next(iter(_batches(runs)), 0),
+        steps=_steps(table, cell),
+        batch=batch_of(cell),
         rates=rates_of(cell, cell.tasks[0]),
         command=f'{command} --cells "{name}"',
         runs=tuple(place.run for place in table.wanted if place.cell == name),
@@ -136,18 +145,20 @@ def _cost(table: Table, measure: str, cell: str) -> float | None:
     return statistics.median(found) if found else None
 
 
-def _memory(table: Table, cell: str, runs: Sequence[Outcome]) -> float | None:
-    kept = _cost(table, "cost_memory_mb", cell)
-    if kept is None or not runs:
-        return None
-    weights = runs[0].results["weights"]
-    return kept + _BYTES * (weights["backbone"] + _COPIES * weights["trained"]) / 1e6
+def _memory(table: Table, cell: str) -> float | None:
+    kept, held = _cost(table, "cost_memory_mb", cell), _mean(table, "held_mb", cell)
+    return None if kept is None or held is None else kept + held
+
+
+def _steps(table: Table, cell: Cell) -> str:
+    found = {value for task in cell.tasks for value in values(table, "steps", [cell.name], tasks=[task]).values()}
+    return ", ".join(f"{each:,.0f}" for each in sorted(found)) or "-"
 
 
 def _around(table: Table, cell: str, found: dict[Repeat, float]) -> dict[Number, float]:
     changes = {}
     for multiple in table.plan.tune.around if table.plan.tune else ():
-        name = beside(cell, multiple)
+        name = name_beside(cell, multiple)
         if name not in {each.name for each in table.plan.cells}:
             continue
         there = values(table, "score", [name])
@@ -159,17 +170,12 @@ def _around(table: Table, cell: str, found: dict[Repeat, float]) -> dict[Number,
 
 def _missing(table: Table, cell: str) -> tuple[str, ...]:
     """ "shapes-squad: seeds 4, 5"."""
-    done = {each.place for each in table.outcomes}
+    done = set(table.done)
     lines = []
     for task in table.plan.cell(cell).tasks:
         left = [place.seed for place in table.wanted if (place.cell, place.task) == (cell, task) and place not in done]
         lines += [f"{task}: seeds {', '.join(map(str, left))}"] if left else []
     return tuple(lines)
-
-
-def _batches(runs: Sequence[Outcome]) -> list[int]:
-    configs = [each.results["run_info"]["train_config"] for each in runs]
-    return [each["per_device_train_batch_size"] * each["gradient_accumulation_steps"] for each in configs]
 
 
 def plan_command(plan: PlanFile, more: str = "") -> str:

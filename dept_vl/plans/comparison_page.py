@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dept_vl.plans.claims import CONTRADICTED, SUPPORTED
 from dept_vl.plans.comparison import Method, compare_methods, plan_command
 from dept_vl.plans.figures import file_name, write_figures
 from dept_vl.plans.page import data_uri, write_pages
-from dept_vl.plans.peft_records import peft_records
+from dept_vl.plans.peft_records import archive, peft_records
 from dept_vl.plans.schema import Plot
 from dept_vl.plans.table import Table
 from dept_vl.untrusted.whole_files import write_files_whole
@@ -54,6 +55,15 @@ def _score(method: Method) -> tuple[str, float | int | None]:
     return f"{score.mean:.1f}{interval}", score.mean
 
 
+def _beside(method: Method) -> tuple[str, float | int | None]:
+    judged = method.beside
+    if judged is None or judged.value is None:
+        return "-", None
+    interval = "" if judged.interval is None else f" [{judged.interval[0]:.1f}, {judged.interval[1]:.1f}]"
+    told = " *" if judged.verdict in (SUPPORTED, CONTRADICTED) else ""
+    return f"{judged.value:+.1f}{interval}{told}", judged.value
+
+
 def _spread(method: Method) -> tuple[str, float | int | None]:
     return _plain(None if method.score is None else method.score.sd, 1)
 
@@ -61,9 +71,10 @@ def _spread(method: Method) -> tuple[str, float | int | None]:
 _CELLS = {
     "method": lambda each: (each.name, None),
     "score": _score,
+    "above baseline": _beside,
     "sd": _spread,
-    "at a third": lambda each: _signed(next((v for f, v in each.around.items() if f < 1), None)),
-    "at three times": lambda each: _signed(next((v for f, v in each.around.items() if f > 1), None)),
+    "lower rates": lambda each: _signed(next((v for f, v in each.around.items() if f < 1), None)),
+    "higher rates": lambda each: _signed(next((v for f, v in each.around.items() if f > 1), None)),
     "weights": lambda each: _plain(each.weights),
     "file kB": lambda each: _plain(None if each.file_bytes is None else each.file_bytes / 1e3, 1),
     "train s": lambda each: _plain(each.seconds, 1),
@@ -81,9 +92,12 @@ COLUMNS = tuple(
         ("method", "docs/methods.md explains each"),
         ("score", "test score x 100, mean over tasks and seeds, with a 95 % interval over seeds and, but for captions, "
                   "over test items (min F')"),
+        ("above baseline", "difference from the table's baseline, paired by seed, with its own 95 % interval; * where "
+                           "Holm's procedure at 5 %, over all methods of the table, rejects chance"),
         ("sd", "standard deviation of that mean over seeds: how robust the method is to the seed"),
-        ("at a third", "change of the score at a third of the tuned rates, the same seeds"),
-        ("at three times", "change of the score at three times the tuned rates, the same seeds"),
+        ("lower rates", "change of the score at lower rates than the tuned ones with the same seeds, a third unless "
+                        "`around` says otherwise"),
+        ("higher rates", "the same at higher rates, three times the tuned ones"),
         ("weights", "trained weights, without the projection's"),
         ("file kB", "adapter_model.safetensors, 1,000 bytes"),
         ("train s", "seconds of training, evaluation left out; several runs may share the machine"),
@@ -117,6 +131,11 @@ class Compared:
         return [each for each in COLUMNS if each.head == "method" or known(each)]
 
     @property
+    def family(self) -> int:
+        """How many comparisons with the baseline are corrected together."""
+        return max((each.beside.family for each in self.methods if each.beside is not None), default=0)
+
+    @property
     def tasks(self) -> list[str]:
         return list(dict.fromkeys(task for method in self.methods for task in method.cell.tasks))
 
@@ -126,12 +145,12 @@ class Compared:
 
     @property
     def finished(self) -> tuple[int, int]:
-        return len(self.table.outcomes), len(self.table.wanted)
+        return self.table.finished, len(self.table.wanted)
 
 
 def write_comparison(tables: Sequence[tuple[Table, str]], folder: Path) -> None:
-    """comparison.md, comparison.html, pictures and PEFT's records into `folder`. tables: each with what stands behind
-    its plan file in its command."""
+    """comparison.md, comparison.html, pictures and archives of PEFT's records into `folder`. tables: each with what
+    stands behind its plan file in its command."""
     parts = []
     for table, more in tables:
         command = plan_command(table.plan, more)
@@ -140,8 +159,7 @@ def write_comparison(tables: Sequence[tuple[Table, str]], folder: Path) -> None:
         methods = tuple(compare_methods(table, command))
         parts.append(Compared(table, methods, command, tuple(each for each in named if each[1] in drawn)))
         if records := peft_records(table):
-            files = {name: text.encode() for name, text in records.items()}
-            write_files_whole(folder / PAGE / table.plan.name, files)
+            write_files_whole(folder / PAGE, {f"{table.plan.name}.tar.xz": archive(records)})
     uris = {name: data_uri(folder / "figures" / f"{name}.png") for part in parts for _, name in part.figures}
     facts = {"parts": parts, "columns": COLUMNS, "records": PAGE}
     write_pages(folder, PAGE, facts, uris)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -23,6 +24,7 @@ from dept_vl.data.batches import evaluation_batches
 from dept_vl.model import BankEntry
 from dept_vl.plans.runs import Run, key, make_run, make_schedule
 from dept_vl.plans.schema import PlanFile
+from dept_vl.plans.settings import BadPlan
 from dept_vl.run import Parts, build, resolve, start, training_batches
 from dept_vl.run.measure import step_bytes
 from dept_vl.run.stages import start_stages
@@ -50,8 +52,8 @@ def cost_runs(plan: PlanFile, root: Path) -> dict[str, Run]:
 
 
 def costs_path(plan: PlanFile, root: Path) -> Path:
-    """Named by the cells' settings: others are measured anew."""
-    names = "".join(key(run.config, prompts=run.sources) for run in cost_runs(plan, root).values())
+    """Named by the cells and their settings: others are measured anew."""
+    names = "".join(f"{cell}:{key(run.config, prompts=run.sources)}" for cell, run in cost_runs(plan, root).items())
     return root / "costs" / f"{plan.name}_{hashlib.sha256(names.encode()).hexdigest()[:10]}.json"
 
 
@@ -71,15 +73,19 @@ def measure_costs(configs: Mapping[str, Experiment], path: Path, *, rounds: int,
 
 
 def _measure(configs: Mapping[str, Experiment], rounds: int, rows: int) -> Costs:
+    if len({each.bf16 for each in configs.values()}) > 1:
+        given = ", ".join(f"{name} {each.bf16}" for name, each in configs.items())
+        raise BadPlan(f"measure: costs: wanted one bf16 for all cells, which are timed in one process, given {given}")
     accelerator = start(resolve(next(iter(configs.values()))))
     splits = {"train": ("train", None), "eval": ("val", rows)}
     parts = {name: build(resolve(config), accelerator, splits) for name, config in configs.items()}
     batches = {name: training_batches(each) for name, each in parts.items()}
+    kept = {name: _kept(parts[name], batches[name][0]) for name in parts}
     costs: Costs = {
         name: {
             "train_ms": [],
             "eval_ms": [],
-            "memory_mb": [step_bytes(each.network, batches[name][0]) / 1e6],
+            "memory_mb": [kept[name] / 1e6],
             "eval_gflops": [_answer_flops(each) / 1e9 / rows],
         }
         for name, each in parts.items()
@@ -161,20 +167,36 @@ def _answer_seconds(parts: Parts, *, folded: bool = False) -> float:
     answer = Answerer(network, parts.tokenizer, parts.decoding())
     size = parts.config.per_device_eval_batch_size
     batches = list(evaluation_batches(encoded, parts.gather, batch_size=size, by_image=network.shares_images))
-    began = time.perf_counter()
+    began = _clock()
     for batch in batches:
         own = dataclasses.replace(batch, adapters=(_FOLDED,) * len(batch.ids)) if folded else batch
         with parts.accelerator.autocast():
             answer(own.to(parts.accelerator.device))
-    return time.perf_counter() - began
+    return _clock() - began
 
 
 def _step_seconds(parts: Parts, batch: Any) -> float:
     """Forward and backward pass, the best of three."""
     seconds = []
+    batch = batch.to(parts.accelerator.device)
     for _ in range(3):
-        began = time.perf_counter()
-        parts.network(batch).mean().backward()
-        seconds.append(time.perf_counter() - began)
+        began = _clock()
+        with parts.accelerator.autocast():
+            loss = parts.network(batch).mean()
+        loss.backward()
+        seconds.append(_clock() - began)
         parts.network.zero_grad(set_to_none=True)
     return min(seconds)
+
+
+def _kept(parts: Parts, batch: Any) -> int:
+    """Bytes that a step keeps."""
+    with parts.accelerator.autocast():
+        return step_bytes(parts.network, batch.to(parts.accelerator.device))
+
+
+def _clock() -> float:
+    """Seconds, once a GPU has done what it was asked."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

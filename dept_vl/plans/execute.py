@@ -13,7 +13,7 @@ from dept_vl.plans.figures import write_figures
 from dept_vl.plans.forgotten import Measure, measure_forgotten, measured_cells
 from dept_vl.plans.pool import PAUSE, Say, Work, run_all, work
 from dept_vl.plans.runs import Schedule
-from dept_vl.plans.schema import PlanFile
+from dept_vl.plans.schema import COMPARISON, PlanFile
 from dept_vl.plans.settings import BadPlan
 from dept_vl.plans.summary import as_markdown
 from dept_vl.plans.table import Table, read_table
@@ -24,6 +24,7 @@ from dept_vl.untrusted.folder_lock import FolderInUse
 from dept_vl.untrusted.whole_files import write_files_whole
 
 _ROUNDS, _ROWS = 15, 128  # of the timing of costs
+_MANY_ROUNDS, _MANY_ROWS = 5, 16  # of the many methods of a comparison, which claims nothing of them
 _FAST_ROUNDS, _FAST_ROWS = 3, 16
 
 
@@ -54,8 +55,11 @@ def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str
     for note in dict.fromkeys(note for config in by_task.values() for note in notes(config)):
         how.say(note)
     failed = run_all(runs, jobs=how.jobs, say=how.say, again=how.again, work=how.work, pool=how.pool)
-    rounds, rows = (_FAST_ROUNDS, _FAST_ROWS) if how.fast else (_ROUNDS, _ROWS)
     for plan in (each for each in plans if each.costed()):
+        many = plan.view == COMPARISON
+        rounds, rows = (
+            (_FAST_ROUNDS, _FAST_ROWS) if how.fast else (_MANY_ROUNDS, _MANY_ROWS) if many else (_ROUNDS, _ROWS)
+        )
         path = costs_path(plan, how.root)
         if not path.exists():
             needed = cost_runs(plan, how.root)

@@ -18,20 +18,30 @@ from dept_vl.plans.paired import units_of
 from dept_vl.plans.table import Table
 from dept_vl.tasks import CaptionTask
 
+ITEM_ERROR, ITEMS = "item_error", "items"  # a cell's on a task, among stored values
 _SAME = 1e-9
 
 
 def item_error(
-    table: Table, first: Sequence[str], second: Sequence[str] = (), *, tasks: Sequence[str] = ()
+    table: Table, first: Sequence[str], second: Sequence[str] = (), *, tasks: Sequence[str] = (), claim: str = ""
 ) -> tuple[float, int] | None:
     """The standard error, in points, of the mean score of the `first` cells, less that of the `second`, over other test
     items; and the number of items. None where the predictions are not here, where runs of a task have other items,
-    and for captions, whose CIDEr weighs words by all references.
+    and for captions, whose CIDEr weighs words by all references. Of stored values those of one cell are known, and
+    those of a claim by its name.
     """
+    if claim and table.stored is not None:
+        return stored_error(table, first[:1], "", claim)
     squares, number = 0.0, 0
     found = dict.fromkeys(task for cell in (*first, *second) for task in table.plan.cell(cell).tasks)
     counted = [task for task in found if not tasks or task in tasks]
     for task in counted:
+        if table.stored is not None:
+            known = stored_error(table, first, task)
+            if known is None or second:
+                return None
+            squares, number = squares + (known[0] / 100) ** 2, number + known[1]
+            continue
         sides = [[each.folder for cell in side for each in table.of(cell, task)] for side in (first, second)]
         parts = [[item_parts(folder) for folder in side] for side in sides]
         runs = [part for side in parts for part in side]
@@ -43,6 +53,14 @@ def item_error(
         squares += float(of_item.var(ddof=1)) / len(of_item)
         number += len(of_item)
     return 100 * math.sqrt(squares) / len(counted), number
+
+
+def stored_error(table: Table, cells: Sequence[str], task: str, claim: str = "") -> tuple[float, int] | None:
+    """Of one cell on one task, or of a claim under its first cell, as an earlier page kept it."""
+    if table.stored is None or len(cells) != 1:
+        return None
+    error, items = (table.stored.get((name, claim, cells[0], task), {}) for name in (ITEM_ERROR, ITEMS))
+    return (error[0, 0], int(items[0, 0])) if error and items else None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -19,9 +19,11 @@ from dept_vl.plans.schema import (
     ORIGINS,
     PLOT_KINDS,
     Cell,
+    Claim,
     Needs,
     PlanFile,
     Stop,
+    Tune,
     with_k,
 )
 from dept_vl.plans.settings import BadPlan, Settings, build, check_keys, find_file, flat, label, merge, nested, read
@@ -29,6 +31,7 @@ from dept_vl.registry import did_you_mean
 
 FAST: Settings = {
     "max_steps": 12,
+    "max_seconds": None,
     "eval_steps": 6,
     "save_steps": 0,
     "logging_steps": 3,
@@ -53,7 +56,8 @@ KEPT = {
 @dataclass(frozen=True)
 class Changes:
     """What a command changes in a plan. files: settings of --config files, above the plan's shared ones and below its
-    cells'. flags: above everything. grid: axes that replace the file's or join them."""
+    cells'. flags: above everything. grid: axes that replace the file's or join them. defaults: settings below all of
+    the plan's."""
 
     files: Settings = field(default_factory=dict)
     flags: Settings = field(default_factory=dict)
@@ -61,6 +65,7 @@ class Changes:
     seeds: Sequence[int] = ()
     draws: Sequence[int] = ()
     fast: bool = False
+    defaults: Settings = field(default_factory=dict)
 
 
 UNCHANGED = Changes()
@@ -86,21 +91,45 @@ def complete(plan: PlanFile, changes: Changes) -> PlanFile:
         _check_settings(f"{where}grid: ", nested({key: None}))
     for name in (KEPT.keys() - {"task.name"}) & flat(changes.flags).keys():
         raise BadPlan(f"--{name}: wanted {KEPT[name]} for it, given a flag of the experiment")
-    shared = merge({"task": {"protocol": plan.protocol}} if plan.protocol else {}, _merged(plan, plan.base))
+    shared = merge(changes.defaults, {"task": {"protocol": plan.protocol}} if plan.protocol else {})
+    shared = merge(shared, _merged(plan, plan.base))
     shared = merge(merge(shared, plan.experiment), _stop_settings(where, plan.stop))
     shared = merge(shared, changes.files)
     for given in (changes.files, changes.flags):
         name = given.get("task", {}).get("name")
         if name is not None and (plan.tasks or any(cell.task or cell.tasks for cell in plan.cells)):
             raise BadPlan(f"{where}task.name: wanted the plan's own tasks, given {name} by the command")
-    plan = dataclasses.replace(plan, grid=grid, seeds=tuple(changes.seeds) or plan.seeds)
+    plan = dataclasses.replace(plan, grid=grid, seeds=tuple(changes.seeds) or plan.seeds, tune=_tune(plan, changes))
     cells = tuple(
         _complete(plan, dataclasses.replace(cell, name=name), values, shared, changes)
         for cell, name, values in _crossed(plan)
     )
     plan = dataclasses.replace(plan, cells=_linked(plan, cells))
+    if plan.baseline:
+        plan = dataclasses.replace(plan, claims=(*plan.claims, *_above(plan)))
     _check_plan(plan)
     return plan
+
+
+def _above(plan: PlanFile) -> list[Claim]:
+    """That each other cell scores higher than the baseline."""
+    _check_cell(f"{plan.path}: baseline: ", plan, plan.baseline)
+    asked, others = "a question of our own", [cell.name for cell in plan.compared() if cell.name != plan.baseline]
+    return [
+        Claim(f"{name} scores higher than {plan.baseline}", asked, first=(name,), second=(plan.baseline,))
+        for name in others
+    ]
+
+
+def _tune(plan: PlanFile, changes: Changes) -> Tune | None:
+    """Its own settings stay below the flags, too; with --fast there are none, and one seed."""
+    tune, flags = plan.tune, flat(changes.flags)
+    if tune is None:
+        return None
+    if changes.fast:
+        return dataclasses.replace(tune, seeds=tune.seeds[:1], around_seeds=tune.around_seeds[:1], settings={})
+    given = nested({name: flags[name] for name in flat(tune.settings) if name in flags})
+    return dataclasses.replace(tune, settings=merge(tune.settings, given))
 
 
 def _crossed(plan: PlanFile) -> Iterable[tuple[Cell, str, Settings]]:
@@ -122,8 +151,10 @@ def _complete(plan: PlanFile, cell: Cell, values: Settings, shared: Settings, ch
         if group != key and group not in rates:
             raise BadPlan(f"{where}{key}: wanted a rate of {', '.join(rates)}.{did_you_mean(group, rates)}")
     if cell.same_as is not None:
-        if cell.settings or cell.base or cell.needs or cell.sources or values:
-            raise BadPlan(f"{where}wanted same_as alone, given settings, base, needs, sources or a grid beside it")
+        if cell.settings or cell.base or cell.needs or cell.sources or cell.stop or values:
+            raise BadPlan(
+                f"{where}wanted same_as alone, given settings, base, needs, sources, stop or a grid beside it"
+            )
         settings = _settings_of(plan, cell, changes)
     else:
         settings = merge(merge(shared, _merged(plan, cell.base)), merge(cell.settings, nested(values)))
@@ -282,11 +313,7 @@ def _check_row(plan: PlanFile) -> None:
 def _check_cell(where: str, plan: PlanFile, name: str) -> None:
     names = [cell.name for cell in plan.cells]
     if name not in names:
-        raise BadPlan(_wanted_cell(where, plan, name, names))
-
-
-def _wanted_cell(where: str, plan: PlanFile, name: str, names: Sequence[str]) -> str:
-    return f"{where}wanted a cell of {plan.name}, given {name!r}.{did_you_mean(name, names)}"
+        raise BadPlan(f"{where}wanted a cell of {plan.name}, given {name!r}.{did_you_mean(name, names)}")
 
 
 def _check_word(where: str, word: str | None, words: Sequence[str | None]) -> None:

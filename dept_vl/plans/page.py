@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,6 @@ def _score(table: Table, cell: Cell, task: str, found: Mapping[Any, float]) -> S
     if not found:
         return None
     facts = spread(list(found.values()))
-    usual = Experiment()
 
     def mean(measure: str) -> float | None:
         there = list(values(table, measure, [cell.name], tasks=[task]).values())
@@ -127,8 +127,8 @@ def _score(table: Table, cell: Cell, task: str, found: Mapping[Any, float]) -> S
         sd="-" if facts.sd is None else f"{facts.sd:.1f}",
         runs=len(found),
         singles=", ".join(f"{value:.1f}" for value in found.values()),
-        steps=f"{cell.settings.get('max_steps', usual.max_steps) if steps is None else steps:,.0f}",
-        batch=cell.settings.get("per_device_train_batch_size", usual.per_device_train_batch_size),
+        steps=f"{cell.settings.get('max_steps', Experiment().max_steps) if steps is None else steps:,.0f}",
+        batch=batch_of(cell),
         rates=rates_of(cell, task),
         rows="-" if rows is None else f"{rows:,.0f}",
         weights="-" if weights is None else f"{weights:,.0f}",
@@ -140,7 +140,14 @@ def rates_of(cell: Cell, task: str) -> str:
     """ "prompt 2, low_rank 0.005": the learning rates, the projection's where images are read."""
     rates = flat(cell.settings.get("optim", {}).get("lr", {}))
     visual = task in TASKS and TASKS[task].visual
-    return ", ".join(f"{name} {rate:g}" for name, rate in rates.items() if visual or name != "projection")
+    shown = {name: "left to the model" if rate is None else f"{rate:g}" for name, rate in rates.items()}
+    return ", ".join(f"{name} {rate}" for name, rate in shown.items() if visual or name != "projection")
+
+
+def batch_of(cell: Cell) -> int:
+    """Rows of an optimizer step on one device."""
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    return math.prod(int(cell.settings.get(name, getattr(Experiment(), name))) for name in names)
 
 
 def write_page(

@@ -6,7 +6,11 @@ task's reported score, as a fraction, whatever its name ("metric" says it). What
 app allows it and 0 where it wants a whole number. Memory is known at its peak alone, which stands for all three.
 """
 
+import io
 import json
+import lzma
+import tarfile
+from collections.abc import Mapping
 from typing import Any
 
 from dept_vl.plans.table import Outcome, Table
@@ -21,9 +25,20 @@ def peft_records(table: Table) -> dict[str, str]:
     found = {}
     for outcome in table.outcomes:
         if outcome.place.cell in cells:
-            record = peft_record(outcome, table.plan.name, table.forgotten.get(outcome.place.run))
+            record = peft_record(outcome, table.plan.name, table.forgotten.get(outcome.place))
             found[f"{outcome.place.run}.json"] = json.dumps(record, indent=2) + "\n"
     return found
+
+
+def archive(files: Mapping[str, str]) -> bytes:
+    """A .tar.xz of them, the same for the same files: several hundred records are much alike."""
+    made = io.BytesIO()
+    with lzma.LZMAFile(made, "w") as packed, tarfile.TarFile(fileobj=packed, mode="w") as tar:
+        for name, text in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content := text.encode())
+            tar.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
 
 
 def peft_record(outcome: Outcome, plan: str, forgetting: float | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Several commands, on one machine or several, may share a plan: a run is done und
 another command does meanwhile is left to it, and taken over if that one dies.
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from dept_vl.config import Experiment
 from dept_vl.plans.runs import RESULTS, Run
 from dept_vl.plans.workers import processes
 from dept_vl.run.execute import run
-from dept_vl.train.resumable import find_checkpoints
+from dept_vl.train.resumable import BadCheckpoint, find_checkpoints
 from dept_vl.untrusted.folder_lock import FolderInUse
 
 Say = Callable[[str], None]
@@ -32,7 +33,10 @@ def work(config: Experiment) -> None:
     folder = Path(config.output_dir)
     begun = bool(find_checkpoints(folder / "checkpoints"))
     try:
-        config = dataclasses.replace(config, resume_from_checkpoint="last") if begun else config
+        if begun:
+            with contextlib.suppress(BadCheckpoint):  # all of them are damaged: the run begins anew
+                run(dataclasses.replace(config, resume_from_checkpoint="last"), take_finished=True, baselines=False)
+                return
         run(config, take_finished=True, baselines=False)
     except FolderInUse:
         raise
@@ -85,7 +89,8 @@ class _Work:
             for name in list(self.waiting):
                 self._look_at(name)
             if self.going:
-                for future in wait(self.going, return_when=FIRST_COMPLETED).done:
+                pause = PAUSE if self.waiting and len(self.going) < self.jobs else None  # another command may end one
+                for future in wait(self.going, timeout=pause, return_when=FIRST_COMPLETED).done:
                     self._take(future)
             elif self.waiting:
                 time.sleep(PAUSE)

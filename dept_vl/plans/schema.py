@@ -13,7 +13,7 @@ PLOT_KINDS = ("bars", "line", "scatter", "curves", "heat")
 Number = float | int
 BEST = "best on validation"
 MEASURED = ("score", "costs", "forgetting")
-COMPARISON = "comparison"
+COMPARISON, TRIALS = "comparison", "trials"
 
 
 def with_k(name: str, k: int | None) -> str:
@@ -175,11 +175,13 @@ class PlanFile:
     base: files of configs, merged from left to right, then `experiment`. grid: dotted keys to values, crossed with the
     cells. pick: chooses a cell for each task by its mean validation score. tune: chooses the rates of each cell, and
     `tuned` holds the choice; no key of a file. cells_of: a plan whose cells these are, without those that `without`
-    names; a cell of the same name is laid over. measure: of cells that say nothing else; forgetting: on which text.
-    view: comparison, for the page of methods. fast: settings of --fast over its usual ones. shows: "figure 5", "table
-    8" of the paper. planned: how many seeds would be needed. table, method, protocol, means: a row of a paper's table;
-    given: settings that only the command can bring, such as a source run. quotes: the printed row whose values are the
-    cells', in the columns of `tasks` if there are any. recipe: files of settings that rows share, below `experiment`.
+    names; a cell of the same name is laid over. baseline: the cell than which every other one is claimed to score
+    higher, so that its page says which do. measure: of cells that say nothing else; forgetting: on which text.
+    view: comparison, for the page of methods; trials, for the plan of its trials, which no file is. fast: settings of
+    --fast over its usual ones. shows: "figure 5", "table 8" of the paper. planned: how many seeds would be needed.
+    table, method, protocol, means: a row of a paper's table; given: settings that only the command can bring, such as a
+    source run. quotes: the printed row whose values are the cells', in the columns of `tasks` if there are any. recipe:
+    files of settings that rows share, below `experiment`.
     training: "single-task" and the like, that of the quoted row unless it differs here.
     """
 
@@ -197,6 +199,7 @@ class PlanFile:
     tune: Tune | None = None
     cells_of: str | None = None
     without: tuple[str, ...] = ()
+    baseline: str = ""
     measure: tuple[str, ...] = ()
     forgetting: str = "shapes"
     view: str | None = None

@@ -19,6 +19,8 @@ from dept_vl.registry import did_you_mean
 from dept_vl.run.results import MULTI, regime_of
 
 LOG = "metrics.jsonl"
+_BYTES = 4  # float32
+_COPIES = 4  # of a trained weight: itself, its gradient, AdamW's two averages
 COLUMNS = ("cell", "task", "seed", "draw", "val", "test", "seconds", "weights", "folder", "regime")
 
 
@@ -71,22 +73,28 @@ Stored = Mapping[tuple[str, str, str, str], dict[Repeat, float]]  # by measure, 
 @dataclass(frozen=True)
 class Table:
     """wanted: every place of the plan. costs: by cell, None where not measured. stored: single values of runs whose
-    folders are not here, in place of outcomes and costs. forgotten: by run, nats per token (`run.forgetting`)."""
+    folders are not here, in place of outcomes and costs. forgotten: by place, nats per token (`run.forgetting`)."""
 
     plan: PlanFile
     outcomes: tuple[Outcome, ...]
     wanted: tuple[Place, ...]
     costs: Costs | None = None
     stored: Stored | None = None
-    forgotten: Mapping[str, float] = field(default_factory=dict)
+    forgotten: Mapping[Place, float] = field(default_factory=dict)
+
+    @property
+    def done(self) -> list[Place]:
+        """The wanted places of which there is a result."""
+        if self.stored is None:
+            there = {each.place for each in self.outcomes}
+            return [each for each in self.wanted if each in there]
+        repeats = {key[2:]: found for key, found in self.stored.items() if key[:2] in (("score", ""), ("val", ""))}
+        return [each for each in self.wanted if (each.seed, each.draw) in repeats.get((each.cell, each.task), {})]
 
     @property
     def finished(self) -> int:
         """How many of the wanted results there are."""
-        if self.stored is None:
-            return len(self.outcomes)
-        scores = [self.stored.get(("score", "", each.cell, each.task), {}) for each in self.wanted]
-        return sum((each.seed, each.draw) in found for each, found in zip(self.wanted, scores, strict=True))
+        return len(self.done)
 
     def of(self, cell: str, task: str | None = None) -> list[Outcome]:
         return [each for each in self.outcomes if each.place.cell == cell and task in (None, each.place.task)]
@@ -140,6 +148,13 @@ def _outcome(place: Place, folder: Path, results: Mapping[str, Any]) -> Outcome:
     return Outcome(place, folder, results)
 
 
+def _held(outcome: Outcome) -> float | None:
+    weights = outcome.results["weights"]
+    if "backbone" not in weights:
+        return None
+    return _BYTES * (weights["backbone"] + _COPIES * weights["trained"]) / 1e6
+
+
 def _share(outcome: Outcome) -> float | None:
     info = outcome.results["train_info"]
     whole, part = info.get("flops_full"), info.get("flops")
@@ -166,9 +181,11 @@ def _diagnostic(name: str, place: int) -> Callable[[Outcome], float | None]:
 
 MEASURES: dict[str, Callable[[Outcome], float | None]] = {
     "score": lambda each: 100 * each.test,
+    "val": lambda each: None if each.val is None else 100 * each.val,
     "train_seconds": lambda each: each.seconds,
     "weights": lambda each: float(each.weights),
     "flops_share": _share,
+    "held_mb": _held,
     "file_bytes": lambda each: each.results["train_info"].get("file_size"),
     "steps": _steps,
     "test_rows": _test_rows,
@@ -177,7 +194,8 @@ MEASURES: dict[str, Callable[[Outcome], float | None]] = {
     "rank_first": _diagnostic("rank", 0),
     "rank_last": _diagnostic("rank", -1),
 }
-"""Of one run: points (0 to 100), seconds, weights without the projection, percent of the full model's FLOPs, counts."""
+"""Of one run: points (0 to 100; `val` of the best step), seconds, weights without the projection, 10^6 bytes of weights
+while they train, percent of the full model's FLOPs, counts."""
 
 COST_MEASURES = ("cost_train_ms", "cost_eval_ms", "cost_folded_ms", "cost_memory_mb", "cost_eval_gflops")
 FORGETTING = "forgetting"  # nats per token of held-out plain text, with the adapter less without
@@ -236,7 +254,7 @@ def single(table: Table, measure: str, cell: str, task: str, target: str | None 
     found = {}
     for outcome in table.of(cell, task):
         if measure == FORGETTING:
-            value = table.forgotten.get(outcome.place.run)
+            value = table.forgotten.get(outcome.place)
         else:
             value = _beside(table, outcome, measure, target) if target else MEASURES[measure](outcome)
         if value is not None:

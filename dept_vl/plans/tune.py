@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dept_vl.config import Experiment
-from dept_vl.plans.schema import BEST, Cell, Number, PlanFile
+from dept_vl.plans.schema import BEST, TRIALS, Cell, Number, PlanFile
 from dept_vl.plans.settings import BadPlan, Settings, merge
 from dept_vl.plans.summary import first_best
-from dept_vl.plans.table import Table
+from dept_vl.plans.table import Table, single
 
 KEPT = "projection"  # the rate that belongs to no method
 
@@ -54,7 +54,7 @@ def trials(plan: PlanFile) -> PlanFile:
     path = plan.path.with_name(f"{plan.name}_trials.yaml")
     title = f"{plan.title or plan.name}: trials of the learning rates"
     kept = {"cells": tuple(cells), "pick": BEST, "claims": (), "plots": (), "path": path, "title": title, "tune": None}
-    return dataclasses.replace(plan, view=None, **kept)
+    return dataclasses.replace(plan, view=TRIALS, **kept)
 
 
 def choose(plan: PlanFile, table: Table) -> dict[str, Chosen]:
@@ -64,9 +64,10 @@ def choose(plan: PlanFile, table: Table) -> dict[str, Chosen]:
         means, factors = {}, _factors(plan, cell)
         for factor in factors:
             name = _name(cell.name, factor)
-            runs, wanted = table.of(name), sum(place.cell == name for place in table.wanted)
-            if len(runs) == wanted and all(each.val is not None for each in runs):
-                means[factor] = statistics.fmean(each.val for each in runs)
+            wanted = sum(place.cell == name for place in table.wanted)
+            scores = [score for task in cell.tasks for score in single(table, "val", name, task).values()]
+            if len(scores) == wanted:
+                means[factor] = statistics.fmean(scores)
         if len(means) == len(factors):
             best = list(means)[first_best(list(means.values()))]
             found[cell.name] = Chosen(
@@ -93,7 +94,8 @@ def tuned(plan: PlanFile, chosen: Mapping[str, Chosen]) -> PlanFile:
                     measure=("score",),
                 )
             )
-    return dataclasses.replace(plan, cells=tuple(cells), tuned=dict(chosen))
+    claims = tuple(each for each in plan.claims if {*each.first, *each.second} <= chosen.keys())
+    return dataclasses.replace(plan, cells=tuple(cells), claims=claims, tuned=dict(chosen))
 
 
 def beside(cell: str, multiple: Number) -> str:

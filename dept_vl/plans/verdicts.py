@@ -12,7 +12,7 @@ own questions are one family together.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from dept_vl.plans.claims import (
     CONTRADICTED,
@@ -69,9 +69,8 @@ def _decided(judged: Judged, adjusted: float, size: int, level: float) -> Judged
     return dataclasses.replace(judged, verdict=found, adjusted=adjusted, family=size, seen=seen)
 
 
-def families(tables: Mapping[str, PlanFile] | Iterable[PlanFile], verdicts: Verdicts) -> dict[str, int]:
+def families(plans: Iterable[PlanFile], verdicts: Verdicts) -> dict[str, int]:
     """By paper, and "ours": how many claims were corrected together."""
-    plans = tables.values() if isinstance(tables, Mapping) else tables
     return {plan.origin(each.claim): each.family for plan in plans for each in verdicts[plan.name] if each.family}
 
 

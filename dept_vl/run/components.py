@@ -38,8 +38,7 @@ from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import BadCheckpoint, check_checkpoint
 from dept_vl.tuning import TUNINGS, Tuning, build_tuning
 from dept_vl.vision.build import check_tower_settings
-from dept_vl.vision.projections import check_projection
-from dept_vl.vision.projections import name_of as name_of_projection
+from dept_vl.vision.projections import PROJECTIONS, check_projection
 from dept_vl.vision.store import refuse_read_only
 
 GENERATED = "shapes"  # a root that is made, not read
@@ -275,7 +274,7 @@ def start_from(
         return (*notes, "the visual projection stays behind: this task reads no images")
     check_identity(saved.config, identities["backbone"], identities["vision"], d_model=adapter.token_dim)
     if projection.config() != saved.projection.config() or type(projection) is not type(saved.projection):
-        return (*notes, f"the visual projection starts anew: the source's is {name_of_projection(saved.projection)}")
+        return (*notes, f"the visual projection starts anew: the source's is {PROJECTIONS.name_of(saved.projection)}")
     projection.load_state_dict(saved.projection.state_dict())
     return notes
 

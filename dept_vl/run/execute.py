@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from dept_vl.saved.adapter_folder import save_adapter
 from dept_vl.saved.card import ModelFacts
 from dept_vl.tasks import VqaTask
 from dept_vl.train import Trained
+from dept_vl.train.resumable import find_checkpoints
 from dept_vl.untrusted.folder_lock import FolderInUse, only_run
 from dept_vl.untrusted.whole_files import write_files_whole
 
@@ -54,19 +55,34 @@ def run_each(config: Experiment, report: Report | None = None) -> Iterator[tuple
         )
         for name in (each.strip() for each in names)
     ]
+    if len(runs) > 1 and config.resume_from_checkpoint == "last":
+        runs = _where_they_stand(runs)
     for each in runs:
         check(each)
         refuse_read_only(Path(each.output_dir), resumed=each.resume_from_checkpoint is not None)
     done = []
     with alone_in(Path(config.output_dir), start(config)) if len(runs) > 1 else contextlib.nullcontext():
         for each in runs:
-            results = run(each, last=each is runs[-1], report=report)
+            ended = len(runs) > 1 and config.resume_from_checkpoint is not None and each.resume_from_checkpoint is None
+            results = run(each, last=each is runs[-1], take_finished=ended, report=report)
             if results:
                 done.append(results)
                 yield each.output_dir, results
         if len(done) > 1:
             text = json.dumps({"tasks": done}, indent=2) + "\n"
             write_files_whole(Path(config.output_dir), {RESULTS: text.encode("utf-8")})
+
+
+def _where_they_stand(runs: Sequence[Experiment]) -> list[Experiment]:
+    """Tasks that have no checkpoint begin anew, or have ended, where another one has some."""
+    begun = [bool(find_checkpoints(Path(each.output_dir) / "checkpoints")) for each in runs]
+    ended = [(Path(each.output_dir) / RESULTS).exists() for each in runs]
+    if not any(begun) and not any(ended):
+        return list(runs)
+    return [
+        each if has else dataclasses.replace(each, resume_from_checkpoint=None)
+        for each, has in zip(runs, begun, strict=True)
+    ]
 
 
 def run(
@@ -96,7 +112,8 @@ def run(
         accelerator = start(config)
         with alone_in(folder, accelerator):
             if take_finished and (folder / RESULTS).exists():
-                return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+                found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+                return found if accelerator.is_main_process else None
             return _run(config, accelerator, folder, last, baselines, report)
 
 

@@ -217,8 +217,13 @@ def overview(runs: Sequence[Mapping[str, Any]]) -> str:
     pairs = []
     for each in runs:
         name = each["selection"]["reported"]
-        pairs.append((each["metrics"]["test"][name], each["baselines"]["majority"]))
-        lines.append(f"{each['task']:<22} {name:<22} {100 * pairs[-1][0]:7.2f} {100 * pairs[-1][1]:9.2f}")
-    score, majority = (100 * statistics.fmean(column) for column in zip(*pairs, strict=True))
-    lines.append(f"{'mean of ' + str(len(runs)):<45} {score:7.2f} {majority:9.2f}")
+        pairs.append((each["metrics"]["test"][name], each["baselines"].get("majority")))  # captions have none
+        lines.append(f"{each['task']:<22} {name:<22} {_points(pairs[-1][0]):>7} {_points(pairs[-1][1]):>9}")
+    score, majority = zip(*pairs, strict=True)
+    mean = None if None in majority else statistics.fmean(majority)
+    lines.append(f"{'mean of ' + str(len(runs)):<45} {_points(statistics.fmean(score)):>7} {_points(mean):>9}")
     return "\n".join(lines)
+
+
+def _points(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.2f}"

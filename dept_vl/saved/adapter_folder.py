@@ -22,18 +22,16 @@ from typing import Any, Literal
 from safetensors.torch import save
 from torch import Tensor
 
-from dept_vl.adapters import Adapter, from_config, name_of
+from dept_vl.adapters import ADAPTERS, Adapter, from_config
 from dept_vl.backbones import token_order
 from dept_vl.part import Part
 from dept_vl.saved.card import ModelFacts, model_card
 from dept_vl.saved.files import CARD, CONFIG, PEFT, WEIGHTS
 from dept_vl.saved.identity import BACKBONE_FIELDS, VISION_FIELDS, VISION_OPTIONAL
-from dept_vl.tuning import Tuning
-from dept_vl.tuning import name_of as name_of_tuning
+from dept_vl.tuning import TUNINGS, Tuning
 from dept_vl.untrusted.tensor_files import check_finite
 from dept_vl.untrusted.whole_files import write_files_whole
-from dept_vl.vision.projections import Projection
-from dept_vl.vision.projections import name_of as name_of_projection
+from dept_vl.vision.projections import PROJECTIONS, Projection
 
 LIBRARY = "dept_vl"
 TASK_SIZES = ("max_source_length", "max_target_length", "num_beams")
@@ -146,6 +144,7 @@ def write_adapter(folder: Path | str, saved: SavedAdapter) -> None:
     config = {**saved.config, WEIGHTS_HASH: hashlib.sha256(data).hexdigest()}
     text = json.dumps(config, sort_keys=True, indent=2, allow_nan=False) + "\n"
     files = {WEIGHTS: data, CARD: saved.card.encode("utf-8"), CONFIG: text.encode("utf-8")}
+    (Path(folder) / PEFT / CONFIG).unlink(missing_ok=True)  # of what stood here before
     write_files_whole(Path(folder), files, key=CONFIG)
     if (inside := peft_files(saved)) is not None:
         write_files_whole(Path(folder) / PEFT, inside, key=CONFIG)
@@ -197,13 +196,13 @@ def describe_folder(
 
 def _describe_part(name: str, part: Part) -> dict[str, Any]:
     if isinstance(part, Adapter):
-        known = {"name": name_of(part), "token_dim": part.token_dim}
+        known = {"name": ADAPTERS.name_of(part), "token_dim": part.token_dim}
         return {**known, "args": part.config(), "state": part.state()}
     if isinstance(part, Tuning):
-        return {"name": name_of_tuning(part), "token_dim": part.token_dim, "args": part.config()}
+        return {"name": TUNINGS.name_of(part), "token_dim": part.token_dim, "args": part.config()}
     if isinstance(part, Projection):
         sizes = {size: getattr(part, size) for size in PROJECTION_SIZES}
-        return {"name": name_of_projection(part), **sizes, "args": part.config()}
+        return {"name": PROJECTIONS.name_of(part), **sizes, "args": part.config()}
     raise TypeError(f"{name}: wanted an adapter, a projection or a tuning, given {type(part).__name__}")
 
 

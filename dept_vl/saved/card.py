@@ -23,7 +23,8 @@ class ModelFacts:
     """What the card needs beside the adapter's config.
 
     metrics: fractions by name. protocol: how they were scored. training: lines of the training table, such as
-    steps, seed and seconds. notes: Markdown paragraphs behind it.
+    steps, seed and seconds. notes: Markdown paragraphs behind it. license: of the weights, as the hub names it; theirs
+    who trained them to say, so a card has none by itself.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ModelFacts:
     protocol: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
+    license: str | None = None
 
 
 def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
@@ -46,9 +48,10 @@ def model_card(config: Mapping[str, Any], facts: ModelFacts) -> str:
     header: dict[str, Any] = {
         "base_model": bases,
         "library_name": "dept_vl",
-        "license": "apache-2.0",
         "tags": ["dept_vl", *_methods(config), *([task] if task else [])],
     }
+    if facts.license is not None:
+        header["license"] = facts.license
     if kind is not None:
         header["pipeline_tag"] = kind
     if facts.metrics:

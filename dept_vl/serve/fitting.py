@@ -6,8 +6,9 @@ from typing import Any
 
 from dept_vl.backbones import Backbone
 from dept_vl.model import BankEntry
+from dept_vl.registry import UnknownName
 from dept_vl.saved import SavedAdapter, check_identity, tower_of
-from dept_vl.serve.rows import WrongTask
+from dept_vl.serve.rows import WrongTask, task_of
 from dept_vl.vision import Tower, build_tower, with_source
 
 
@@ -43,6 +44,13 @@ def fit(
     if task is not None and task.get("chat_template", False) != (backbone.text_form == "chat"):
         wanted = "in the model's chat template" if backbone.text_form == "chat" else "without a chat template"
         raise WrongTask(f"{name}: wanted an adapter that is asked {wanted}, as the first one is, given another")
+    if task is not None:
+        try:
+            task_of(task)
+        except UnknownName:
+            pass  # no row is asked of it here, and the rest may be of use
+        except ValueError as error:
+            raise WrongTask(f"{name}: {error}") from error
     device = backbone.model.device
     if saved.projection is not None and tower is None:
         tower = _load_tower(saved.config["vision"], vision).to(device)

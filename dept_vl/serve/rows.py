@@ -93,7 +93,7 @@ def plan_rows(
         if not isinstance(question, str):
             raise WrongRow(place, "questions", "a text", described(question))
         facts = task_facts(name, _VERBS[task], adapters)
-        asked = replace(TASKS[task], template=facts["template"])  # refuses one with other fields than the task fills
+        asked = task_of(facts)
         check_presence(place, name, picture, adapters)
         with in_row(place):
             picture = None if picture is None else check_picture(picture)
@@ -159,9 +159,17 @@ def task_facts(name: str, verb: str, adapters: NamedAdapters) -> Mapping[str, An
     return facts
 
 
+def task_of(facts: Mapping[str, Any]) -> Any:
+    """The task that an adapter's config records, under its protocol and with its template. Raises: ValueError for a
+    template with other fields than the task fills; UnknownName for what is not registered here."""
+    task = TASKS[facts["name"]]
+    task = task.under(facts["protocol"]) if isinstance(task, TextTask) else task
+    return replace(task, template=facts["template"])
+
+
 def _fill(place: int, facts: Mapping[str, Any], text: Any, filled: bool) -> tuple[str, tuple[int, int] | None]:
     """A row as the task made its training texts, under the adapter's protocol and template."""
-    task = replace(TASKS[facts["name"]].under(facts["protocol"]), template=facts["template"])
+    task = task_of(facts)
     task = replace(task, fields=None) if filled else task
     fields = sorted(template_fields(task.template))
     if isinstance(text, str):

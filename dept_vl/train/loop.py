@@ -6,6 +6,7 @@ resumed ends like one that was not; a number that is not finite stops it before 
 """
 
 import dataclasses
+import json
 import math
 import time
 from pathlib import Path
@@ -67,7 +68,10 @@ def train(
     """
     rates = {group["name"]: group.get("initial_lr", group["lr"]) for group in optimizer.param_groups}
     settings = {**batches.settings, "accumulation": accelerator.gradient_accumulation_steps, "lr": rates}
-    settings |= {"optimizer": type(optimizer).__name__}
+    first_group = optimizer.param_groups[0]
+    settings |= {name: first_group[name] for name in ("weight_decay", "betas", "eps") if name in first_group}
+    settings |= {"optimizer": type(optimizer).__name__, "parts": {n: p.config() for n, p in network.parts.items()}}
+    settings = json.loads(json.dumps(settings))  # as a checkpoint has them
     if stages is not None:
         settings |= {"stages": [stage.facts() for stage in stages.stages], "neurons": stages.rule}
     engine = build_engine(accelerator, network, optimizer, plan.max_grad_norm)

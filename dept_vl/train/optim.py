@@ -53,7 +53,7 @@ def build_schedule(
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """Linear warm-up, then "linear" decay to 0 at `max_steps`, or "constant".
 
-    warmup_steps: a number of steps, or a share of `max_steps` when below 1 (transformers' rule).
+    warmup_steps: a number of steps, or a share of `max_steps` when below 1, to the nearest step.
 
     Raises:
         ValueError: a warm-up as long as the run.

@@ -208,14 +208,17 @@ class RunState:
             self.network.load_trained_state(weights)
         except ValueError as error:
             raise BadCheckpoint(f"{checkpoint}: {error}") from error
-        if progress.get("settings") != self.settings:
+        then, now = progress.get("settings") or {}, self.settings
+        if differ := [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]:
+            wanted, given = ({name: each.get(name) for name in differ} for each in (now, then))
             raise BadCheckpoint(
-                f"{checkpoint}: wanted a checkpoint of a run with {self.settings}, given {progress.get('settings')}: "
-                "with other batches or rates it would not be the same run"
+                f"{checkpoint}: wanted a checkpoint of a run with {wanted}, given {given}: it would not be the same run"
             )
         try:
             self.engine.load_optimizer(states["optimizer"])
             self.schedule.load_state_dict(states["schedule"])
+            for group, rate in zip(self.engine.optimizer.param_groups, self.schedule.lr_lambdas, strict=True):
+                group["lr"] = group["initial_lr"] * rate(self.schedule.last_epoch)  # where max_steps is another now
             self.best, self.evaluations = progress["best"], progress["evaluations"]
             self.still.counts, self.seconds = progress["still"], progress["seconds"]
             self.longest = progress["longest"]

@@ -3,7 +3,7 @@
 from dept_vl.tuning.adapter import BottleneckAdapter
 from dept_vl.tuning.adapterdrop import AdapterDrop
 from dept_vl.tuning.bitfit import BitFit
-from dept_vl.tuning.build import build_tuning, count_published, count_weights, name_of
+from dept_vl.tuning.build import build_tuning, count_published, count_weights
 from dept_vl.tuning.contract import TUNINGS, BadTuning, Tuning, UnfitTuning
 from dept_vl.tuning.full import Full
 from dept_vl.tuning.hyperdecoder import HyperDecoder
@@ -35,5 +35,4 @@ __all__ = [
     "build_tuning",
     "count_published",
     "count_weights",
-    "name_of",
 ]

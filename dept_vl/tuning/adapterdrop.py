@@ -12,7 +12,7 @@ from torch import Generator
 from transformers import PreTrainedModel
 
 from dept_vl.tuning.adapter import BottleneckAdapter
-from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Groups, check_size
 
 
 @TUNINGS.register("adapterdrop")
@@ -21,8 +21,7 @@ class AdapterDrop(BottleneckAdapter):
 
     def __init__(self, *, reduction: int = 32, num_dropped: int = 5, generator: Generator | None = None) -> None:
         super().__init__(reduction=reduction, generator=generator)
-        if type(num_dropped) is not int or num_dropped < 0:
-            raise BadTuning(f"AdapterDrop: wanted num_dropped to be an integer >= 0, given {num_dropped!r}")
+        check_size("AdapterDrop", "num_dropped", num_dropped, minimum=0)
         self.num_dropped = self.first_layer = num_dropped
 
     def place(self, model: PreTrainedModel) -> Groups:

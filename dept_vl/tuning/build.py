@@ -17,11 +17,6 @@ def build_tuning(name: str, arguments: Mapping[str, Any], generator: torch.Gener
     return TUNINGS.build(name, arguments, generator)
 
 
-def name_of(tuning: Tuning) -> str:
-    """The name under which the class is registered."""
-    return next(name for name, each in TUNINGS.items() if each is type(tuning))
-
-
 def count_weights(name: str, arguments: Mapping[str, Any], model: PreTrainedModel) -> dict[str, int]:
     """Trained weights by group on a model of that shape, which may be on the meta device; it is left as it was."""
     tuning = build_tuning(name, arguments)

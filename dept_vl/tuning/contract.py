@@ -21,8 +21,8 @@ from dept_vl.part import Part, misfits
 from dept_vl.registry import Registry, arguments_of, check_integer
 
 Groups = dict[str, dict[str, nn.Parameter]]
-Places = list[tuple[nn.Module, str]]  # modules that hold a weight, and its name there
 """The trained weights by the name of their group, then by their place in the model, as decoder.block.0.layer.0..."""
+Holders = list[tuple[nn.Module, str]]  # modules that hold a weight, and its name there
 
 
 def gathered(weights: nn.Parameter | list[nn.Parameter]) -> AbstractContextManager[None]:
@@ -97,7 +97,7 @@ class Tuning(Part):
         self.weights = nn.Module()
         self._groups: Groups = {}
         self._undoing: list[Callable[[], None]] = []
-        self._holders: dict[nn.Parameter, Places] = {}  # of the frozen model's own weights
+        self._holders: dict[nn.Parameter, Holders] = {}  # of the frozen model's own weights
         self._added: list[nn.Module] = []  # modules inside the model that follow this part's mode, as dropout does
 
     @abstractmethod
@@ -203,7 +203,7 @@ class Tuning(Part):
         self.undo(partial(_put_back, weight, places))
         return copy
 
-    def _places(self, model: PreTrainedModel) -> dict[nn.Parameter, Places]:
+    def _places(self, model: PreTrainedModel) -> dict[nn.Parameter, Holders]:
         """Modules that hold each weight, and its name there, of the model as it was at the first call."""
         if not self._holders:
             for module in model.modules():
@@ -254,12 +254,12 @@ def refuse_quantised(model: nn.Module, method: str) -> None:
         raise BadTuning(f"{method}: wanted a model in floats (backbone.load_in null), given one with {packed} packed")
 
 
-def _put(weight: nn.Parameter, places: Places) -> None:
+def _put(weight: nn.Parameter, places: Holders) -> None:
     for module, name in places:
         setattr(module, name, weight)
 
 
-def _put_back(weight: nn.Parameter, places: Places) -> None:
+def _put_back(weight: nn.Parameter, places: Holders) -> None:
     """The frozen weight, on the device where its trained copy is now."""
     module, name = places[0]
     weight.data = weight.data.to(getattr(module, name).device)
@@ -267,7 +267,7 @@ def _put_back(weight: nn.Parameter, places: Places) -> None:
 
 
 check_size = partial(check_integer, BadTuning)
-"""check_size(method, name, value) raises BadTuning unless `value` is an integer >= 1."""
+"""check_size(method, name, value, minimum=1) raises BadTuning unless `value` is an integer >= minimum."""
 
 
 def _tree(weights: Mapping[str, nn.Parameter]) -> nn.Module:

@@ -14,9 +14,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Generator
 
-from dept_vl.tuning.contract import TUNINGS, BadTuning, check_size
+from dept_vl.tuning.contract import TUNINGS, BadTuning, Tuning, check_size
 from dept_vl.tuning.peft_layers import PeftLayers, names
 
 
@@ -66,3 +67,18 @@ class LoRA(PeftLayers):
         return LoraConfig(
             r=self.r, lora_alpha=alpha, lora_dropout=self.lora_dropout, target_modules=self.target_modules, **more
         )
+
+    @property
+    def scale(self) -> float:
+        """lora_alpha / r."""
+        return 1.0 if self.lora_alpha is None else self.lora_alpha / self.r
+
+    def start_from(self, source: Tuning) -> tuple[str, ...]:
+        """B takes up the difference of the two scales, so that the update is the source's."""
+        notes = super().start_from(source)
+        own, given = self.state_dict(), source.state_dict()
+        with torch.no_grad():
+            for name in (each for each in own if "lora_B" in each and each in given):
+                if own[name].shape == given[name].shape:
+                    own[name].mul_(source.scale / self.scale)
+        return notes

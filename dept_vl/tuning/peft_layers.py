@@ -40,6 +40,7 @@ class PeftLayers(Tuning):
     def place(self, model: PreTrainedModel) -> Groups:
         from peft.tuners.tuners_utils import BaseTunerLayer
 
+        self.undo(partial(_take_out, model))  # also what was put in before PEFT refused the rest
         before = {id(weight) for weight in model.parameters()}
         if self.target_modules is None and model.config.model_type in self.chosen:
             self.choose(list(self.chosen[model.config.model_type]))
@@ -48,14 +49,13 @@ class PeftLayers(Tuning):
             if self._seed is not None:
                 torch.default_generator.manual_seed(self._seed)  # PEFT draws from it, as after torch.manual_seed
             try:
-                tuner = self.tuner()(model, config, _NAME)
+                self.tuner()(model, config, _NAME)
             except ValueError as error:
                 kind = model.config.model_type
                 raise BadTuning(
                     f"{type(self).__name__}: wanted target_modules of this {kind} model, given {self.target_modules} "
                     f"({error})"
                 ) from error
-        self.undo(tuner.unload)
         self._layers = [each for each in model.modules() if isinstance(each, BaseTunerLayer)]
         self._added += self._layers
         self.take_choice(config)
@@ -91,6 +91,15 @@ def names(method: str, argument: str, given: Any) -> list[str] | None:
     if given is not None and not (isinstance(given, list) and given and all(isinstance(each, str) for each in given)):
         raise BadTuning(f"{method}: wanted {argument} to be a list of names of modules, or null, given {given!r}")
     return given
+
+
+def _take_out(model: PreTrainedModel) -> None:
+    """Put the model's own layers back in the places of PEFT's."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in [each for each in model.named_modules() if isinstance(each[1], BaseTunerLayer)]:
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.get_base_layer())
 
 
 def _restore(weight: nn.Parameter, values: Tensor) -> None:

@@ -21,6 +21,10 @@ _PHONES = {  # what phones and cameras store, by the brand behind `ftyp`
     "AVIF": (b"avif", b"avis"),
 }
 
+# PIL warns of odd metadata, and of sizes that are judged here. Once for the process: `catch_warnings` is of all
+# threads, and pictures are decoded on several.
+warnings.filterwarnings("ignore", module=r"PIL\b")
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 
 
@@ -66,11 +70,9 @@ def check_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Non
 def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image]:
     """Raises: UnreadableImage, also for what PIL raises within it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL warns of odd metadata and of sizes that are judged here
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-                _check_size(source, image, max_pixels)
-                yield image
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+            _check_size(source, image, max_pixels)
+            yield image
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
@@ -92,7 +94,7 @@ def _check_size(source: Path | str | bytes, image: Image.Image, max_pixels: int)
 
 
 def _check_scans(source: Path | str | bytes, image: Image.Image) -> None:
-    if image.format == "JPEG":
+    if image.format in ("JPEG", "MPO"):  # the latter has several pictures, the first of which is taken
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         scans = data.count(b"\xff\xda")
         most = max(1, MAX_SCANNED // (image.width * image.height))

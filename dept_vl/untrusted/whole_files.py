@@ -50,11 +50,12 @@ def write_files_whole(folder: Path, files: Mapping[str, bytes], *, key: str | No
     one comes last, so a kill in between leaves nothing that loads rather than files of both.
 
     Raises:
-        OSError: naming the folder; the older files are as they were, and a folder made here is gone again.
+        OSError: naming the folder; the older files are as they were, but for the key where renaming itself fails, and a
+            folder made here is gone again.
     """
     is_new = not folder.exists()
     temporaries = {name: folder / f".{name}.{os.getpid()}.{uuid.uuid4().hex}.tmp" for name in files}
-    whole = False
+    whole, kept = False, "what was there before is kept"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
@@ -70,12 +71,13 @@ def write_files_whole(folder: Path, files: Mapping[str, bytes], *, key: str | No
                 opened.close()  # Windows renames no open file
             if key is not None:
                 (folder / key).unlink(missing_ok=True)
+                kept = f"what was there before has lost its {key}"
             for name in sorted(files, key=lambda name: name == key):
                 os.replace(temporaries[name], folder / name)
         whole = True
     except OSError as error:
         wanted = f"{', '.join(files)} ({sum(map(len, files.values())):,} bytes)"
-        reason = f"could not save {wanted}: {error.strerror or error}; what was there before is kept"
+        reason = f"could not save {wanted}: {error.strerror or error}; {kept}"
         raise OSError(error.errno, reason, str(folder)) from error
     finally:
         if folder.is_dir():

@@ -5,8 +5,6 @@ Parity preset of the CLIP-T5 recipe (36 patches of width 2048, after the last Re
     FrozenClip.load("RN101", "openai", layer=4, pooling="max", pool_size=6, resize="squash")
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from dept_vl.embedded import embedded
 from dept_vl.registry import did_you_mean
 from dept_vl.vision.clip_files import UnloadableClip, check_files, check_tower, shorten
+from dept_vl.vision.hashes import hash_json
 from dept_vl.vision.pooling import check_pooling
 from dept_vl.vision.preprocess import Preprocess
 from dept_vl.vision.tower import FrozenTower, without_moving_random
@@ -72,7 +71,7 @@ class FrozenClip(FrozenTower):
         source = {
             "vision_model_name": name,
             "vision_pretrained": pretrained,
-            "vision_config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+            "vision_config_sha256": hash_json(config),
         }
         preprocess = Preprocess(model.visual.preprocess_cfg, resize)
         reading = {"layer": layer, "pooling": pooling, "pool_size": pool_size, "joined": joined, "dtype": dtype}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,6 +18,11 @@ from dept_vl.untrusted.whole_files import write_whole
 _SETTLED_NS = 2_000_000_000
 
 Stamp = list[int]  # size, modification time, change time (which nobody can set back)
+
+
+def hash_json(value: Any) -> str:
+    """sha256 of a value's JSON, keys in order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def hash_files(

@@ -7,7 +7,6 @@ library for one.
 Only towers whose files are known are remembered: the embedded one, folders, and timm's networks with a file of weights.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,10 +18,11 @@ import msgspec
 import torch
 
 from dept_vl.embedded import embedded
+from dept_vl.embedded.packages import packaged
 from dept_vl.untrusted.whole_files import write_whole
 from dept_vl.vision.build import BATCH_SIZE, build_tower, check_tower_settings
-from dept_vl.vision.hashes import hash_files
-from dept_vl.vision.tower import Tower
+from dept_vl.vision.hashes import hash_files, hash_json
+from dept_vl.vision.tower import Tower, UnloadableTower
 
 _FORMAT = 1
 _LIBRARIES = ("torch", "open_clip_torch", "timm", "transformers", "torchvision")
@@ -55,7 +55,11 @@ class RememberedTower:
 
     def built(self) -> Tower:
         tower = build_tower(self._settings, batch_size=self.batch_size).to(self._device)
-        assert facts_of(tower) == self._facts, f"{facts_of(tower)} from the files that gave {self._facts}"
+        if facts_of(tower) != self._facts:
+            raise UnloadableTower(
+                f"{self._settings['model_name']}: wanted the tower of which {self._facts} is remembered, given "
+                f"{facts_of(tower)}: its files changed meanwhile; delete towers.json of the feature folder"
+            )
         return tower
 
 
@@ -102,7 +106,7 @@ def _files(settings: Mapping[str, Any]) -> dict[str, Path] | None:
     if kind == "transformers":
         folder = Path(name)
     if kind == "timm" and settings.get("weights"):
-        own = {"weights": Path(settings["weights"])}
+        own = {"weights": packaged(settings["weights"]) or Path(settings["weights"])}
     elif folder is not None and folder.is_dir():
         own = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
     else:
@@ -118,7 +122,7 @@ def _address(settings: Mapping[str, Any], hashes: Mapping[str, str | None]) -> s
         except PackageNotFoundError:
             versions[library] = None
     content = [_FORMAT, dict(settings), sorted(hashes.items()), versions]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hash_json(content)
 
 
 def _read(path: Path) -> dict[str, TowerFacts]:

@@ -10,7 +10,6 @@ run before it has, under whatever name and in whatever list.
 """
 
 import errno
-import hashlib
 import json
 import math
 import multiprocessing
@@ -29,7 +28,7 @@ from dept_vl.untrusted.images import UnreadableImage, open_image
 from dept_vl.untrusted.whole_files import remove_abandoned
 from dept_vl.vision.batches import Reasons, run_tower
 from dept_vl.vision.features import FeatureStore
-from dept_vl.vision.hashes import hash_files
+from dept_vl.vision.hashes import hash_files, hash_json
 from dept_vl.vision.remembered import RememberedTower
 from dept_vl.vision.shards import DESCRIPTION, STORED_DTYPES, ShardIndex, StoreFacts, write_facts, write_shard
 from dept_vl.vision.tower import CPU_PIXELS, Tower
@@ -152,8 +151,7 @@ def _cores() -> int:
 def describe(tower: Tower | RememberedTower, dtype: Literal["float16", "bfloat16"]) -> StoreFacts:
     """What a store of this tower's features says of itself."""
     identity = json.loads(json.dumps(tower.identity()))
-    content = json.dumps(["dept_vl features", _FORMAT, _content(identity), dtype], sort_keys=True)
-    address = hashlib.sha256(content.encode()).hexdigest()
+    address = hash_json(["dept_vl features", _FORMAT, _content(identity), dtype])
     return StoreFacts(address, dtype, tower.num_patches, tower.width, identity)
 
 

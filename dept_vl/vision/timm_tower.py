@@ -1,7 +1,5 @@
 """A frozen network of timm: any CNN or transformer that gives its stages or blocks as grids."""
 
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from dept_vl.registry import DeptVLWarning, did_you_mean
 from dept_vl.untrusted.bad_file import listed, reason_of
 from dept_vl.untrusted.network_files import read_network_weights
 from dept_vl.untrusted.tensor_files import check_finite
+from dept_vl.vision.hashes import hash_json
 from dept_vl.vision.preprocess import Preprocessing, check_resize, refuse_strip
 from dept_vl.vision.tower import FrozenTower, UnloadableTower, without_moving_random
 
@@ -74,7 +73,7 @@ class TimmTower(FrozenTower):
         source = {
             "vision_model_name": name,
             "vision_pretrained": None,
-            "vision_config_sha256": hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest(),
+            "vision_config_sha256": hash_json(shaping),
         }
         if weights is not None:
             source["vision_weights_file"] = str(weights)

@@ -5,7 +5,6 @@ has the same features in both libraries; tokens in front of the patches (class, 
 """
 
 import contextlib
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from dept_vl.untrusted.bad_file import listed, reason_of
 from dept_vl.untrusted.lfs_pointers import refuse_pointers
 from dept_vl.untrusted.tensor_files import check_finite
 from dept_vl.untrusted.transformers_files import quiet_report, refuse_conversion
+from dept_vl.vision.hashes import hash_json
 from dept_vl.vision.preprocess import Preprocessing, check_resize, refuse_strip
 from dept_vl.vision.tower import FrozenTower, UnloadableTower, without_moving_random
 
@@ -85,7 +85,7 @@ class TransformersTower(FrozenTower):
         source = {
             "vision_model_name": name,
             "vision_pretrained": None,
-            "vision_config_sha256": hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest(),
+            "vision_config_sha256": hash_json(shaping),
         }
         reading = {"layer": layer, "pooling": pooling, "pool_size": pool_size, "joined": joined, "dtype": dtype}
         return cls(network, preprocess, source=source, **reading)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dept_vl.adapters import ADAPTERS, DePT, NoAdapter, PromptTuning, build_adapter, from_config, name_of
+from dept_vl.adapters import ADAPTERS, DePT, NoAdapter, PromptTuning, build_adapter, from_config
 from dept_vl.adapters.contract import BadAdapterSize
 from dept_vl.registry import BadArguments, UnknownName
 
@@ -60,4 +60,7 @@ def test_an_adapter_without_state_takes_none():
 
 
 def test_every_adapter_knows_its_name(init):
-    assert name_of(PromptTuning(init, num_virtual_tokens=1)) == "pt" and name_of(NoAdapter(init)) == "none"
+    assert (
+        ADAPTERS.name_of(PromptTuning(init, num_virtual_tokens=1)) == "pt"
+        and ADAPTERS.name_of(NoAdapter(init)) == "none"
+    )

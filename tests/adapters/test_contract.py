@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import dept_vl.adapters
-from dept_vl.adapters import ADAPTERS, Folded, build_adapter, from_config, name_of
+from dept_vl.adapters import ADAPTERS, Folded, build_adapter, from_config
 from dept_vl.adapters.contract import (
     BadAdapterSize,
     TooFewInitRows,
@@ -229,9 +229,16 @@ def test_config_and_weights_rebuild_the_adapter(adapter, make_batch: Batch):
     adapter.observe(2)
     random = torch.get_rng_state()
     config, state = json.loads(json.dumps([adapter.config(), adapter.state()]))
-    rebuilt = from_config(name_of(adapter), adapter.token_dim, config, state)
+    rebuilt = from_config(ADAPTERS.name_of(adapter), adapter.token_dim, config, state)
     assert torch.equal(torch.get_rng_state(), random)
     assert type(rebuilt) is type(adapter) and (rebuilt.config(), rebuilt.state()) == (adapter.config(), adapter.state())
     rebuilt.load_state_dict(adapter.state_dict())
     batch = make_batch([3, 9])
     assert torch.equal(rebuilt.eval()(*batch)[0], adapter(*batch)[0])
+
+
+def test_a_fold_reads_embeddings_wherever_they_are(folding, make_batch: Batch):
+    """`load_adapter` gives it on the CPU; no device but this one is at every test's hand."""
+    embeds, mask = make_batch([1, 4])
+    out, whole = folding.fold()(embeds.to("meta"), mask.to("meta"))
+    assert (out.device.type, whole.device.type) == ("meta", "meta")

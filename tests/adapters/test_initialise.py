@@ -38,7 +38,7 @@ def test_one_seed_samples_one_prompt(table):
 
 
 def test_more_rows_than_candidates_are_refused(table):
-    message = r"wanted at most 10, .*\(most_frequent=12, vocabulary 30, 2 excluded\), given 11"
+    message = r"wanted at most 10 start rows, .*\(most_frequent=12, vocabulary 30, 2 excluded\), given 11"
     with pytest.raises(BadInit, match=message):
         sample_vocabulary(table, 11, seeded(), most_frequent=12, exclude=[0, 1])
 

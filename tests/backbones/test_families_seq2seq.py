@@ -134,3 +134,23 @@ def test_gradients_reach_the_real_tokens_alone_and_stay_float32_under_autocast(b
 def test_the_check_at_the_start_passes_too(backbone, dtype):
     backbone = Seq2SeqBackbone(copy.deepcopy(backbone.model).to(getattr(torch, dtype)), name=backbone.name)
     check_laws(backbone)
+
+
+@pytest.mark.parametrize("name", ["bart", "umt5"])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_layers_that_are_recomputed_drop_out_as_the_model_does(name, dropout, loaded):
+    """BART's drop out by their own mode, which transformers needs in training to recompute them."""
+    losses, ids = [], torch.randint(3, 60, (2, 9), generator=torch.Generator().manual_seed(1))
+    for recompute in (False, True):
+        backbone = copy.deepcopy(loaded(name))
+        backbone.model.train(dropout)
+        if recompute:
+            backbone.checkpoint_activations()
+        backbone.recompute(True)
+        embeds = backbone.embed(ids).detach().requires_grad_(True)
+        torch.manual_seed(0)
+        loss = backbone.loss(embeds, torch.ones_like(ids), ids[:, :3]).mean()
+        loss.backward()
+        losses.append((loss.item(), embeds.grad))
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
+    torch.testing.assert_close(losses[0][1], losses[1][1])

@@ -20,7 +20,7 @@ from dept_vl.metrics.answers import (
     score_answers,
 )
 from dept_vl.metrics.ids import MissingPrediction
-from dept_vl.metrics.vqa import TooFewAnswers, score_vqa
+from dept_vl.metrics.vqa import TooFewAnswers
 from dept_vl.registry import UnknownName
 
 BEST_OF = ("best_match", "token_f1", "anls", "relaxed_accuracy")
@@ -64,6 +64,9 @@ def test_exact_match_has_one_answer_and_best_match_takes_the_best():
         ("xyz", ["abc", "xyz "], 1.0),  # the best of them
         ("  NEW   york", ["new York"], 1.0),
         ("", ["a"], 0.0),
+        ("ct  ", ["cat"], 0.75),  # one letter of the four that came
+        ("cd    ", ["ab"], 4 / 6),  # as the program has it: both letters wrong, of six that came
+        ("strase", ["straße"], 6 / 7),  # "STRASSE" has seven; one edit
     ],
 )
 def test_anls_of_pairs_worked_by_hand(prediction, answers, worth):
@@ -143,7 +146,9 @@ def test_the_mean_stands_under_the_scores_own_name_with_types_and_protocol():
 def test_four_answers_and_more_are_scored_as_ever():
     answers = {1: ["yes"] * 10, 2: ["2", "two", "3", "4"]}
     predictions = {1: "yes", 2: "2"}
-    assert score_answers("auto", predictions, answers, TYPES, {}) == score_vqa(predictions, answers, TYPES, {})
+    assert score_answers("auto", predictions, answers, TYPES, {}) == score_answers(
+        "vqa_accuracy", predictions, answers, TYPES, {}
+    )
     assert answer_score("vqa_accuracy", "two", ["two"] * 10, "official-2017") == 0
     assert answer_score("best_match", "two", ["2"], "official-2017") == 1
 

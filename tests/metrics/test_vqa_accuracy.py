@@ -1,6 +1,7 @@
 """The official VQA rules, their odd corners included."""
 
 import copy
+import functools
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dept_vl.metrics.answers import score_answers
 from dept_vl.metrics.ids import MissingPrediction
 from dept_vl.metrics.vqa import (
     PROTOCOLS,
@@ -15,10 +17,11 @@ from dept_vl.metrics.vqa import (
     flatten_whitespace,
     normalise_answer,
     process_punctuation,
-    score_vqa,
     vqa_accuracy,
 )
 from dept_vl.registry import UnknownName
+
+score_vqa = functools.partial(score_answers, "vqa_accuracy")
 
 words = st.sampled_from(["cat", "two", "2", "a cat", "The cat.", "dont", "1,000", "t-shirt", "none", "", " yes\n"])
 ten_answers = st.lists(words | st.text(max_size=6), min_size=10, max_size=10)

@@ -58,7 +58,7 @@ def test_the_opposite_of_a_claim_has_the_same_p(noisy):
 
 def test_the_error_of_the_test_items_counts_where_it_is_known(noisy, monkeypatch):
     alone = judge(noisy, claim())
-    monkeypatch.setattr(claims, "item_error", lambda table, first, second, tasks: (1.5, 800))
+    monkeypatch.setattr(claims, "item_error", lambda table, first, second, tasks, claim: (1.5, 800))
     both = judge(noisy, claim())
     assert both.p > alone.p and both.interval[0] < alone.interval[0]
     assert both.test == "min F' over 3 seeds and 800 items" and judge(noisy, claim(measure="steps")).error is None
@@ -117,3 +117,15 @@ def test_what_cannot_be_judged_says_why(done):
     assert (found.verdict, found.ours) == (UNTESTED, "one model")
     assert judge(done, claim(measure="positive_first")).ours == "the runs do not tell positive_first"
     assert judge(dataclasses.replace(done, costs=None), claim(measure="cost_eval_ms")).ours == "not measured yet"
+
+
+def test_a_score_that_some_runs_never_reach_is_no_share_of_time(done):
+    """The runs that arrive would speak for those that do not."""
+    told = claim(kind="below", margin=1, measure="reach_flops", target="short", first=("short",), second=("short",))
+    assert judge(done, told).reason == "" and len(judge(done, told).by_repeat) == 3
+    late = done.of("short", "shapes-qnli")[0]
+    for each in late.results["train_info"]["metrics"]:
+        each["accuracy"] = 0.0
+    wanted = dataclasses.replace(told, target="long")
+    judged = judge(done, wanted)
+    assert judged.verdict == UNDECIDED and judged.p is None and "was not reached in" in judged.reason

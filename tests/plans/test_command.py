@@ -11,6 +11,7 @@ import yaml
 from dept_vl.config import BadConfig
 from dept_vl.plans.command import main
 from dept_vl.plans.compare_runs import NotComparable
+from dept_vl.plans.load import Changes, load_plan
 from dept_vl.plans.settings import BadPlan
 from tests.plans.fake_runs import leave_run
 
@@ -132,3 +133,25 @@ def test_real_runs_are_done_and_compared(experiment, afresh, tmp_path):
     words = ["--compare", *folders[:2], "--against", *folders[2:], "--resamples", "20"]
     assert main(words, said.append) == 0
     assert "test vqa_accuracy x 100 (official-2021), 10 items" in said[-1] and "p = " in said[-1]
+
+
+def test_a_plan_without_a_base_keeps_its_own_settings(do, tmp_path):
+    """The defaults stand below them; a file of the command, and its flags, above."""
+    own = {"max_steps": 7, "eval_steps": 7, "optim": {"lr": {"prompt": 9.0}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"experiment": own, "tasks": ["shapes-rte"]}))
+    do("own.yaml", "--seeds", 1, "--optim.warmup_steps", 2)
+    (config,) = do.ran
+    assert (config.max_steps, config.optim.lr["prompt"], config.optim.warmup_steps) == (7, 9.0, 2)
+    assert config.per_device_train_batch_size == 32 and config.adapter.name == "dept", "the default's"
+
+
+def test_a_fast_plan_ends_by_steps_and_tries_one_seed(do):
+    do(PLANS / "equal_time.yaml", "--fast")
+    assert {(config.max_steps, config.max_seconds, config.seed) for config in do.ran} == {(12, None, 1)}
+    comparison = load_plan(PLANS.parent / "comparison" / "tiny_vqa.yaml", Changes(fast=True))
+    assert (comparison.tune.seeds, comparison.tune.around_seeds, comparison.tune.settings) == ((101,), (1,), {})
+
+
+def test_flags_go_over_the_settings_of_trials_too():
+    plan = load_plan(PLANS.parent / "comparison" / "smollm2_boolq.yaml", Changes(flags={"max_steps": 3}))
+    assert plan.tune.settings["max_steps"] == 3 and plan.tune.settings["eval_steps"] == 20

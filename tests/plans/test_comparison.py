@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import tarfile
 
 import pytest
 
@@ -10,7 +11,7 @@ from dept_vl.plans.comparison import compare_methods, pscp
 from dept_vl.plans.comparison_page import COLUMNS, write_comparison
 from dept_vl.plans.figures import pareto
 from dept_vl.plans.peft_records import peft_record
-from dept_vl.plans.schema import Tune
+from dept_vl.plans.schema import Claim, Tune
 from dept_vl.plans.tune import beside
 
 GIVEN = {"total_time": 50.0, "created_at": "2026-11-30T19:20:04+00:00", "peft_config": {"num_virtual_tokens": 4}}
@@ -30,7 +31,7 @@ def table(done):
         each.results["meta_info"] = {"package_info": {"peft-version": "0.21"}, "dataset_info": {}, "system_info": {}}
         each.results["metrics"]["test"]["accuracy"] += {1: 0.01, 2: 0.0, 3: -0.01}[each.place.seed]
     costs = {name: {**cost, "folded_ms": [0.5, 0.7, 0.6], "eval_gflops": [10.0]} for name, cost in done.costs.items()}
-    return dataclasses.replace(done, costs=costs, forgotten={done.outcomes[0].place.run: 0.25})
+    return dataclasses.replace(done, costs=costs, forgotten={done.outcomes[0].place: 0.25})
 
 
 def test_pscp_of_an_example_computed_by_hand():
@@ -51,6 +52,18 @@ def test_a_row_has_the_numbers_of_its_runs(table):
     assert other.forgetting == 0.25 and best.forgetting is None
     assert best.command == 'dept-vl plan first.yaml --cells "long"' and len(best.runs) == 6
     assert {task: round(each.mean) for task, each in best.by_task.items()} == {"shapes-qnli": 28, "shapes-squad": 28}
+
+
+def test_each_method_stands_beside_the_baseline_with_holms_correction(table):
+    claim = Claim("long above short", "-", first=("long",), second=("short",))
+    plan = dataclasses.replace(table.plan, baseline="short", claims=(claim,), paper="")
+    for each in table.of("long"):
+        each.results["metrics"]["test"]["accuracy"] += {1: 0.001, 2: -0.002, 3: 0.001}[each.place.seed]
+    best, other = compare_methods(dataclasses.replace(table, plan=plan), "c")
+    assert best.beside.value == pytest.approx(4.0) and best.beside.family == 1 and best.beside.verdict == "supported"
+    column = next(each for each in COLUMNS if each.head == "above baseline")
+    assert column.cell(best)[0].startswith("+4.0 [3.") and column.cell(best)[0].endswith("] *")
+    assert other.beside is None and column.cell(other) == ("-", None)
 
 
 def test_what_is_missing_is_said_and_counts_nowhere(table):
@@ -113,5 +126,9 @@ def test_the_page_has_every_method_and_no_other_file(table, tmp_path):
         assert (tmp_path / link).is_file()
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(", html) and html.count("<tr>") > 4
     heads = re.findall(r"<th title[^>]*><button>([^<]+)<", html)
-    assert set(heads) == {column.head for column in COLUMNS} - {"at a third", "at three times"}, "columns with numbers"
-    assert len(list((tmp_path / "comparison" / "first").glob("*.json"))) == 10
+    assert set(heads) == {column.head for column in COLUMNS} - {"above baseline", "lower rates", "higher rates"}, (
+        "columns with numbers"
+    )
+    with tarfile.open(tmp_path / "comparison" / "first.tar.xz") as records:
+        names = records.getnames()
+        assert len(names) == 10 and json.load(records.extractfile(names[0]))["run_info"]["peft_config"]

@@ -1,6 +1,7 @@
 """From plan files to the comparison page: trials first, then the runs at their rates; some methods; several files."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -67,7 +68,43 @@ def test_a_page_of_several_plans_is_of_what_is_finished(command, tmp_path):
     assert len(command.ran) == ran and "one: pt: no rates are chosen" in said
     page = (tmp_path / "docs/comparison.md").read_text()
     assert 'dept-vl plan one.yaml --output_dir runs --cells "dept"' in page and "## one" in page
-    assert (tmp_path / "docs/comparison.html").is_file() and list((tmp_path / "docs/comparison/one").glob("*.json"))
+    assert (tmp_path / "docs/comparison.html").is_file() and (tmp_path / "docs/comparison/one.tar.xz").is_file()
+
+
+def test_the_values_beside_a_page_stand_for_runs_that_are_gone(command, tmp_path):
+    """The same page, the archive of records as it was; another plan's page keeps the values of the first."""
+    command("one.yaml", "--output_dir", "runs")
+    argv = ("one.yaml", "--output_dir", "runs", "--page", "docs")
+    command(*argv)
+    made = {path: path.read_bytes() for path in (tmp_path / "docs").rglob("*") if path.is_file()}
+    assert len(made) >= 5
+    shutil.rmtree(tmp_path / "runs")
+    _, said = command(*argv)
+    assert "8 of 8 runs are finished, as docs/comparison/values.csv has them" in said
+    assert {path: path.read_bytes() for path in (tmp_path / "docs").rglob("*") if path.is_file()} == made
+    command("two.yaml", "--output_dir", "runs")
+    command("two.yaml", "--output_dir", "runs", "--page", "docs")
+    page = tmp_path / "docs/comparison.md"
+    assert "## two" in page.read_text() and "## one" not in page.read_text()
+    command("one.yaml", "two.yaml", "--output_dir", "runs", "--page", "docs")
+    assert "## two" in page.read_text() and "## one" in page.read_text()
+
+
+def test_the_values_of_trials_stay_where_their_runs_are_not_found(command, tmp_path):
+    """As where the command lacks a flag that the runs were made with."""
+    argv = ("one.yaml", "--output_dir", "runs", "--page", "docs")
+    command(*argv[:-2])
+    command(*argv)
+    other = (tmp_path / "two.yaml").read_text().replace("shapes-rte", "shapes-qnli")
+    (tmp_path / "two.yaml").write_text(other)
+    command("two.yaml", "--output_dir", "runs", "--length_step", "4")
+    command("one.yaml", "two.yaml", "--output_dir", "runs", "--page", "docs", "--length_step", "4")
+    rows = (tmp_path / "docs/comparison/values.csv").read_text()
+    assert 'one_trials,"pt, rates x 0.1"' in rows and "one,pt,shapes-rte,score" in rows
+    shutil.rmtree(tmp_path / "runs")
+    assert "8 of 8 runs are finished, as docs" in command(*argv)[1]
+    with pytest.raises(BadPlan, match="wanted it without --cells"):
+        command(*argv, "--cells", "pt")
 
 
 def test_a_cell_that_there_is_not_is_refused(command):

@@ -1,11 +1,14 @@
 """The memory of a step: what is kept for the backward pass, no weights among it."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from dept_vl.config import InsideConfig
 from dept_vl.model import Batch, Network
-from dept_vl.plans.costs import measure_costs, read_costs
+from dept_vl.plans.costs import costs_path, measure_costs, read_costs
+from dept_vl.plans.settings import BadPlan
 from dept_vl.run.measure import step_bytes
 from tests.tiny_runs import build_network, text_experiment, write_cola
 
@@ -50,3 +53,19 @@ def test_costs_have_each_round_of_each_cell(byte_t5, tmp_path):
             "train_ms": 2, "eval_ms": 2, "memory_mb": 1, "eval_gflops": 1, **folded
         }  # fmt: skip
         assert all(value > 0 for values in cell.values() for value in values)
+
+
+def test_costs_of_cells_that_compute_otherwise_are_not_taken_together(byte_t5, tmp_path):
+    configs = {
+        name: dataclasses.replace(text_experiment(byte_t5, tmp_path, tmp_path / name), bf16=name == "half")
+        for name in ("half", "whole")
+    }
+    with pytest.raises(BadPlan, match="wanted one bf16 for all cells, .* given half True, whole False"):
+        measure_costs(configs, tmp_path / "costs.json", rounds=1, rows=1)
+
+
+def test_costs_of_a_cell_under_another_name_are_others(plans, tmp_path):
+    cells = [dataclasses.replace(each, measure=("costs",)) for each in plans["first"].cells]
+    plan = dataclasses.replace(plans["first"], cells=tuple(cells))
+    renamed = dataclasses.replace(plan, cells=(dataclasses.replace(plan.cells[0], name="brief"), *plan.cells[1:]))
+    assert costs_path(plan, tmp_path) == costs_path(plan, tmp_path) != costs_path(renamed, tmp_path)

@@ -205,3 +205,20 @@ def test_a_plan_may_take_its_cells_from_another(configs):
         path.write_text(BORROWING.replace(old, new))
         with pytest.raises(BadPlan, match=message):
             load_plan(path)
+
+
+def test_every_other_cell_is_claimed_to_be_above_the_baseline(configs):
+    path = configs / "plans/first.yaml"
+    path.write_text(path.read_text() + "baseline: short\n")
+    *_, last = load_plan(path).claims
+    assert (last.first, last.second, last.kind) == (("long",), ("short",), "more")
+    path.write_text(path.read_text().replace("baseline: short", "baseline: shrot"))
+    with pytest.raises(BadPlan, match="baseline: wanted a cell of first, given 'shrot'. Did you mean 'short'"):
+        load_plan(path)
+
+
+def test_a_cell_taken_as_it_is_has_no_stop_of_its_own(configs):
+    path = configs / "plans/second.yaml"
+    path.write_text(path.read_text().replace("same_as: first/short,", "same_as: first/short, stop: {steps: 5},"))
+    with pytest.raises(BadPlan, match="wanted same_as alone, given settings, base, needs, sources, stop or a grid"):
+        load_plan(path)

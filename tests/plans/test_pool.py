@@ -1,6 +1,7 @@
 """Runs on several workers: order, failures, what is finished, what is begun."""
 
 import dataclasses
+import threading
 import time
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from dept_vl.plans import pool
 from dept_vl.plans.pool import LostWorker, run_all
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.workers import processes
+from dept_vl.train.resumable import BadCheckpoint
 from dept_vl.untrusted.folder_lock import FolderInUse
 from tests.forks import FORKS
 from tests.plans.fake_runs import began, grid, leave_run, share_slowly
@@ -116,6 +118,40 @@ def test_what_was_begun_goes_on(schedule, monkeypatch):
     pool.work(first.config)
     ((config, how),) = done
     assert config.resume_from_checkpoint == "last" and how == {"take_finished": True, "baselines": False}
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(schedule, monkeypatch):
+    (first, *_), asked = schedule.runs.values(), []
+
+    def run(config, **how):
+        asked.append(config.resume_from_checkpoint)
+        if asked == ["last"]:
+            raise BadCheckpoint("only damaged ones")
+
+    monkeypatch.setattr(pool, "run", run)
+    monkeypatch.setattr(pool, "find_checkpoints", lambda folder: [folder / "step_10"])
+    pool.work(first.config)
+    assert asked == ["last", None]
+
+
+def test_a_free_place_is_used_while_another_run_goes_on(schedule, threads, monkeypatch):
+    """A run that another command did is looked at again, whatever else takes long."""
+    monkeypatch.setattr(pool, "PAUSE", 0.01)
+    (long, other, *_), asked = schedule.runs.values(), []
+    done = threading.Event()
+
+    def work(config):
+        if config.output_dir == str(long.folder):
+            assert done.wait(20), "the other run waited for this one"
+        else:
+            asked.append(config.output_dir)
+            if len(asked) < 3:
+                raise FolderInUse(config.output_dir)
+            done.set()
+        leave_run(config)
+
+    runs = {each.name: each for each in (long, other)}
+    assert run_all(runs, jobs=2, say=lambda line: None, work=work, pool=threads) == {}
 
 
 def test_what_another_command_does_is_left_to_it_and_looked_at_again(schedule, monkeypatch):

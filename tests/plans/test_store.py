@@ -1,10 +1,12 @@
 """The single values beside a page give the same verdicts as the runs, and no others."""
 
 import dataclasses
+import math
 
 import pytest
 
 from dept_vl.plans.claims import judge
+from dept_vl.plans.item_error import item_error
 from dept_vl.plans.settings import BadPlan
 from dept_vl.plans.store import NAME, as_csv, read_values, with_stored
 from dept_vl.plans.table import Table, values
@@ -23,6 +25,27 @@ def test_stored_values_give_the_verdicts_of_the_runs(done, path):
         assert judge(stored, claim) == judge(done, claim)
     for measure in ("score", "weights", "train_seconds"):
         assert values(stored, measure, ["long"]) == values(done, measure, ["long"])
+
+
+def test_a_comparison_keeps_costs_and_what_other_items_would_change(done, path, monkeypatch):
+    """The error over items needs predictions, which a page made elsewhere has no more."""
+    plan = dataclasses.replace(done.plan, view="comparison")
+    table = dataclasses.replace(done, plan=plan)
+
+    def error(table, first, second, tasks):
+        return 0.1 + sum(map(len, tasks[:1])) / 100, 50
+
+    monkeypatch.setattr("dept_vl.plans.store.item_error", error)
+    path.write_text(as_csv([table]))
+    stored = with_stored(Table(plan, (), done.wanted), read_values(path))
+    tasks = plan.cell("long").tasks
+    assert item_error(stored, ["long"], tasks=tasks[:1]) == (0.1 + len(tasks[0]) / 100, 50)
+    error, items = item_error(stored, ["long"])
+    assert items == 100 and error == pytest.approx(math.hypot(*(0.1 + len(task) / 100 for task in tasks)) / 2)
+    assert item_error(stored, ["long"], ["short"]) is None
+    assert values(stored, "cost_train_ms", ["long"]) == values(done, "cost_train_ms", ["long"]) != {}
+    other = tuple(dataclasses.replace(each, run=each.run + "0") for each in done.wanted)
+    assert with_stored(Table(plan, (), other), read_values(path)).stored is None, "costs are of settings too"
 
 
 def test_where_the_runs_are_they_count(done, path):
@@ -53,3 +76,26 @@ def test_a_file_that_is_no_such_table_is_refused(path, tmp_path):
     path.write_text("\n".join([*lines[:2], lines[2].replace(",1,0,", ",one,0,").replace(",2,0,", ",one,0,"), ""]))
     with pytest.raises(BadPlan, match="line 3: wanted seed, draw and value"):
         read_values(path)
+
+
+def test_fewer_runs_than_were_recorded_do_not_take_their_place(done, path):
+    rows, few = read_values(path), dataclasses.replace(done, outcomes=done.outcomes[:3])
+    stored = with_stored(few, rows)
+    assert stored.finished == 12 and as_csv([stored], rows) == path.read_text()
+    kept = as_csv([], rows)
+    assert kept == path.read_text(), "plans that are not asked for stay"
+
+
+def test_a_verdict_from_stored_values_counts_the_items_as_that_of_the_runs(done, path, monkeypatch):
+    for each, noise in zip(done.outcomes, (0.3, -0.4, 0.1) * 4, strict=True):
+        each.results["metrics"]["test"]["accuracy"] += noise / 100
+
+    def error(table, first, second=(), *, tasks=(), claim=""):
+        return (3.0, 50) if table.stored is None else item_error(table, first, second, tasks=tasks, claim=claim)
+
+    monkeypatch.setattr("dept_vl.plans.claims.item_error", error)
+    monkeypatch.setattr("dept_vl.plans.store.item_error", error)
+    path.write_text(as_csv([done]))
+    stored = with_stored(Table(done.plan, (), done.wanted), read_values(path))
+    there, kept = judge(done, done.plan.claims[0]), judge(stored, done.plan.claims[0])
+    assert there == kept and "50 items" in kept.test

@@ -66,11 +66,19 @@ def test_two_saves_are_equal_byte_for_byte(method, make_adapter, save):
     assert _contents(save(make_adapter(method), "one")) == _contents(save(make_adapter(method), "two"))
 
 
+def test_the_layers_for_peft_go_with_the_adapter_that_they_were_of(make_adapter, save, tmp_path):
+    folder = save(make_adapter())
+    (folder / "peft").mkdir()
+    (folder / "peft" / "adapter_config.json").write_text("{}")
+    save(make_adapter())
+    assert not (folder / "peft" / "adapter_config.json").exists()
+
+
 def test_the_card_carries_scores_protocol_and_both_backbones(make_adapter, save):
     card = (save(make_adapter()) / "README.md").read_text()
     header = yaml.safe_load(card.split("---\n")[1])
     assert header["base_model"] == ["google-t5/t5-base", "RN101/openai"]
-    assert (header["library_name"], header["license"]) == ("dept_vl", "apache-2.0")
+    assert header["library_name"] == "dept_vl" and "license" not in header, "whose weights they are, says it"
     assert (header["metrics"], header["protocol"]) == (["vqa_accuracy"], "official-2021")
     assert header["model-index"][0]["results"][0]["metrics"] == [{"type": "vqa_accuracy", "value": 0.6543}]
     assert "| vqa_accuracy | 65.43 |" in card and "protocol official-2021" in card

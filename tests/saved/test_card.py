@@ -42,7 +42,6 @@ def test_a_card_of_little_says_little():
     assert header == {
         "base_model": ["t5-base"],
         "library_name": "dept_vl",
-        "license": "apache-2.0",
         "tags": ["dept_vl", "pt"],
     }
     assert "# bare\n" in card and "x100" not in card and 'load_adapter("this/folder")' in card

@@ -112,9 +112,8 @@ def test_an_imported_adapter_records_no_task(model, foreign_folder):
 def test_a_template_that_asks_for_something_else(model, save):
     with pytest.raises(BadAdapterFolder, match="template: wanted a name alone in each pair of braces"):
         model.load_adapter(save("dpt", visual=False, template="{question.__class__}"), adapter_name="odd")
-    model.load_adapter(save("dpt", visual=False, template="{other}"), adapter_name="odd")
-    with pytest.raises(ValueError, match=r"template: wanted the field \{question\} and no other"):
-        model.answer(None, ["what"], ["odd"])
+    with pytest.raises(WrongTask, match=r"odd: template: wanted the field \{question\} and no other"):
+        model.load_adapter(save("dpt", visual=False, template="{other}"), adapter_name="odd")
 
 
 def test_names(model, save, tmp_path):

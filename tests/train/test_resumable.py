@@ -286,3 +286,13 @@ def test_each_checkpoint_that_is_kept_keeps_the_best_that_it_names(save, tmp_pat
     (tmp_path / "step_3" / "progress.json").write_text("{")  # training does not stop for it
     remove_older(tmp_path, 2, {tmp_path / "step_4"})
     assert names(tmp_path) == ["step_3", "step_4"]
+
+
+def test_a_process_keeps_the_state_of_the_one_gpu_that_it_draws_on(monkeypatch):
+    """However many it sees: a run may go on where fewer are seen."""
+    state, put = torch.arange(3), []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_rng_state", lambda: state)
+    monkeypatch.setattr("torch.cuda.set_rng_state", put.append)
+    set_rng_states(rng_states())
+    assert len(put) == 1 and torch.equal(put[0], state)

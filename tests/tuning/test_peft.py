@@ -19,7 +19,8 @@ from dept_vl.saved import (
     read_any,
     save_adapter,
 )
-from tests.tiny_tunings import CASES, MODELS, attached, network_with, read, rows
+from dept_vl.tuning import BadTuning
+from tests.tiny_tunings import CASES, MODELS, attached, make, network_with, read, rows
 
 STEPS = 20
 
@@ -222,3 +223,29 @@ def save(name: str, backbone, folder, prompt: int = 0, **changes: object) -> tor
         folder, parts, backbone_identity=backbone.identity(), task_type=backbone.task_type, card=ModelFacts(name)
     )
     return read(backbone)
+
+
+def test_what_peft_refuses_half_way_leaves_the_frozen_model_as_it_was(load):
+    """It wraps the layers before the one that it cannot wrap."""
+    backbone = load("t5")
+    before, modules = read(backbone), list(backbone.model.named_modules())
+    with pytest.raises(BadTuning, match="wanted target_modules of this t5 model"):
+        make("lora", r=2, target_modules=["q", "layer_norm"]).attach(backbone)
+    assert list(backbone.model.named_modules()) == modules and torch.equal(read(backbone), before)
+    attached("lora", backbone).detach()
+    assert list(backbone.model.named_modules()) == modules
+
+
+def test_lora_of_another_scale_starts_as_its_source(load):
+    source = make("lora", r=2, lora_alpha=16).eval()
+    backbone = load("t5")
+    source.attach(backbone)
+    with torch.no_grad():
+        for weight in source.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(3)))
+    wanted = read(backbone)
+    source.detach()
+    target = make("lora", r=2, lora_alpha=None).eval()
+    target.attach(backbone)
+    assert target.start_from(source) == ()
+    torch.testing.assert_close(read(backbone), wanted)

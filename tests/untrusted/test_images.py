@@ -1,6 +1,8 @@
 import pickle
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +248,28 @@ def test_decoding_takes_at_most_eight_bytes_a_pixel(tmp_path, mode):
     before = peak()
     open_image(path)
     assert peak() - before < 8 * 20_000_000 / 2**20 + 16
+
+
+def test_the_scans_of_a_picture_with_others_behind_it_are_counted_too(tmp_path, monkeypatch):
+    """PIL calls a JPEG with a block of Multi-Picture Format MPO, though it was asked for JPEG."""
+    path = tmp_path / "several.jpg"
+    small = Image.new("L", (8, 8))
+    Image.new("L", (3000, 3000)).save(path, format="MPO", progressive=True, save_all=True, append_images=[small])
+    with Image.open(path, formats=("JPEG",)) as image:
+        assert image.format == "MPO"
+    assert open_image(path).size == (3000, 3000)
+    data = path.read_bytes()
+    end = data.index(b"\xff\xd9")  # of the first picture
+    last = data[data.rindex(b"\xff\xda", 0, end) : end]
+    path.write_bytes(data[:end] + last * 300 + data[end:])
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
+    with pytest.raises(UnreadableImage, match="wanted at most 222 scans of so large a JPEG, given 3"):
+        open_image(path)
+
+
+def test_decoding_on_several_threads_leaves_the_filters_of_warnings_alone(tmp_path, picture):
+    picture.save(tmp_path / "x.jpg")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: open_image(tmp_path / "x.jpg"), range(400)))
+    assert warnings.filters == before

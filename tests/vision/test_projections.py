@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dept_vl.registry import BadArguments, UnknownName
-from dept_vl.vision.projections import PROJECTIONS, VisualProjection, build_projection, name_of
+from dept_vl.vision.projections import PROJECTIONS, VisualProjection, build_projection
 
 ARGUMENTS = {
     "mlp": {"hidden": 6},
@@ -42,7 +42,7 @@ def test_the_docstring_tells_the_count(name):
 
 def test_a_projection_gives_as_many_tokens_as_it_says(name):
     projection = toy(name)
-    assert projection.num_tokens == TOKENS.get(name, 16) and name_of(projection) == name
+    assert projection.num_tokens == TOKENS.get(name, 16) and PROJECTIONS.name_of(projection) == name
     assert projection(torch.randn(2, 16, 5)).shape == (2, projection.num_tokens, 4)
 
 
@@ -118,11 +118,12 @@ def test_features_of_another_store_are_refused(name):
     [
         ("linaer", {}, "unknown projection 'linaer': .* Did you mean 'linear'"),
         ("mlp", {"hiden": 3}, "wanted one of hidden, given 'hiden'. Did you mean 'hidden'"),
-        ("mlp", {"hidden": 0}, "wanted hidden >= 1, given 0"),
+        ("mlp", {"hidden": 0}, "wanted hidden to be an integer >= 1, given 0"),
+        ("mlp", {"hidden": True}, "wanted hidden to be an integer >= 1, given True"),
         ("linear", {"scale": 2.0}, "wanted the scale in vision.projection_scale"),
         ("pixel_shuffle", {"factor": 3}, r"wanted a factor that divides .* given factor 3 and 16 patches \(4 x 4\)"),
-        ("pixel_shuffle", {"factor": 0}, "given factor 0 and 16 patches"),
-        ("resampler", {"num_queries": 0}, "wanted num_queries >= 1, given 0"),
+        ("pixel_shuffle", {"factor": 0}, "wanted factor to be an integer >= 1, given 0"),
+        ("resampler", {"num_queries": True}, "wanted num_queries to be an integer >= 1, given True"),
         ("resampler", {"num_layers": 10**12}, "wanted num_layers <= 64, given 1000000000000"),
         ("resampler", {"width": 10, "num_heads": 4}, "wanted num_heads that divide width 10, given 4"),
     ],
@@ -205,5 +206,5 @@ def test_the_norm_takes_away_the_scale_of_a_patch():
 
 @pytest.mark.parametrize("sizes, named", [((0, 4, 3), "in_dim"), ((5, -4, 3), "d_model"), ((5, 4, 0), "num_patches")])
 def test_impossible_sizes_are_refused(sizes, named):
-    with pytest.raises(ValueError, match=f"wanted {named} >= 1, given {min(sizes)}"):
+    with pytest.raises(ValueError, match=f"wanted {named} to be an integer >= 1, given {min(sizes)}"):
         VisualProjection(*sizes)

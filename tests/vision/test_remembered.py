@@ -9,12 +9,29 @@ import torch
 from dept_vl.vision import remembered
 from dept_vl.vision.remembered import RememberedTower, facts_of, find_tower
 from dept_vl.vision.store import extract
-from dept_vl.vision.tower import Tower
+from dept_vl.vision.tower import Tower, UnloadableTower
 
 
 @pytest.fixture
 def settings(copy_clip):
     return {"model_name": copy_clip(), "layer": 3, "pooling": "stack"}
+
+
+def test_a_file_of_a_package_is_known_by_its_content(tmp_path, monkeypatch):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"old")
+    monkeypatch.setattr(remembered, "packaged", lambda name: weights if name.startswith("package:") else None)
+    settings = {"kind": "timm", "model_name": "resnet10t", "weights": "package:some/weights.safetensors"}
+    assert remembered._files(settings) == {"weights": weights}
+    assert remembered._files({**settings, "weights": str(weights)}) == {"weights": weights}
+
+
+def test_a_tower_that_is_not_the_remembered_one_is_refused(settings, tmp_path):
+    find_tower(settings, tmp_path)
+    other = find_tower(settings, tmp_path)
+    other._facts.identity["vision_model_name"] = "another"
+    with pytest.raises(UnloadableTower, match="its files changed meanwhile"):
+        other.built()
 
 
 @pytest.fixture

@@ -124,8 +124,8 @@ def test_a_cnn_has_its_stages_row_by_row(build):
     maps = tower.maps(pixels, None)
     assert [each.shape for each in maps] == [each.shape for each in grids.forward_intermediates(pixels)[1]]
     grid, first, last = tower.grid(pixels), maps[0].shape[3], maps[-1].shape[3]
-    assert torch.equal(grid[0, 2 * first + 5, : maps[0].shape[1]], maps[0][0, :, 2, 5])
-    assert torch.equal(grid[0, first**2 + last + 1, maps[0].shape[1] :], maps[-1][0, :, 1, 1])
+    torch.testing.assert_close(grid[0, 2 * first + 5, : maps[0].shape[1]], maps[0][0, :, 2, 5])
+    torch.testing.assert_close(grid[0, first**2 + last + 1, maps[0].shape[1] :], maps[-1][0, :, 1, 1])
 
 
 @pytest.mark.parametrize("kind", TRANSFORMERS)

@@ -1,6 +1,7 @@
 """GET /v1/models; POST /v1/adapters and DELETE /v1/adapters/{id}: which adapters answer."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -45,9 +46,11 @@ def routes(served: Served) -> APIRouter:
         return JSONResponse(_described(given.name, saved, served), 201)
 
     @router.delete(
-        "/v1/adapters/{id:path}", summary="Remove an adapter.", response_model=None, responses=documented(404)
+        "/v1/adapters/{id:path}", summary="Remove an adapter.", response_model=None, responses=documented(403, 404)
     )
     async def remove(id: str) -> JSONResponse:
+        if served.access.adapter_root is None and not served.access.hub:
+            raise Refused(403, "wanted a server that was started with --adapter-root or --allow-hub, given one without")
         await anyio.to_thread.run_sync(engine.remove, id)
         return JSONResponse({"id": id, "object": "model", "deleted": True})
 
@@ -66,11 +69,15 @@ def _load(served: Served, given: LoadRequest) -> None:
     if given.repo is not None:
         if not served.access.hub:
             raise Refused(403, "repo: wanted a server that was started with --allow-hub, given one that was not")
-        folder = from_hub(given.repo, given.revision, limits.folder)
-    else:
-        if served.access.adapter_root is None:
-            raise Refused(403, "folder: wanted a server that has an --adapter-root, given one without")
-        folder = folder_below(served.access.adapter_root, given.folder, limits.folder)
+        with from_hub(given.repo, given.revision, limits.folder) as folder:
+            return _load_folder(served, given, folder)
+    if served.access.adapter_root is None:
+        raise Refused(403, "folder: wanted a server that has an --adapter-root, given one without")
+    _load_folder(served, given, folder_below(served.access.adapter_root, given.folder, limits.folder))
+
+
+def _load_folder(served: Served, given: LoadRequest, folder: Path) -> None:
+    engine = served.engine
     if not (folder / WEIGHTS).is_file():
         raise Refused(422, f"wanted a folder with {WEIGHTS}, given one without: other weights are not read here")
     try:

@@ -100,7 +100,13 @@ def check_rows(given: int, limits: Limits) -> None:
 
 def check_text(place: int, value: Any, limits: Limits) -> None:
     """Raises: Refused for a row with more characters than it may have."""
-    if (given := _characters(value)) > limits.text:
+    try:
+        given = _characters(value)
+    except RecursionError as error:
+        raise Refused(
+            422, f"row {place}: wanted a text or an object with the row's fields, given deeper ones"
+        ) from error
+    if given > limits.text:
         raise Refused(422, f"row {place}: wanted at most {limits.text:,} characters of text, given {given:,}")
 
 

@@ -22,6 +22,7 @@ from dept_vl.serve.http.errors import Refused
 from dept_vl.serve.http.schemas import ChatRequest, ImagePart, Message
 from dept_vl.serve.http.served import Served, documented, left
 from dept_vl.serve.http.sources import Sources
+from dept_vl.untrusted.json_files import NotJson, parse_json
 
 
 def routes(served: Served) -> APIRouter:
@@ -108,8 +109,8 @@ def _row(served: Served, model: str, message: Message) -> tuple[Kind, Asked]:
 def _fields(text: str) -> str | dict[str, Any]:
     """A row of several fields comes as the text of a JSON object."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except NotJson:
         return text
     return value if isinstance(value, dict) else text
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dept_vl.part import Part, full_precision
-from dept_vl.registry import BadArguments, Registry, arguments_of, wanted_one_of
+from dept_vl.registry import BadArguments, Registry, arguments_of, check_integer, wanted_one_of
 
 EPSILON = 1e-6  # T5's layer norm
 POSITION_STD = 0.02  # as CLIP's and BERT's learned positions start
@@ -39,8 +39,7 @@ class Projection(Part):
     def __init__(self, in_dim: int, d_model: int, num_patches: int) -> None:
         super().__init__()
         for name, size in (("in_dim", in_dim), ("d_model", d_model), ("num_patches", num_patches)):
-            if size < 1:
-                raise ValueError(f"{type(self).__name__}: wanted {name} >= 1, given {size}")
+            check_integer(ValueError, type(self).__name__, name, size)
         self.in_dim, self.token_dim, self.num_patches = in_dim, d_model, num_patches
 
     def finish(self, num_tokens: int, generator: torch.Generator | None, scale: float) -> None:
@@ -111,15 +110,11 @@ def build_projection(
     return PROJECTIONS.build(name, {**arguments, "scale": scale}, generator, in_dim, d_model, num_patches)
 
 
-def name_of(projection: Projection) -> str:
-    """The name under which `projection`'s class is registered."""
-    return next(name for name, each in PROJECTIONS.items() if each is type(projection))
-
-
 def grid_side(what: str, num_patches: int, factor: int) -> int:
     """The side of a square grid of so many patches. Raises: ValueError unless there is one that `factor` divides."""
+    check_integer(ValueError, what, "factor", factor)
     side = round(num_patches**0.5)
-    if side * side != num_patches or factor < 1 or side % factor:
+    if side * side != num_patches or side % factor:
         raise ValueError(
             f"{what}: wanted a factor that divides the side of a square grid, given factor {factor} and "
             f"{num_patches:,} patches{f' ({side} x {side})' if side * side == num_patches else ', which are no square'}"

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dept_vl.linear_start import linear
+from dept_vl.registry import check_integer
 from dept_vl.vision.projections.contract import PROJECTIONS, Projection
 
 
@@ -34,8 +35,7 @@ class MlpProjection(Projection):
     ) -> None:
         super().__init__(in_dim, d_model, num_patches)
         self.hidden = d_model if hidden is None else hidden
-        if self.hidden < 1:
-            raise ValueError(f"MlpProjection: wanted hidden >= 1, given {hidden}")
+        check_integer(ValueError, "MlpProjection", "hidden", self.hidden)
         self.first = linear(in_dim, self.hidden, generator)
         self.second = linear(self.hidden, d_model, generator)
         self.finish(num_patches, generator, scale)

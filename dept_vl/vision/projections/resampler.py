@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dept_vl.linear_start import linear
+from dept_vl.registry import check_integer
 from dept_vl.vision.projections.contract import POSITION_STD, PROJECTIONS, Projection
 
 MOST_LAYERS = 64  # Flamingo has 6; what a stranger's config claims makes no endless list
@@ -48,8 +49,7 @@ class ResamplerProjection(Projection):
         super().__init__(in_dim, d_model, num_patches)
         sizes = {"num_queries": num_queries, "num_layers": num_layers, "width": width, "num_heads": num_heads}
         for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"ResamplerProjection: wanted {name} >= 1, given {size}")
+            check_integer(ValueError, "ResamplerProjection", name, size)
         if num_layers > MOST_LAYERS:
             raise ValueError(f"ResamplerProjection: wanted num_layers <= {MOST_LAYERS}, given {num_layers}")
         if width % num_heads:

@@ -97,3 +97,9 @@ def test_openais_own_client(client, model):
         own.chat.completions.create(model="gpt", messages=[message])
     with pytest.raises(openai.UnprocessableEntityError, match="reads no conversation"):
         own.chat.completions.create(model="pt", messages=[message, message])
+
+
+@pytest.mark.parametrize("text", ['{"sentence": "\\ud800"}', '{"sentence": ' + "[" * 600 + "]" * 600 + "}"])
+def test_a_message_that_is_an_object_of_no_text_is_refused(text, client):
+    """Half a character, which no tokenizer reads, stays as it was typed; what is nested too deeply is named."""
+    assert chat(client, "sst2", text).status_code in (200, 422)

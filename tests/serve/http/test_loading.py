@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +49,19 @@ def test_an_adapter_is_loaded_listed_asked_and_removed(client, model):
     assert client.delete("/v1/adapters/new").json() == {"id": "new", "object": "model", "deleted": True}
     assert client.post("/v1/answer", json=ROWS).status_code == 404
     assert client.delete("/v1/adapters/new").status_code == 404
+
+
+def test_adapters_go_only_where_they_may_come(serve):
+    client = serve()
+    refused = client.delete("/v1/adapters/pt")
+    assert refused.status_code == 403 and "--adapter-root or --allow-hub" in refused.text
+    assert "pt" in [each["id"] for each in client.get("/v1/models").json()["data"]]
+
+
+def test_a_template_of_another_task_is_refused_when_it_loads(client, root, save):
+    shutil.copytree(save("pt", "strange", seed=9, visual=False, template="what {colour}"), root / "strange")
+    refused = client.post("/v1/adapters", json={"name": "strange", "folder": "strange"})
+    assert refused.status_code == 422 and "colour" in refused.text
 
 
 REFUSED = {
@@ -137,7 +151,7 @@ def test_an_image_path_stays_below_its_root(serve, tmp_path):
 
 
 def test_the_hub_is_asked_for_three_files_of_a_size(serve, root, monkeypatch):
-    asked = []
+    asked, fetched = [], []
     sizes = {"adapter_config.json": 10, "adapter_model.safetensors": 100, "pytorch_model.bin": 10**12}
 
     class Api:
@@ -148,9 +162,10 @@ def test_the_hub_is_asked_for_three_files_of_a_size(serve, root, monkeypatch):
             siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()]
             return SimpleNamespace(sha="f" * 40, siblings=siblings)
 
-    def download(repo, **arguments):
+    def download(repo, local_dir, **arguments):
         asked.append((repo, arguments))
-        return str(root / "a" / "new")
+        fetched.append(local_dir)
+        shutil.copytree(root / "a" / "new", local_dir, dirs_exist_ok=True)
 
     monkeypatch.setattr(hub, "HfApi", Api)
     monkeypatch.setattr(hub, "snapshot_download", download)
@@ -161,11 +176,14 @@ def test_the_hub_is_asked_for_three_files_of_a_size(serve, root, monkeypatch):
     sizes["adapter_model.safetensors"] = 10**10
     refused = client.post("/v1/adapters", json={"name": "other", "repo": "a/b"})
     assert refused.status_code == 422 and "at most 1,073,741,824 bytes" in refused.text and len(asked) == 1
+    assert not Path(fetched[0]).exists(), "what clients have fetched fills no disk"
+    assert client.post("/v1/answer", json=ROWS).status_code == 200
 
 
-def test_a_repository_that_is_none_is_refused(serve, monkeypatch):
+@pytest.mark.parametrize("error", [OSError("/home/me/.cache: cannot"), RuntimeError("a client's own: /home/me")])
+def test_a_repository_that_is_none_is_refused(error, serve, monkeypatch):
     def offline(*_, **__):
-        raise OSError("/home/me/.cache: cannot")
+        raise error
 
     monkeypatch.setattr(hub.HfApi, "model_info", offline)
     refused = serve({"hub": True}).post("/v1/adapters", json={"name": "new", "repo": "a/b"})
