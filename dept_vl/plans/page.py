@@ -82,7 +82,7 @@ class Section:
         return (
             f"At the spread seen in earlier runs (standard deviation of a paired difference {planned.sd:g} points) a "
             f"difference of {planned.difference:g} points takes {alone} repeats, to be seen with a chance of 80 % in "
-            f"one claim alone{corrected}. Affordable, and planned before the runs, were "
+            f"one claim alone{corrected}. Planned, as what is affordable, are "
             f"{' and '.join(map(str, numbers))}."
         )
 

@@ -112,7 +112,7 @@ def with_stored(table: Table, rows: Iterable[Mapping[str, str]]) -> Table:
             key = row["measure"], row["target"], row["cell"], row["task"]
             found.setdefault(key, {})[repeat] = float(row["value"])
     stored = dataclasses.replace(table, stored=found)
-    return stored if stored.finished > table.finished else table
+    return stored if found and (not table.outcomes or stored.finished > table.finished) else table
 
 
 def read_values(path: Path) -> list[dict[str, str]]:

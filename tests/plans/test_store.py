@@ -44,6 +44,9 @@ def test_a_comparison_keeps_costs_and_what_other_items_would_change(done, path, 
     assert items == 100 and error == pytest.approx(math.hypot(*(0.1 + len(task) / 100 for task in tasks)) / 2)
     assert item_error(stored, ["long"], ["short"]) is None
     assert values(stored, "cost_train_ms", ["long"]) == values(done, "cost_train_ms", ["long"]) != {}
+    costs = [row for row in read_values(path) if row["measure"].startswith("cost_")]
+    alone = with_stored(Table(plan, (), done.wanted), costs)
+    assert alone.finished == 0 and values(alone, "cost_train_ms", ["long"]), "a plan of costs alone has no scores"
     other = tuple(dataclasses.replace(each, run=each.run + "0") for each in done.wanted)
     assert with_stored(Table(plan, (), other), read_values(path)).stored is None, "costs are of settings too"
 
