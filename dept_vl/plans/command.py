@@ -153,8 +153,8 @@ def _write_page(plans: Sequence[PlanFile], args: argparse.Namespace, flags: Sequ
             trial = table(trials(plan))
             plan, left = _tuned(plan, trial)
             trial_tables.append(trial)
-            for name in left:
-                way.say(f"{plan.name}: {name}: no rates are chosen, since not all of its trials are finished")
+            if left:
+                way.say(f"{plan.name}: not all trials are finished, so no rates are chosen for {', '.join(left)}")
         tables.append(table(plan))
     shown = list(filter(_any, tables))
     if not shown:

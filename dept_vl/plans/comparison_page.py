@@ -1,5 +1,6 @@
 """A Markdown and an HTML page: the methods of several plans side by side, with pictures and PEFT's records."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,9 +155,10 @@ def write_comparison(tables: Sequence[tuple[Table, str]], folder: Path) -> None:
     parts = []
     for table, more in tables:
         command = plan_command(table.plan, more)
-        drawn = write_figures(table, folder / "figures", _PARETO)
-        named = tuple((plot.title, file_name(table.plan, plot)) for plot in _PARETO)
         methods = tuple(compare_methods(table, command))
+        plots = [dataclasses.replace(plot, cells=tuple(each.name for each in methods)) for plot in _PARETO]
+        drawn = write_figures(table, folder / "figures", plots)
+        named = tuple((plot.title, file_name(table.plan, plot)) for plot in plots)
         parts.append(Compared(table, methods, command, tuple(each for each in named if each[1] in drawn)))
         if records := peft_records(table):
             write_files_whole(folder / PAGE, {f"{table.plan.name}.tar.xz": archive(records)})

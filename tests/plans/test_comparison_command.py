@@ -65,7 +65,7 @@ def test_a_page_of_several_plans_is_of_what_is_finished(command, tmp_path):
     assert {config.adapter.name for config in command.ran} == {"dept"}
     ran = len(command.ran)
     _, said = command("one.yaml", "two.yaml", "--output_dir", "runs", "--page", "docs")
-    assert len(command.ran) == ran and "one: pt: no rates are chosen" in said
+    assert len(command.ran) == ran and "one: not all trials are finished, so no rates are chosen for pt" in said
     page = (tmp_path / "docs/comparison.md").read_text()
     assert 'dept-vl plan one.yaml --output_dir runs --cells "dept"' in page and "## one" in page
     assert (tmp_path / "docs/comparison.html").is_file() and (tmp_path / "docs/comparison/one.tar.xz").is_file()
