@@ -44,21 +44,18 @@ def prompt_lengths(setting: Setting) -> Iterator[Measured]:
             trained = interleave(runs, seconds=own.seconds, device=own.device, least=own.least)
             asked = {each: [_answer(network.eval(), batch)] for each, network in networks.items()}
             answered = interleave(asked, seconds=own.seconds, device=own.device, least=own.least)
-            seconds |= {f"{name}, {tokens} tokens, {what}": found for what, found in _named(trained, answered)}
+            found = {"step": trained, "inference": answered}
+            seconds |= {f"{name}, {tokens} tokens, {what}": times for what, times in found.items()}
             for each in networks:
                 if not each.startswith("DePT"):
                     continue
                 base = "PT 200" if each == "DePT m=120" else "PT 100"
-                for what, found in _named(trained, answered):
+                for what, times in found.items():
                     published = PUBLISHED.get((name, each)) if what == "inference" and tokens == SOURCE_LENGTH else None
                     target = None if published is None else Target(">=", round(published, 3))
                     where = f"{name}, {tokens} tokens, {base} / {each}: {what}"
-                    lines.append(Line(where, ratio(found[base], found[each]), target))
+                    lines.append(Line(where, ratio(times[base], times[each]), target))
         yield Measured(list(lines), dict(seconds), {"rows": ROWS, "tokens": [SOURCE_LENGTH, GLUE]})
-
-
-def _named(trained: Times, answered: Times) -> tuple[tuple[str, Times], tuple[str, Times]]:
-    return ("step", trained), ("inference", answered)
 
 
 def _networks(name: str, backbone: Backbone, setting: Setting) -> dict[str, Network]:

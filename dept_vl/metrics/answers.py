@@ -27,7 +27,6 @@ from dept_vl.metrics.vqa import (
     FEWEST_ANSWERS,
     averages,
     check_answers,
-    check_protocol,
     flatten_whitespace,
     normalise_answer,
     process_punctuation,
@@ -141,7 +140,6 @@ def score_answers(
     check_ids(predictions, answers, "question")
     if score == AUTO:
         score = choose_score({len(each) for each in answers.values()})
-    check_protocol(protocol)
     for each in answers.values():
         check_for(score, each)
     values = {key: answer_score(score, predictions[key], answers[key], protocol) for key in in_order(answers)}

@@ -22,8 +22,7 @@ from dept_vl.plans.schema import Cell, Number, PlanFile
 from dept_vl.plans.significance import error_of
 from dept_vl.plans.spread import Spread, spread
 from dept_vl.plans.table import FORGETTING, Repeat, Table, values
-from dept_vl.plans.tune import Chosen
-from dept_vl.plans.tune import beside as name_beside
+from dept_vl.plans.tune import Chosen, beside
 from dept_vl.plans.verdicts import judge_all
 
 PSCP_WEIGHTS, PSCP_TERAFLOPS, PSCP_GIGABYTES = 5e8, 10.0, 94.0  # PEFT-Bench's constants
@@ -71,17 +70,19 @@ def compare_methods(table: Table, command: str) -> list[Method]:
     command: does the plan."""
     plan = table.plan
     around = plan.tune.around if plan.tune else ()
-    neighbours = {name_beside(cell.name, factor) for cell in plan.cells for factor in around}
-    judged = {each.claim.first: each for each in judge_all([table])[plan.name] if each.claim.second == (plan.baseline,)}
+    neighbours = {beside(cell.name, factor) for cell in plan.cells for factor in around}
+    verdicts = {
+        each.claim.first: each for each in judge_all([table])[plan.name] if each.claim.second == (plan.baseline,)
+    }
     methods = [
-        _method(table, cell, command, judged.get((cell.name,)))
+        _method(table, cell, command, verdicts.get((cell.name,)))
         for cell in plan.compared()
         if cell.name not in neighbours
     ]
     return sorted(methods, key=lambda each: (each.score is None, -(each.score.mean if each.score else 0.0)))
 
 
-def _method(table: Table, cell: Cell, command: str, beside: Judged | None) -> Method:
+def _method(table: Table, cell: Cell, command: str, judged: Judged | None) -> Method:
     name, done = cell.name, [place for place in table.done if place.cell == cell.name]
     found = values(table, "score", [name])
     weights = _mean(table, "weights", name)
@@ -105,7 +106,7 @@ def _method(table: Table, cell: Cell, command: str, beside: Judged | None) -> Me
         forgetting=_mean(table, FORGETTING, name),
         pscp=None if None in (score, memory, gflops) else pscp(score.mean, weights, gflops / 1e3, memory / 1e3),
         around=_around(table, name, found),
-        beside=beside,
+        beside=judged,
         chosen=table.plan.tuned.get(name),
         steps=_steps(table, cell),
         batch=batch_of(cell),
@@ -158,7 +159,7 @@ def _steps(table: Table, cell: Cell) -> str:
 def _around(table: Table, cell: str, found: dict[Repeat, float]) -> dict[Number, float]:
     changes = {}
     for multiple in table.plan.tune.around if table.plan.tune else ():
-        name = name_beside(cell, multiple)
+        name = beside(cell, multiple)
         if name not in {each.name for each in table.plan.cells}:
             continue
         there = values(table, "score", [name])

@@ -23,9 +23,9 @@ from dept_vl.run.forgetting import measure_forgetting
 from dept_vl.untrusted.folder_lock import FolderInUse
 from dept_vl.untrusted.whole_files import write_files_whole
 
-_ROUNDS, _ROWS = 15, 128  # of the timing of costs
-_MANY_ROUNDS, _MANY_ROWS = 5, 16  # of the many methods of a comparison, which claims nothing of them
-_FAST_ROUNDS, _FAST_ROWS = 3, 16
+_USUAL = 15, 128  # rounds and rows of the timing of costs
+_MANY = 5, 16  # of the many methods of a comparison, which claims nothing of them
+_FAST = 3, 16
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str
         how.say(note)
     failed = run_all(runs, jobs=how.jobs, say=how.say, again=how.again, work=how.work, pool=how.pool)
     for plan in (each for each in plans if each.costed()):
-        many = plan.view == COMPARISON
-        rounds, rows = (
-            (_FAST_ROUNDS, _FAST_ROWS) if how.fast else (_MANY_ROUNDS, _MANY_ROWS) if many else (_ROUNDS, _ROWS)
-        )
+        rounds, rows = _FAST if how.fast else _MANY if plan.view == COMPARISON else _USUAL
         path = costs_path(plan, how.root)
         if not path.exists():
             needed = cost_runs(plan, how.root)
