@@ -135,7 +135,7 @@ def test_the_command_line_is_read_when_no_arguments_are_given(monkeypatch):
     [
         ("max_step: 3", "unknown key max_step, wanted one of output_dir, seed, .* Did you mean 'max_steps'?"),
         ("adapter: {arg: {r: 8}}", "unknown key adapter.arg, wanted one of .* Did you mean 'args'?"),
-        ("task: {zzz: 8}", "unknown key task.zzz, wanted one of name, .*few_shot_val."),
+        ("task: {zzz: 8}", "unknown key task.zzz, wanted one of name, .*num_fewshot."),
         ("adapter: dept", "wanted adapter to hold keys and values, given 'dept'"),
         ("", "wanted the file to hold keys and values, given None"),
         ("adapter: {name: [dept", "wanted YAML, given something else (while parsing a flow "),
@@ -170,14 +170,14 @@ def test_abbreviated_flags_are_refused(flag, refused):
 @pytest.mark.parametrize(
     ("flag", "least"),
     [
-        *((name, 1) for name in ("max_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
+        *((name, 1) for name in ("per_device_train_batch_size", "per_device_eval_batch_size",
                                  "gradient_accumulation_steps", "logging_steps", "save_total_limit", "num_threads",
                                  "ddp_timeout")),
-        *((name, 0) for name in ("eval_steps", "save_steps", "dataloader_num_workers")),
+        *((name, 0) for name in ("max_steps", "eval_steps", "save_steps", "dataloader_num_workers")),
         *((f"task.{name}", 2) for name in ("max_source_length", "max_target_length")),
         *((f"task.{name}", 1) for name in ("num_beams", "max_train_samples", "max_eval_samples", "max_test_samples")),
         *((f"task.{name}", 1) for name in ("k_shot", "k_shot_total")),
-        ("task.draw", 0),
+        *((f"task.{name}", 0) for name in ("draw", "num_fewshot")),
         *((f"vision.{name}", 1) for name in ("batch_size", "pool_size")),
         ("vision.num_workers", 0),
     ],
@@ -295,7 +295,7 @@ def test_an_experiment_comes_back_from_a_run_folder(write):
 
 @pytest.mark.parametrize(
     "content",
-    ["max_steps: [3", "output_dir: runs/a\nsteps: 3", "adapter: {nam: pt}", "max_steps: 0", "fp16: true", "", "dept"],
+    ["max_steps: [3", "output_dir: runs/a\nsteps: 3", "adapter: {nam: pt}", "num_threads: 0", "fp16: true", "", "dept"],
 )
 def test_what_is_no_runs_config_is_refused_by_name(content, write):
     path = write("config.yaml", content)

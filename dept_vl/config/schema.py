@@ -138,7 +138,8 @@ class Experiment:
     Args:
         output_dir: the run folder.
         seed: fixes weights, batches and draws.
-        max_steps: optimizer steps.
+        max_steps: optimizer steps; 0 scores the frozen model alone, of a text task with adapter.name and inside.name
+            none.
         max_seconds: seconds of training after which a run ends, evaluation and saving left out; null for none. Learning
             rates and stages then follow the share of the seconds, or that of the steps where it is greater.
         per_device_train_batch_size: rows of a batch on each process.
@@ -218,6 +219,9 @@ class Experiment:
                 "task.k_shot or task.k_shot_total: wanted train_split train, eval_split val and test_split test, given "
                 f"{', '.join(splits)}"
             )
+        if self.task.num_fewshot and self.max_steps:
+            given = f"{self.task.num_fewshot} with max_steps {self.max_steps}"
+            raise BadConfig(f"task.num_fewshot: wanted 0 where something trains, or max_steps 0, given {given}")
         least, most = self.task.sampling.tasks_per_batch or (1, 1)
         if not 1 <= least <= most:
             raise BadConfig(f"task.sampling.tasks_per_batch: wanted two rising numbers from 1, given {least}, {most}")
@@ -244,9 +248,12 @@ class Experiment:
 
 
 _AT_LEAST = {
-    0: ("eval_steps", "save_steps", "dataloader_num_workers", "task.draw", "vision.num_workers"),
+    0: (
+        "max_steps", "eval_steps", "save_steps", "dataloader_num_workers", "task.draw", "task.num_fewshot",
+        "vision.num_workers",
+    ),
     1: (
-        "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+        "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
         "logging_steps", "save_total_limit", "length_step", "num_threads", "ddp_timeout", "task.num_beams",
         "task.max_train_samples", "task.max_eval_samples", "task.max_test_samples", "task.k_shot", "task.k_shot_total",
         "task.sampling.temperature", "task.sampling.limit",
@@ -269,7 +276,11 @@ def _check_optimizer(optim: OptimConfig, max_steps: int) -> None:
         ("betas", all(0 <= beta < 1 for beta in optim.betas), "two numbers from 0 to below 1"),
         ("max_grad_norm", limit is None or limit > 0, "more than 0, or null for no clipping"),
         ("label_smoothing_factor", 0 <= optim.label_smoothing_factor < 1, "no less than 0 and below 1"),
-        ("warmup_steps", 0 <= optim.warmup_steps < max_steps, f"no less than 0 and fewer than max_steps={max_steps}"),
+        (
+            "warmup_steps",
+            0 <= optim.warmup_steps < max(max_steps, 1),
+            f"no less than 0 and fewer than max_steps={max_steps}",
+        ),
     ):
         if not good:
             raise BadConfig(f"optim.{name}: wanted {wanted}, given {getattr(optim, name)}")

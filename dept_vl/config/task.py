@@ -70,6 +70,8 @@ class TaskConfig:
         k_shot_total: train on so many examples in all, drawn without balancing (null: all examples).
         draw: which of the few-shot draws; a draw is the same for every method.
         few_shot_val: full keeps the selecting split whole, k draws as many examples of it as there are to train on.
+        num_fewshot: answered training examples that a frozen model (max_steps 0) reads in front of each question of a
+            text task, drawn anew for each by `seed`.
     """
 
     name: str = "vqa"
@@ -100,3 +102,4 @@ class TaskConfig:
     k_shot_total: int | None = None
     draw: int = 0
     few_shot_val: Literal["full", "k"] = "full"
+    num_fewshot: int = 0

@@ -138,9 +138,15 @@ def _beside(x: float | int, number: int, series: int, placed: Sequence[Point], l
 
 
 def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: Sequence[str]) -> None:
-    """More cells than colours have their names beside their points and no legend."""
+    """More cells than colours have their names beside their points and no legend. What a logarithmic axis has no place
+    for, such as no trained weights, is a dotted line."""
     many = len(names) > len(COLOURS)
-    for point in (each for each in found if each.x is not None):
+    placed = [each for each in found if each.x is not None]
+    for point in (each for each in placed if plot.log and each.x <= 0):
+        axis.axhline(point.mean, color="gray", linestyle=":", linewidth=1, zorder=0)
+        axis.annotate(point.cell, (0.99, point.mean), xycoords=axis.get_yaxis_transform(), fontsize=7, ha="right")
+    placed = [each for each in placed if not plot.log or each.x > 0]
+    for point in placed:
         number = 0 if many else names.index(point.cell)
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         axis.errorbar(
@@ -152,7 +158,7 @@ def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: 
             axis.annotate(point.cell, (point.x, point.mean), fontsize=7, va="top", **place)
         axis.plot([point.x] * len(point.values), point.values, ".", color=colour, alpha=0.6, markersize=4)
     if plot.front:
-        _front(axis, found)
+        _front(axis, placed)
     if plot.log:
         axis.set_xscale("log")
         for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
@@ -162,7 +168,7 @@ def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: 
 
 
 def _front(axis: Axes, found: Sequence[Point]) -> None:
-    front = pareto([(point.x, point.mean) for point in found if point.x is not None])
+    front = pareto([(point.x, point.mean) for point in found])
     axis.step([x for x, _ in front], [y for _, y in front], where="post", color=COLOURS[1], linewidth=1, zorder=0)
 
 

@@ -159,10 +159,11 @@ def _complete(plan: PlanFile, cell: Cell, values: Settings, shared: Settings, ch
     else:
         settings = merge(merge(shared, _merged(plan, cell.base)), merge(cell.settings, nested(values)))
         settings = merge(settings, _stop_settings(where, cell.stop))
+        frozen = {"max_steps": 0} if settings.get("max_steps") == 0 else {}  # nothing trains there, however long
         settings = merge(merge(settings, FAST), plan.fast) if changes.fast else settings
         if (name := changes.flags.get("adapter", {}).get("name")) is not None:  # single arguments go over its own
             settings = merge(settings, {"adapter": {"name": name}})
-        settings = merge(settings, changes.flags)
+        settings = merge(merge(settings, changes.flags), frozen)
     task = settings.get("task", {})
     few_shot = task.get("k_shot") is not None or task.get("k_shot_total") is not None
     draws = cell.draws or tuple(changes.draws) or plan.draws or (DRAWS if few_shot else (0,))

@@ -137,7 +137,9 @@ def _score(table: Table, cell: Cell, task: str, found: Mapping[Any, float]) -> S
 
 
 def rates_of(cell: Cell, task: str) -> str:
-    """ "prompt 2, low_rank 0.005": the learning rates, the projection's where images are read."""
+    """ "prompt 2, low_rank 0.005": the rates, the projection's where images are read; "-" of a frozen model."""
+    if cell.settings.get("max_steps") == 0:
+        return "-"
     rates = flat(cell.settings.get("optim", {}).get("lr", {}))
     visual = task in TASKS and TASKS[task].visual
     shown = {name: "left to the model" if rate is None else f"{rate:g}" for name, rate in rates.items()}

@@ -3,9 +3,9 @@
     tune: {factors: [0.1, 0.3, 1, 3, 10], seeds: [101], around: [0.3333, 3], around_seeds: [1, 2, 3]}
 
 A trial is a cell with all its rates times a factor, the projection's left as it is; where the projection alone trains
-there is one trial. A method's factor is the one with the highest mean validation score over the tasks and the trial
-seeds; the test split never chooses. The plan's own seeds then run at it, and `around_seeds` at these multiples of it,
-which tell how much the score depends on the rate.
+there is one trial, where nothing does (`max_steps: 0`) none. A method's factor is the one with the highest mean
+validation score over the tasks and the trial seeds; the test split never chooses. The plan's own seeds then run at it,
+and `around_seeds` at these multiples of it, which tell how much the score depends on the rate.
 """
 
 import dataclasses
@@ -38,7 +38,8 @@ def trials(plan: PlanFile) -> PlanFile:
     if linked := [cell.name for cell in plan.cells if cell.needs or cell.sources]:
         raise BadPlan(f"{plan.path}: tune: wanted cells that start from none, given {', '.join(linked)}")
     for cell in plan.cells:
-        if left := [name for name, rate in _rates(cell).items() if rate is None]:
+        left = [name for name, rate in _rates(cell).items() if rate is None]
+        if left and _factors(plan, cell):
             given = "null, which is the model's to choose: give a rate to multiply"
             raise BadPlan(f"{plan.path}: tune: cell {cell.name}: wanted a number for optim.lr.{left[0]}, given {given}")
     cells = []
@@ -68,7 +69,9 @@ def choose(plan: PlanFile, table: Table) -> dict[str, Chosen]:
             scores = [score for task in cell.tasks for score in single(table, "val", name, task).values()]
             if len(scores) == wanted:
                 means[factor] = statistics.fmean(scores)
-        if len(means) == len(factors):
+        if not factors:
+            found[cell.name] = Chosen(1, 0, False)
+        elif len(means) == len(factors):
             best = list(means)[first_best(list(means.values()))]
             found[cell.name] = Chosen(
                 best, len(means) * len(plan.tune.seeds), len(means) > 1 and best in (min(means), max(means))
@@ -81,6 +84,9 @@ def tuned(plan: PlanFile, chosen: Mapping[str, Chosen]) -> PlanFile:
     cells: list[Cell] = []
     for cell in plan.cells:
         if cell.name not in chosen:
+            continue
+        if not _factors(plan, cell):
+            cells.append(cell)
             continue
         factor = chosen[cell.name].factor
         cells.append(dataclasses.replace(cell, settings=_scaled(cell, factor)))
@@ -108,7 +114,10 @@ def _name(cell: str, factor: Number) -> str:
 
 
 def _factors(plan: PlanFile, cell: Cell) -> tuple[Number, ...]:
-    """Those of the plan; one for a cell in which the projection alone trains: its trials would all be the same run."""
+    """Those of the plan; one where the projection alone trains, for its trials would all be the same run; none where
+    nothing does."""
+    if cell.settings.get("max_steps") == 0:
+        return ()
     adapter, inside = (cell.settings.get(part, {}).get("name") for part in ("adapter", "inside"))
     return (1,) if adapter == "none" and inside is None else plan.tune.factors
 

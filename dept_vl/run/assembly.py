@@ -17,6 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from dept_vl.backbones import Backbone, Choices
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.data.batches import EncodedExamples, single_examples
+from dept_vl.data.demonstrations import demonstrated
 from dept_vl.data.sources import Loaded
 from dept_vl.data.text import Kind, encode_targets
 from dept_vl.data.tokenizer import Tokenizer
@@ -144,7 +145,7 @@ def build(
     check_selecting(config, Mixture(tuple(tasks)) if len(tasks) > 1 else tasks[0])
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)
-    left = config.optim.lr.get("prompt", 0.0) is None
+    left = config.optim.lr.get("prompt", 0.0) is None and config.max_steps > 0
     config, *configs = (with_prompt_rate(each, backbone) for each in (config, *configs))
     if left and saved is None and report is not None and accelerator.is_main_process:
         report(f"prompt rate {config.optim.lr['prompt']:g}, 0.3 times the embedding table's root mean square")
@@ -204,10 +205,19 @@ def _encode(
 ) -> dict[str, EncodedExamples]:
     """`place`: of the task in the mixture that trains."""
     facts = {name: getattr(config.task, name) for name in ("max_source_length", "max_target_length")}
-    facts |= {"task": place, "own_cue": task.visual}
-    return {
-        role: EncodedExamples(each.examples, tokenizer, kind=kind, trained=role == "train", **facts)
-        for role, each in loaded.items()
+    facts |= {"task": place, "own_cue": task.visual, "kind": kind}
+    examples = {role: each.examples for role, each in loaded.items()}
+    encoded, number = {}, config.task.num_fewshot
+    if number:  # drawn from what is not cut; a row has room for as many texts and answers as it shows
+        encoded["train"] = train = EncodedExamples(examples.pop("train"), tokenizer, **facts)
+        most = config.task.max_source_length
+        whole = [each for each, length in zip(train.examples, train.source_lengths, strict=True) if length < most]
+        facts["max_source_length"] = (number + 1) * (most + config.task.max_target_length)
+        examples = {
+            role: demonstrated(each, whole, number, config.seed, tokenizer, kind) for role, each in examples.items()
+        }
+    return encoded | {
+        role: EncodedExamples(each, tokenizer, trained=role == "train", **facts) for role, each in examples.items()
     }
 
 

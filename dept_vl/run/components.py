@@ -69,7 +69,11 @@ def check(config: Experiment, *, later: Collection[str] = ()) -> None:
     adapter = from_config(config.adapter.name, width, config.adapter.args, {}, device="meta")
     tuning = build_inside(config)
     inside = [] if tuning is None else tuning.groups
-    _check_rates([*adapter.param_groups(), *(["projection"] if task.visual else []), *inside], config.optim.lr)
+    groups = [*adapter.param_groups(), *(["projection"] if task.visual else []), *inside]
+    _check_rates(groups, config.optim.lr)
+    if bool(groups) != bool(config.max_steps):
+        wanted = f"at least 1, since {', '.join(groups)} trains" if groups else "0, since nothing trains"
+        raise BadConfig(f"max_steps: wanted {wanted}, given {config.max_steps}")
     if tuning is not None and tuning.examples and task.visual:
         raise BadConfig(
             f"inside.args: wanted a start of {config.inside.method} that looks at no examples for {task.name}, whose "

@@ -90,7 +90,9 @@ def choose(
         if recorded.bf16 and not able:
             raise BadConfig("bf16: the run that goes on computed in bfloat16; wanted --bf16 true here, given auto")
         return Choice(Compute(recorded.bf16, threads), "as the run began")
-    if not able:
+    if not config.max_steps:
+        why = "float32: nothing trains, so that no step can be timed"
+    elif not able:
         why = "float32: for this device, launch or backbone bfloat16 is never chosen, only asked for"
     elif weights < SMALL:  # autocast would convert longer than it saves
         why = f"float32: the model has fewer than {SMALL:,} weights"

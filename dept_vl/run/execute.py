@@ -238,7 +238,15 @@ def write_config(config: Experiment, folder: Path) -> None:
 
 def _save(parts: Parts, results: dict[str, Any], trained: Trained, place: int | None = None) -> None:
     """The adapter and results.json. `place`: of a task in its mixture; its folder gets what serves that task alone."""
-    folder = Path(parts.config.output_dir)
+    folder, file_size = Path(parts.config.output_dir), 0
+    if parts.config.max_steps:
+        file_size = _save_adapter(folder, parts, results, trained, place)
+    results["train_info"]["file_size"] = file_size
+    write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
+
+
+def _save_adapter(folder: Path, parts: Parts, results: dict[str, Any], trained: Trained, place: int | None) -> int:
+    """Returns the bytes of its weights."""
     own = dict(parts.network.parts.items())
     if place is not None:
         own = {name: part.for_task(place) for name, part in own.items()}
@@ -254,8 +262,7 @@ def _save(parts: Parts, results: dict[str, Any], trained: Trained, place: int | 
         card=_card(parts, results),
         joined_parts=trained.joined_parts,
     )
-    results["train_info"]["file_size"] = (folder / "adapter_model.safetensors").stat().st_size
-    write_files_whole(folder, {RESULTS: (json.dumps(results, indent=2) + "\n").encode("utf-8")})
+    return (folder / "adapter_model.safetensors").stat().st_size
 
 
 def _task_facts(parts: Parts) -> dict[str, Any]:

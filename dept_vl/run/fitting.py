@@ -13,7 +13,7 @@ from dept_vl.run.components import GENERATED, resume_point
 from dept_vl.run.compute import settle
 from dept_vl.run.parts import Parts
 from dept_vl.run.stages import start_stages
-from dept_vl.train import Plan, Trained, train
+from dept_vl.train import Plan, RunLog, Trained, train
 from dept_vl.train.optim import build_optimizer, build_schedule
 
 
@@ -56,6 +56,8 @@ def fit(parts: Parts, folder: Path, then: Callable[[], None] | None = None) -> T
     """Trains the parts; the network ends with the best weights. then: called before a progressive run's last stage is
     closed."""
     config, optim = parts.config, parts.config.optim
+    if not config.max_steps:
+        return _untrained(parts, folder)
     optimizer = new_optimizer(parts)
     schedule = build_schedule(
         optimizer, name=optim.lr_scheduler_type, max_steps=config.max_steps, warmup_steps=optim.warmup_steps
@@ -105,6 +107,16 @@ def fit(parts: Parts, folder: Path, then: Callable[[], None] | None = None) -> T
                 stages.enter(config.max_steps)
             then()
         return trained
+
+
+def _untrained(parts: Parts, folder: Path) -> Trained:
+    """Of a frozen model alone, whose log is empty."""
+    RunLog(folder, parts.accelerator).start(0)
+    parts.network.eval()
+    return Trained(
+        steps=0, best_step=0, evaluations=[], train_seconds=0.0, first_step=0, flops=0, flops_full=0, scoring_flops=0,
+        stages=[], joined_parts={},
+    )  # fmt: skip
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:

@@ -80,8 +80,8 @@ def build_task(config: Experiment) -> Task | Mixture:
         changes["template"] = _causal_template(task, given.template)
     changes = {name: value for name, value in changes.items() if value is not None}
     if not isinstance(task, TextTask):
-        for name in ("label_form", "k_shot", "k_shot_total"):
-            if getattr(given, name) is not None:
+        for name in ("label_form", "k_shot", "k_shot_total", "num_fewshot"):
+            if getattr(given, name):
                 raise BadConfig(
                     f"task.{name}: only text tasks have it, given {getattr(given, name)!r} for {given.name}"
                 )

@@ -1,6 +1,7 @@
 """Each kind of figure is drawn at page width, beside a CSV of the very numbers."""
 
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -43,6 +44,16 @@ def test_cells_without_a_colour_of_their_own_are_named_beside_their_points(done,
     monkeypatch.setattr("matplotlib.axes.Axes.annotate", lambda own, name, place, **how: named.append(name))
     taller = Image.open(io.BytesIO(draw(done, PLOTS["scatter"], points(done, PLOTS["scatter"]))))
     assert set(named) == {"short", "long"} and taller.height > usual.height
+
+
+def test_what_has_no_weights_is_a_line_on_a_logarithmic_axis(done, monkeypatch):
+    found = [
+        dataclasses.replace(each, x=0) if each.cell == "short" else each for each in points(done, PLOTS["scatter"])
+    ]
+    lines = []
+    monkeypatch.setattr("matplotlib.axes.Axes.axhline", lambda own, y, **how: lines.append(y))
+    draw(done, PLOTS["scatter"], found)
+    assert lines == [each.mean for each in found if each.cell == "short"]
 
 
 def test_a_heat_map_has_a_cell_for_each_pair(done, monkeypatch):

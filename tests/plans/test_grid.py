@@ -132,7 +132,7 @@ def test_a_contradictory_grid_is_refused_with_its_reason(axes, changes, message)
     ("axis", "message"),
     [
         ("max_steps=ten,2", "cell max_steps=ten: "),
-        ("max_steps=0,2", "cell max_steps=0: .*wanted at least 1"),
+        ("logging_steps=0,2", "cell logging_steps=0: .*wanted at least 1"),
     ],
 )
 def test_a_value_that_a_setting_cannot_take_is_refused_with_its_cell(axis, message):

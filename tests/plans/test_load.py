@@ -58,8 +58,8 @@ def test_every_committed_comparison_tunes_all_methods_alike(path):
     plan = load_plan(path)
     trial = trials(plan)
     each = {cell.name: sum(of.name.startswith(f"{cell.name}, ") for of in trial.cells) for cell in plan.cells}
-    untuned = {"projection alone"} & set(each)  # which has no rate of its own
-    assert all(number == (1 if name in untuned else len(plan.tune.factors)) for name, number in each.items())
+    few = {"projection alone": 1, "zero-shot": 0, "4-shot": 0}  # which have no rates of their own
+    assert all(number == few.get(name, len(plan.tune.factors)) for name, number in each.items())
     assert len(plan.cells) >= 10
     assert plan.view == "comparison" and {"score", "forgetting"} <= set(plan.cells[0].measure)
     schedule = make_schedule([trial], Path("runs/none"))
@@ -68,6 +68,13 @@ def test_every_committed_comparison_tunes_all_methods_alike(path):
         one_of = {each.cell: each.run for each in schedule.places[trial.name]}  # tasks, seeds and factors are alike
         for key in list(one_of.values())[:: len(plan.tune.factors)]:
             check(schedule.runs[key].config)
+
+
+def test_nothing_trains_longer_in_a_cell_of_the_frozen_model(tmp_path):
+    path = tmp_path / "frozen.yaml"
+    path.write_text("cells: [{name: alone, settings: {max_steps: 0, adapter: {name: none}}}, {name: dept}]\n")
+    for changes, steps in ((Changes(fast=True), 12), (Changes(flags={"max_steps": 7}), 7)):
+        assert [each.settings["max_steps"] for each in load_plan(path, changes).cells] == [0, steps]
 
 
 def test_plans_share_the_runs_that_they_have_in_common():

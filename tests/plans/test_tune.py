@@ -57,6 +57,17 @@ def test_every_cell_has_the_same_number_of_trials_at_multiples_of_its_own_rates(
     assert {(cell.seeds, cell.settings["eval_steps"]) for cell in trial.cells} == {((101, 102), 20)}
 
 
+def test_a_cell_in_which_nothing_trains_has_no_trials_and_no_neighbours(plan, tmp_path):
+    frozen = {"name": "frozen", "settings": {"max_steps": 0, "adapter": {"name": "none", "args": {}}}}
+    given = plan(cells=[frozen, PLAN["cells"][1]])
+    assert {cell.name.split(",")[0] for cell in trials(given).cells} == {"dept"}
+    chosen = choose(given, done(trials(given), tmp_path, lambda config: 0.5))
+    assert (chosen["frozen"].trials, chosen["dept"].trials) == (0, 6)
+    first = tuned(given, chosen).cells[0]
+    assert (first.name, first.seeds, first.settings["max_steps"]) == ("frozen", (1, 2), 0)
+    assert [cell.name for cell in tuned(given, chosen).cells][1] == "dept"
+
+
 def test_validation_chooses_and_the_test_split_never_does(plan, tmp_path):
     given = plan()
     table = done(trials(given), tmp_path, lambda config: 1 / (1 + abs(rate(config) - 2.0)), test=rate)
