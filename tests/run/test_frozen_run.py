@@ -48,7 +48,9 @@ def test_the_frozen_model_answers_as_it_does_in_transformers(byte_t5, data, tmp_
 
 @pytest.mark.usefixtures("afresh")
 def test_it_leaves_a_report_and_no_adapter(byte_t5, data, tmp_path):
-    run(text_experiment(byte_t5, data, tmp_path / "run", **ALONE))
+    run(text_experiment(byte_t5, data, tmp_path / "run", task={"num_fewshot": 2}, **ALONE))
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Frozen model, 2-shot on cola" in page and "Training curves" not in page
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "config.yaml", "metrics.jsonl", "predictions.jsonl", "report.html", "results.json",
     ]  # fmt: skip
