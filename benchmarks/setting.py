@@ -21,6 +21,7 @@ class Setting:
     tiny: models of a few thousand weights, to see that a measure runs; its figures say nothing.
     large: a larger T5 too, and all eight GLUE sets, where otherwise four of the same mean length stand for them.
     lengths: how GLUE's are drawn, see lengths.py. runs: the folder of finished plans, for rows that are read off them.
+    rounds: what `least` is but for tiny models.
     """
 
     device: torch.device
@@ -31,10 +32,11 @@ class Setting:
     seed: int = 0
     lengths: str = "table9"
     runs: Path = Path("runs/plans")
+    rounds: int = 3
 
     @property
     def least(self) -> int:
-        return 1 if self.tiny else 3
+        return 1 if self.tiny else self.rounds
 
     @property
     def t5(self) -> str:

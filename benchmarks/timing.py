@@ -35,7 +35,8 @@ class Spread:
 
 
 class Budget:
-    """So many seconds for several rows, all that they do counted, shared among them as `shares` says.
+    """So many seconds for several rows, all that they do counted, shared among them as `shares` says. No row begins
+    when they are over.
 
     A row takes more than it measures, such as the loading of models; what the rows so far took beside it is what each
     row to come is taken to need, for the first one `beside`.
@@ -53,9 +54,11 @@ class Budget:
         self._beside: list[float] = []
         self._given: tuple[float, float] | None = None  # when, and how many seconds
 
-    def begin(self, name: str) -> float:
-        """How long the row that now begins may measure; the one before is over."""
+    def begin(self, name: str) -> float | None:
+        """How long the row that now begins may measure, None where no time is left; the one before is over."""
         now = self._clock()
+        if now >= self._end:
+            return None
         if self._given is not None:
             began, seconds = self._given
             self._beside.append(max(0.0, now - began - seconds))

@@ -102,3 +102,10 @@ def test_the_readme_names_every_sub_command_and_file():
     readme = (FOLDER / "README.md").read_text()
     wanted = [*NUMBERS, *(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")]
     assert [each for each in wanted if f"`{each}`" not in readme] == []
+
+
+def test_no_row_begins_when_the_minutes_are_over(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("benchmarks.run.measure", lambda *_: pytest.fail("measured"))
+    shown = main(["all", "--tiny", "--minutes", "0", "--output", str(tmp_path / "results.json")])
+    assert shown.count("not measured") == len(MEASURES)
+    assert capsys.readouterr().err.count("no time left, measure it by itself") == len(MEASURES)

@@ -35,9 +35,11 @@ def test_a_budget_leaves_room_for_what_rows_take_beside_their_measuring():
     now += 10  # and 10: 15 on average
     assert budget.begin("c") == pytest.approx(100 - 65 - 15)
     now = 200
-    late = Budget(100, {"a": 1.0}, clock=lambda: now)
-    now = 400
-    assert late.begin("a") == 0, "too late, and the least number of rounds is measured all the same"
+    late = Budget(100, {"a": 0.5, "b": 0.5}, clock=lambda: now)
+    now = 290
+    assert late.begin("a") == 0, "the least number of rounds is measured all the same"
+    now = 300
+    assert late.begin("b") is None, "no row begins when the time is over"
 
 
 @pytest.mark.parametrize("over, under", [([], []), ([1.0], [1.0, 2.0])])
