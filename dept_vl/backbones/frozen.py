@@ -71,6 +71,11 @@ class Backbone(nn.Module, ABC):
         self.model.generation_config.eos_token_id = ends if end in ends else [*ends, end]
         self.text_form = "chat"
 
+    def attend_eagerly(self) -> None:
+        """From now on attention is transformers' own. Results stay the same but for rounding. To be called before a
+        method trains inside the model."""
+        self.model.set_attn_implementation("eager")
+
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever
         `recompute` allows it: less memory for about a forward pass more. Results stay the same."""

@@ -19,7 +19,8 @@ class BackboneConfig:
             covers the text, not the template, max_source_length counts both, and an answer ends with the turn.
         revision: the hub revision, null for the newest.
         dtype: float32 or bfloat16, in which the frozen weights are held.
-        attn_implementation: eager or sdpa; null leaves the choice to transformers.
+        attn_implementation: eager or sdpa; null leaves the choice to transformers, but for a run that may compute in
+            bfloat16 on a CPU, where eager takes three quarters of the time.
         load_in: int8, or nf4 (4 bits; needs bitsandbytes), in which the frozen linear layers are held; null is dtype.
             int8_dynamic also multiplies in int8 on a CPU: faster and less exact.
         dropout: whether the frozen model's own dropout acts in training (DePT, DPT: true; Lester et al., FPT: false).

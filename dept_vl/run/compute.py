@@ -103,6 +103,14 @@ def choose(
     return Choice(Compute(False, threads), why)
 
 
+def attends_eagerly(config: Experiment, weights: int, device: torch.device) -> bool:
+    """Whether a run that may compute in bfloat16 on a CPU does without torch's fused attention, where nobody asked for
+    it: its backward pass takes a quarter to a third of a step there, and nothing is lost in float32."""
+    if device.type != "cpu" or config.backbone.attn_implementation is not None:
+        return False
+    return config.bf16 is True or (config.bf16 == "auto" and weights >= SMALL and multiplies_faster())
+
+
 def _measured(network: Network, batch: Batch, device: torch.device, threads: int) -> Choice:
     seconds = measure_steps(network, batch, device)
     bf16 = seconds.get("float32", math.inf) >= FASTER * seconds.get("bfloat16", math.inf)

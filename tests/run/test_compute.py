@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dept_vl import threads
-from dept_vl.config import BadConfig, Experiment, load_experiment
+from dept_vl.config import BackboneConfig, BadConfig, Experiment, load_experiment
 from dept_vl.run import compute
-from dept_vl.run.compute import choose, measure_steps
+from dept_vl.run.compute import attends_eagerly, choose, measure_steps
 from dept_vl.run.execute import run
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import Compute, read_compute, rng_states
@@ -37,6 +37,38 @@ def unasked():
 
 def batches():
     return [batch_of([3, 5])]
+
+
+@pytest.mark.parametrize(
+    ("asked", "bf16", "weights", "eager"),
+    [
+        (None, True, 10, True),
+        (None, "auto", 10_000_000, True),
+        (None, "auto", 10, False),
+        (None, False, 10_000_000, False),
+        ("sdpa", True, 10_000_000, False),
+    ],
+)
+def test_a_run_that_may_take_bfloat16_on_a_cpu_attends_eagerly(asked, bf16, weights, eager, monkeypatch):
+    monkeypatch.setattr(compute, "multiplies_faster", lambda: True)
+    config = Experiment(bf16=bf16, backbone=BackboneConfig(attn_implementation=asked))
+    assert attends_eagerly(config, weights, CPU) == eager
+    assert not attends_eagerly(config, weights, torch.device("cuda"))
+
+
+def test_eager_attention_learns_the_same_in_float32(network):
+    batch, found = batch_of([3, 5], targets=[2, 1]), []
+    for name in ("sdpa", "eager"):
+        if name == "eager":
+            network.backbone.attend_eagerly()
+        else:
+            network.backbone.model.set_attn_implementation(name)
+        assert network.backbone.model.config._attn_implementation == name
+        network.zero_grad()
+        loss = network(batch).mean()
+        loss.backward()
+        found.append((loss.detach(), [weight.grad for weight in network.parameters() if weight.grad is not None]))
+    torch.testing.assert_close(*found)
 
 
 def test_a_small_model_trains_in_float32_on_one_thread_and_nothing_is_measured(network):
