@@ -35,6 +35,8 @@ def precision(setting: Setting) -> Measured:
 
 
 def _one(setting: Setting, name: str, network: Network) -> tuple[list[Line], Times]:
+    if setting.device.type == "cpu" and name != "tiny-t5":  # as a run that may take bfloat16 does
+        network.backbone.attend_eagerly()
     batches = training_batches(setting, 4 if setting.tiny else ROWS, 8 * ROWS)
     began, threads = time.perf_counter(), torch.get_num_threads()
     choice = choose(Experiment(), network, lambda: batches, None, setting.device, able=True)

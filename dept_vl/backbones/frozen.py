@@ -71,10 +71,13 @@ class Backbone(nn.Module, ABC):
         self.model.generation_config.eos_token_id = ends if end in ends else [*ends, end]
         self.text_form = "chat"
 
-    def attend_eagerly(self) -> None:
-        """From now on attention is transformers' own. Results stay the same but for rounding. To be called before a
-        method trains inside the model."""
+    def attend_eagerly(self) -> bool:
+        """From now on attention is transformers' own, with the same results but for rounding; false for the few models
+        (Falcon's) that have to be loaded so. To be called before a method trains inside the model."""
+        if not self.model._can_set_attn_implementation():
+            return False
         self.model.set_attn_implementation("eager")
+        return True
 
     def checkpoint_activations(self) -> None:
         """From now on a layer's activations are computed again in the backward pass instead of being kept, wherever

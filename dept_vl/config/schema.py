@@ -4,6 +4,7 @@ The objects never enter a component: `run` reads them and passes plain arguments
 """
 
 import dataclasses
+import math
 import operator
 from typing import Any, Literal, TypedDict
 
@@ -219,6 +220,9 @@ class Experiment:
                 "task.k_shot or task.k_shot_total: wanted train_split train, eval_split val and test_split test, given "
                 f"{', '.join(splits)}"
             )
+        if not self.max_steps and (self.resume_from_checkpoint, self.max_seconds) != (None, None):
+            given = f"resume_from_checkpoint {self.resume_from_checkpoint} and max_seconds {self.max_seconds}"
+            raise BadConfig(f"max_steps: 0 scores a frozen model alone: wanted null for both, given {given}")
         if self.task.num_fewshot and self.max_steps:
             given = f"{self.task.num_fewshot} with max_steps {self.max_steps}"
             raise BadConfig(f"task.num_fewshot: wanted 0 where something trains, or max_steps 0, given {given}")
@@ -278,7 +282,7 @@ def _check_optimizer(optim: OptimConfig, max_steps: int) -> None:
         ("label_smoothing_factor", 0 <= optim.label_smoothing_factor < 1, "no less than 0 and below 1"),
         (
             "warmup_steps",
-            0 <= optim.warmup_steps < max(max_steps, 1),
+            0 <= optim.warmup_steps < (max_steps or math.inf),
             f"no less than 0 and fewer than max_steps={max_steps}",
         ),
     ):

@@ -4,7 +4,7 @@
     causal    text Label : answer <blank line> ... text Label :
     seq2seq   text answer <blank line> ... text
 
-Each question has demonstrations of its own, drawn by (seed, its place): the same for every model.
+Each question has demonstrations of its own, drawn by (seed, its place) from as many examples as are given.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def demonstrated(
     Raises: TooFewDemonstrations, BadChatTemplate.
     """
     if number > len(source):
-        given = f"{len(source):,} that are not cut at max_source_length"
+        given = f"{len(source):,} that are shorter than max_source_length"
         raise TooFewDemonstrations(f"task.num_fewshot: wanted at least {number} training examples, given {given}")
     shown = []
     for place, example in enumerate(examples):

@@ -56,7 +56,7 @@ def tokenise(
     where each row has its text.
 
     contexts: the characters of each text that go first; None, for one or all, cuts the text's end. frames: what stands
-    around each text in a chat template where that is a longer conversation; None, for one or all, is a single turn.
+    around each text where that is more than usual, as earlier turns or demonstrations; None, for one or all, is usual.
     own_cue: whether each text ends in its own cue for the answer, so that a causal model reads no other behind it.
 
     Raises: SlowTokenizer, NoRoom, BadChatTemplate.

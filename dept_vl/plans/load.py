@@ -177,7 +177,10 @@ def _complete(plan: PlanFile, cell: Cell, values: Settings, shared: Settings, ch
     for name, given in (("seeds", seeds), ("draws", draws), ("tasks", tasks)):
         if again := [each for place, each in enumerate(given) if each in given[:place]]:
             raise BadPlan(f"{where}{name}: wanted each once, given {again[0]} twice")
-    return dataclasses.replace(cell, settings=settings, tasks=tasks, seeds=tuple(seeds), draws=tuple(draws))
+    changed = {"settings": settings, "tasks": tasks, "seeds": tuple(seeds), "draws": tuple(draws)}
+    if settings.get("max_steps") == 0:  # a frozen model has no step to time, and forgets nothing
+        changed["measure"] = ("score",)
+    return dataclasses.replace(cell, **changed)
 
 
 def _settings_of(plan: PlanFile, cell: Cell, changes: Changes) -> Settings:

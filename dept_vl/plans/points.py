@@ -94,7 +94,7 @@ def _logged(outcome: Outcome, name: str) -> list[tuple[float, float]]:
 
 def _spent(table: Table, outcome: Outcome, plot: Plot) -> list[tuple[float, float]]:
     target = table.twin(outcome, plot.target or outcome.place.cell)
-    if target is None:
+    if target is None or not spent(target):  # nothing was evaluated while it trained
         return []
     whole = spent(target)[-1]
     of = whole.flops if plot.x == "flops" else whole.seconds

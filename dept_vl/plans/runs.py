@@ -21,7 +21,8 @@ WITHOUT_EFFECT = (
     "vision.num_workers", "logging_steps", "save_steps", "save_total_limit", "backbone.gradient_checkpointing",
 )  # fmt: skip
 """Settings that change no score, so that a finished run with others counts all the same."""
-_LEFT_TO_THE_RUN = {"bf16": "auto", "optim.lr.prompt": None}  # values with which any outcome is what was asked for
+_LEFT_TO_THE_RUN = {"bf16": "auto", "optim.lr.prompt": None, "backbone.attn_implementation": None}
+"""Values with which any outcome is what was asked for."""
 _SOURCE, _SOURCES = "adapter.start.from", "adapter.start.sources"
 
 

@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -30,7 +31,7 @@ from dept_vl.run.components import (
     start_adapter,
     start_from,
 )
-from dept_vl.run.compute import attends_eagerly
+from dept_vl.run.compute import settle_attention
 from dept_vl.run.data_lines import Report, report_notes
 from dept_vl.run.images import StoredImages, store_images
 from dept_vl.run.launcher import check_launcher, check_processes, precision, rests, threads
@@ -146,8 +147,8 @@ def build(
     check_selecting(config, Mixture(tuple(tasks)) if len(tasks) > 1 else tasks[0])
     with timed(seconds, "load_models"):
         tokenizer, backbone = load_language(config)
-        if attends_eagerly(config, sum(each.numel() for each in backbone.parameters()), accelerator.device):
-            backbone.attend_eagerly()
+        config = settle_attention(config, accelerator, backbone)
+        configs = [replace(each, backbone=config.backbone) for each in configs]
     left = config.optim.lr.get("prompt", 0.0) is None and config.max_steps > 0
     config, *configs = (with_prompt_rate(each, backbone) for each in (config, *configs))
     if left and saved is None and report is not None and accelerator.is_main_process:

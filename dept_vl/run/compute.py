@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import Dataset
 
+from dept_vl.backbones import Backbone
 from dept_vl.config import BadConfig, Experiment
 from dept_vl.model import Batch, Network
 from dept_vl.run.components import resume_point
@@ -59,8 +60,7 @@ def settle(config: Experiment, accelerator: Accelerator, network: Network, batch
     """
     point = resume_point(config)
     recorded = None if point is None else read_compute(point)
-    weights = config.backbone.dtype, config.backbone.load_in
-    able = accelerator.mixed_precision == "bf16" and weights == ("float32", None)
+    able = _able(config, accelerator)
     [choice] = broadcast_object_list([choose(config, network, batches, recorded, accelerator.device, able=able)])
     torch.set_num_threads(choice.compute.threads)
     accelerator.autocast_handler.enabled = choice.compute.bf16
@@ -103,12 +103,24 @@ def choose(
     return Choice(Compute(False, threads), why)
 
 
-def attends_eagerly(config: Experiment, weights: int, device: torch.device) -> bool:
-    """Whether a run that may compute in bfloat16 on a CPU does without torch's fused attention, where nobody asked for
-    it: its backward pass takes a quarter to a third of a step there, and nothing is lost in float32."""
-    if device.type != "cpu" or config.backbone.attn_implementation is not None:
-        return False
-    return config.bf16 is True or (config.bf16 == "auto" and weights >= SMALL and multiplies_faster())
+def settle_attention(config: Experiment, accelerator: Accelerator, backbone: Backbone) -> Experiment:
+    """Attention without torch's fused kernel for a run that trains on a CPU and may compute in bfloat16, where nobody
+    asked for either: the kernel's backward pass takes a quarter to a third of such a step. The backbone does so from
+    here on, and the config says it. In float32 both take the same time, but for the memory of long rows."""
+    unasked = config.max_steps > 0 and config.backbone.attn_implementation is None
+    weights = sum(each.numel() for each in backbone.parameters())
+    may = config.bf16 is True or (_able(config, accelerator) and weights >= SMALL and multiplies_faster())
+    eager = unasked and accelerator.device.type == "cpu" and config.bf16 is not False and may
+    [eager] = broadcast_object_list([eager])
+    if not eager or not backbone.attend_eagerly():
+        return config
+    return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, attn_implementation="eager"))
+
+
+def _able(config: Experiment, accelerator: Accelerator) -> bool:
+    """Whether accelerate can follow a choice of bfloat16."""
+    weights = config.backbone.dtype, config.backbone.load_in
+    return accelerator.mixed_precision == "bf16" and weights == ("float32", None)
 
 
 def _measured(network: Network, batch: Batch, device: torch.device, threads: int) -> Choice:

@@ -114,8 +114,8 @@ def _untrained(parts: Parts, folder: Path) -> Trained:
     RunLog(folder, parts.accelerator).start(0)
     parts.network.eval()
     return Trained(
-        steps=0, best_step=0, evaluations=[], train_seconds=0.0, first_step=0, flops=0, flops_full=0, scoring_flops=0,
-        stages=[], joined_parts={},
+        steps=0, best_step=0, evaluations=[], train_seconds=0.0, first_step=0, flops=None, flops_full=None,
+        scoring_flops=0, stages=[], joined_parts={},
     )  # fmt: skip
 
 

@@ -66,6 +66,8 @@ def check_processes(config: Experiment, accelerator: Accelerator) -> None:
     kind, parts = accelerator.distributed_type, sharded_blocks(accelerator)
     if kind == DistributedType.DEEPSPEED:
         parts = accelerator.deepspeed_plugin.zero_stage == 3
+        if not config.max_steps:
+            raise BadConfig("max_steps: wanted at least 1 under DeepSpeed, whose engine trains, given 0")
         accelerator.deepspeed_plugin.deepspeed_config |= {
             "train_micro_batch_size_per_gpu": config.per_device_train_batch_size,
             "gradient_accumulation_steps": config.gradient_accumulation_steps,

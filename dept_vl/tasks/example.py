@@ -15,8 +15,8 @@ class Example:
     image's key in the feature store, its file name, or None for a text task. text: the bare question.
     context: the characters [start, end) of the source that are cut first when it is too long; None: its end.
     group: what scores count together, such as all answers to one question of MultiRC.
-    frame: what a chat template puts in front of the source and behind it, where that is the last turn of a
-    conversation; None: a turn alone.
+    frame: what stands in front of the source and behind it, where that is the last turn of a conversation or has
+    demonstrations in front; None: what is usual.
     """
 
     id: int | str

@@ -186,6 +186,19 @@ def test_a_decoder_that_reads_later_tokens_is_refused(tmp_path):
         load_backbone(str(tmp_path), kind="causal")
 
 
+@torch.no_grad()
+def test_eager_attention_gives_the_same_logits_or_is_left(backbone, name):
+    rows, labels, config = rows_of(backbone, PROMPT), labels_of(backbone), backbone.model.config
+    usual, left = config._attn_implementation, name.startswith("falcon")
+    wanted = backbone.logits(*stack(rows, "left", PROMPT), labels)
+    assert backbone.attend_eagerly() == (not left)
+    found = backbone.logits(*stack(rows, "left", PROMPT), labels)
+    assert config._attn_implementation == (usual if left else "eager")
+    if not left:
+        backbone.model.set_attn_implementation(usual)
+    torch.testing.assert_close(found, wanted, **TIGHT)
+
+
 def test_end_tokens_are_the_models_where_the_generation_config_has_none(loaded):
     model = loaded("llama").model
     model.generation_config.eos_token_id = None

@@ -154,4 +154,4 @@ def test_a_fast_plan_ends_by_steps_and_tries_one_seed(do):
 
 def test_flags_go_over_the_settings_of_trials_too():
     plan = load_plan(PLANS.parent / "comparison" / "smollm2_boolq.yaml", Changes(flags={"max_steps": 3}))
-    assert plan.tune.settings["max_steps"] == 3 and plan.tune.settings["eval_steps"] == 20
+    assert plan.tune.settings["max_steps"] == 3 and plan.tune.settings["eval_steps"] == 40

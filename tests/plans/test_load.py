@@ -72,9 +72,13 @@ def test_every_committed_comparison_tunes_all_methods_alike(path):
 
 def test_nothing_trains_longer_in_a_cell_of_the_frozen_model(tmp_path):
     path = tmp_path / "frozen.yaml"
-    path.write_text("cells: [{name: alone, settings: {max_steps: 0, adapter: {name: none}}}, {name: dept}]\n")
+    cells = "cells: [{name: alone, settings: {max_steps: 0, adapter: {name: none}}}, {name: dept}]\n"
+    path.write_text(f"{cells}tasks: [shapes-rte]\nmeasure: [score, costs, forgetting]\n")
     for changes, steps in ((Changes(fast=True), 12), (Changes(flags={"max_steps": 7}), 7)):
-        assert [each.settings["max_steps"] for each in load_plan(path, changes).cells] == [0, steps]
+        plan = load_plan(path, changes)
+        assert [each.settings["max_steps"] for each in plan.cells] == [0, steps]
+        assert [each.measure for each in plan.cells] == [("score",), ("score", "costs", "forgetting")]
+        assert make_schedule([plan], Path("runs/none")).runs, "experiments, as --fast warms up too"
 
 
 def test_plans_share_the_runs_that_they_have_in_common():

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dept_vl import threads
-from dept_vl.config import BackboneConfig, BadConfig, Experiment, load_experiment
+from dept_vl.config import BadConfig, Experiment, load_experiment
 from dept_vl.run import compute
-from dept_vl.run.compute import attends_eagerly, choose, measure_steps
+from dept_vl.run.compute import choose, measure_steps
 from dept_vl.run.execute import run
 from dept_vl.train import newest_checkpoint
 from dept_vl.train.resumable import Compute, read_compute, rng_states
@@ -37,23 +37,6 @@ def unasked():
 
 def batches():
     return [batch_of([3, 5])]
-
-
-@pytest.mark.parametrize(
-    ("asked", "bf16", "weights", "eager"),
-    [
-        (None, True, 10, True),
-        (None, "auto", 10_000_000, True),
-        (None, "auto", 10, False),
-        (None, False, 10_000_000, False),
-        ("sdpa", True, 10_000_000, False),
-    ],
-)
-def test_a_run_that_may_take_bfloat16_on_a_cpu_attends_eagerly(asked, bf16, weights, eager, monkeypatch):
-    monkeypatch.setattr(compute, "multiplies_faster", lambda: True)
-    config = Experiment(bf16=bf16, backbone=BackboneConfig(attn_implementation=asked))
-    assert attends_eagerly(config, weights, CPU) == eager
-    assert not attends_eagerly(config, weights, torch.device("cuda"))
 
 
 def test_eager_attention_learns_the_same_in_float32(network):
@@ -151,6 +134,17 @@ class TestRuns:
             return text_experiment(byte_t5, root, tmp_path / name, **{"num_threads": None, "eval_steps": 0, **changes})
 
         return config
+
+    @pytest.mark.parametrize(
+        ("asked", "bf16", "recorded"),
+        [(None, True, "eager"), (None, "auto", "eager"), (None, False, None), ("sdpa", True, "sdpa")],
+    )
+    def test_a_run_that_may_take_bfloat16_on_a_cpu_attends_eagerly_and_says_so(
+        self, config, large, asked, bf16, recorded, monkeypatch, tmp_path
+    ):
+        seconds(monkeypatch, 2.0, 1.0)
+        run(config(bf16=bf16, max_steps=1, backbone={"attn_implementation": asked}))
+        assert load_experiment(tmp_path / "run" / "config.yaml").backbone.attn_implementation == recorded
 
     def test_a_choice_is_recorded_and_a_repeat_takes_it_over(self, config, tmp_path):
         results = run(config(backbone={"dropout": True}))

@@ -76,7 +76,7 @@ def test_demonstrations_stand_before_what_is_scored(byte_t5, data, tmp_path, ans
 
 @pytest.mark.usefixtures("afresh")
 def test_no_demonstration_is_a_text_that_was_cut(byte_t5, data, tmp_path):
-    with pytest.raises(ValueError, match="wanted at least 2 training examples, given 0 that are not cut"):
+    with pytest.raises(ValueError, match="wanted at least 2 training examples, given 0 that are shorter"):
         task = {"num_fewshot": 2, "max_source_length": 12}
         run(text_experiment(byte_t5, data, tmp_path / "run", task=task, **ALONE))
 
@@ -86,6 +86,8 @@ def test_no_demonstration_is_a_text_that_was_cut(byte_t5, data, tmp_path):
     [
         ({"max_steps": 0, "eval_steps": 0}, "max_steps: wanted at least 1, since prompt, low_rank trains?, given 0"),
         ({**ALONE, "max_steps": 4}, "max_steps: wanted 0, since nothing trains, given 4"),
+        ({**ALONE, "resume_from_checkpoint": "last"}, "max_steps: 0 scores a frozen model alone: wanted null for both"),
+        ({**ALONE, "max_seconds": 3.0}, "max_steps: 0 scores a frozen model alone: .* max_seconds 3.0"),
         ({"task": {"num_fewshot": 2}}, r"task.num_fewshot: wanted 0 where .* given 2 with max_steps 4"),
     ],
 )
