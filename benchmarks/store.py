@@ -19,6 +19,7 @@ from torch import Tensor
 from benchmarks.lengths import encoded, vqa_lengths
 from benchmarks.setting import Setting
 from benchmarks.shapes import dept, step, t5
+from benchmarks.store_quickstart import quickstart_store
 from benchmarks.table import Line, Measured, Target
 from benchmarks.timing import Times, interleave, ratio
 from dept_vl.backbones import Backbone
@@ -75,7 +76,8 @@ def store(setting: Setting) -> Measured:
     tower = "tiny-clip" if setting.tiny else "RN101"
     facts = {"shape": setting.t5, "tower": tower, "rows": rows, "patches": clip.num_patches, "width": clip.width}
     line, large = _large_tower(setting, backbone, rows)
-    return Measured([*lines, line], {"fed": fed, "clip": seen, "large": large}, facts)
+    own, quickstart = quickstart_store(setting.lasting(setting.seconds / 2))
+    return Measured([*lines, line, *own], {"fed": fed, "clip": seen, "large": large, "quickstart": quickstart}, facts)
 
 
 def _large_tower(setting: Setting, backbone: Backbone, rows: int) -> tuple[Line, Times]:
