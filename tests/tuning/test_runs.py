@@ -143,7 +143,7 @@ def test_a_config_is_refused_before_a_weight_is_loaded(inside, rates, message, e
 
 
 def test_none_is_null(experiment):
-    check(experiment("none", optim=OptimConfig(lr={"prompt": 0.1})))
+    check(experiment("none", max_steps=0, optim=OptimConfig(lr={"prompt": 0.1})))
     assert experiment("none").inside.method is None
 
 
