@@ -49,8 +49,6 @@ from dept_vl.untrusted.whole_files import check_writable
 
 MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
     "step": (time_steps, 0.10),
-    "peers": (peers, 0.17),
-    "padded": (padded, 0.11),
     "loop": (loop, 0.09),
     "store": (store, 0.08),
     "scoring": (scoring, 0.04),
@@ -63,6 +61,8 @@ MEASURES: dict[str, tuple[Callable[[Setting], Measured], float]] = {
     "int8": (int8, 0.03),
     "neighbour": (neighbour, 0.05),
     "bank": (bank, 0.05),
+    "peers": (peers, 0.17),
+    "padded": (padded, 0.11),
     "answers": (answers, 0.05),
     "extraction": (extraction, 0.03),
 }
@@ -155,7 +155,7 @@ def main(words: Sequence[str] | None = None) -> str:
             if kept:
                 keep(path, {name: each})
         print(f"{name}: done", file=sys.stderr, flush=True)
-    return table(found, {name: NUMBERS[name] for name in names})
+    return table(found, {name: number for name, number in NUMBERS.items() if name in names})
 
 
 def measure(name: str, setting: Setting, words: Sequence[str]) -> Iterator[dict[str, Any]]:
