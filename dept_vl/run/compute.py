@@ -107,10 +107,10 @@ def settle_attention(config: Experiment, accelerator: Accelerator, backbone: Bac
     """Attention without torch's fused kernel for a run that trains on a CPU and may compute in bfloat16, where nobody
     asked for either: the kernel's backward pass takes a quarter to a third of such a step. The backbone does so from
     here on, and the config says it. In float32 both take the same time, but for the memory of long rows."""
-    unasked = config.max_steps > 0 and config.backbone.attn_implementation is None
+    unasked = config.max_steps > 0 and config.backbone.attn_implementation is None and config.bf16 is not False
     weights = sum(each.numel() for each in backbone.parameters())
-    may = config.bf16 is True or (_able(config, accelerator) and weights >= SMALL and multiplies_faster())
-    eager = unasked and accelerator.device.type == "cpu" and config.bf16 is not False and may
+    able = config.bf16 is True or (unasked and _able(config, accelerator) and weights >= SMALL)
+    eager = unasked and accelerator.device.type == "cpu" and able and (config.bf16 is True or multiplies_faster())
     [eager] = broadcast_object_list([eager])
     if not eager or not backbone.attend_eagerly():
         return config
