@@ -75,7 +75,10 @@ def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str
     for plan in (each for each in plans if measured_cells(each)):
         how.say(f"forgetting of {plan.name}, on {plan.forgetting}")
         finished = [(each.place, each.folder) for each in read_table(plan, schedule, how.root).outcomes]
-        measure_forgotten(plan, finished, how.root, how.forget)
+        with how.pool(how.jobs) as executor:
+            parts = [finished[start :: how.jobs] for start in range(how.jobs)]
+            for each in [executor.submit(measure_forgotten, plan, part, how.root, how.forget) for part in parts]:
+                each.result()
     return failed
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -20,7 +21,8 @@ FACTS = {
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """command(*argv): status and what was said. `ran` lists the runs, whose score is best at a prompt's rate of 2."""
+    """command(*argv): status and what was said. `ran` lists the runs, whose score is best at a prompt's rate of 2,
+    `measured` those whose forgetting was measured."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dept_vl.plans.execute.measure_costs", lambda configs, path, **how: None)
     for name in ("one", "two"):
@@ -39,10 +41,14 @@ def command(tmp_path, monkeypatch):
 
     def command(*argv):
         lines = []
-        how = {"work": work, "forget": lambda folder, text: Forgetting(1.0, 1.5, 4)}
+        how = {"work": work, "forget": forget, "pool": ThreadPoolExecutor}
         return main([*map(str, argv)], lines.append, **how), "\n".join(lines)
 
-    command.ran = []
+    def forget(folder, text):
+        command.measured.append(folder.name)
+        return Forgetting(1.0, 1.5, 4)
+
+    command.ran, command.measured = [], []
     return command
 
 
@@ -56,6 +62,15 @@ def test_trials_come_first_and_the_runs_at_what_they_chose(command, tmp_path):
     assert "| pt | 100.0 |" in page and "(of 6 trials x 10, at the edge)" in page and "| +0.500 |" in page
     command("one.yaml", "--output_dir", "runs")
     assert len(command.ran) == 20, "the second time finds all of them"
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_forgetting_of_each_run_is_measured_once_by_all_processes(command, tmp_path, jobs):
+    command("one.yaml", "--output_dir", "runs", "--jobs", jobs)
+    kept = sorted(path.name.rpartition("_")[0] for path in (tmp_path / "runs/forgetting").iterdir())
+    assert sorted(command.measured) == kept and len(kept) == 4
+    command("one.yaml", "--output_dir", "runs", "--jobs", jobs)
+    assert len(command.measured) == 4, "the second time finds all of them"
 
 
 def test_a_page_of_several_plans_is_of_what_is_finished(command, tmp_path):
