@@ -1,7 +1,7 @@
 """A claim against our runs: a difference or a ratio with its interval and its p-value.
 
 The two sides are compared repeat by repeat: the same seed, the same few-shot draw, or the same round of a timing. The
-p-value is the paired t test's, with the sampling error of the test items where the predictions are here
+p-value is the paired t test's, and where the predictions are here the sampling error of the test items counts too
 (`significance`); of two deviations over seeds it is the F test's. What is counted (weights, operations, memory of a
 step) has no p-value: it holds by construction or not. `verdicts` corrects the p-values of a family of claims.
 """
@@ -68,9 +68,10 @@ class Judged:
         0.91)"."""
         if self.value is None:
             return self.reason
-        digits = 2 if self.is_ratio else 1
+        greatest = max(abs(self.first), abs(self.second))
+        digits = 2 if self.is_ratio or 1 <= greatest < 10 else 1 if greatest >= 10 else 3
         sides = " ".join(filter(None, (number(self.first), "against", number(self.second), self.unit)))
-        value = f": ratio {self.value:.2f}" if self.is_ratio else f": {self.value:+.1f}"
+        value = f": ratio {self.value:.2f}" if self.is_ratio else f": {self.value:+.{digits}f}"
         facts = []
         if self.interval is not None:
             facts.append(f"95 % interval {self.interval[0]:.{digits}f} to {self.interval[1]:.{digits}f}")
@@ -79,9 +80,17 @@ class Judged:
             equals = "" if self.p < _SMALLEST else "= "
             facts.append(f"{self.test}, p {equals}{shown_p(self.p)}{corrected}")
         elif self.by_repeat:
-            facts.append(f"{len(self.by_repeat)} of {self.repeats}")
+            facts.append(f"over {len(self.by_repeat)} {self.repeats}")
         facts += [self.reason] if self.reason else []
         return f"{sides}{value}" + (f" ({'; '.join(facts)})" if facts else "")
+
+    @property
+    def compared(self) -> str:
+        """ "m = 0 against m = 5; m = 10": the cells, or the measures where a group is compared with itself."""
+        first, second = ("; ".join(each) for each in (self.claim.first, self.claim.second))
+        if first and first == second:
+            return f"{first}: {self.claim.measure} against {self.claim.second_measure or self.claim.measure}"
+        return f"{first} against {second}" if first else "-"
 
     @property
     def judgement(self) -> str:
@@ -90,6 +99,8 @@ class Judged:
             return self.verdict
         if self.claim.kind == "steadier":
             return f"{self.verdict}: only a ratio of {self.seen:.2f} or less could have been seen"
+        if self.unit == "points" and self.seen > 100:
+            return f"{self.verdict}: not even a difference of 100 points could have been seen"
         what = f"is {number(self.seen)}" if self.is_ratio else f"is {number(self.seen)} {self.unit}".rstrip()
         start = f" from a ratio of {self.limit:g}" if self.is_ratio else f" from {self.limit:g}" if self.limit else ""
         return f"{self.verdict}: the smallest difference{start} that could have been seen {what}"
@@ -119,8 +130,8 @@ def judge(table: Table, claim: Claim) -> Judged:
             return Judged(claim, UNDECIDED, reason=reason)
     pairs = [(first[each], second[each]) for each in paired]
     ratio = claim.kind in ("below", "above")
-    if ratio and any(b == 0 for _, b in pairs):
-        return Judged(claim, UNDECIDED, reason="a ratio to zero")
+    if ratio and any(value <= 0 for pair in pairs for value in pair):
+        return Judged(claim, UNDECIDED, reason="a ratio of values that are not all above zero")
     compared = tuple(a / b if ratio else a - b for a, b in pairs)
     judged = Judged(
         claim,
@@ -136,8 +147,8 @@ def judge(table: Table, claim: Claim) -> Judged:
     if is_constructed(claim):
         holds = judged.value > judged.limit if judged.upwards else judged.value < judged.limit
         return dataclasses.replace(judged, verdict=CONSTRUCTED if holds else CONTRADICTED, by_repeat=())
-    missing = _wanted(table, claim) - len(paired)
-    notes = [f"{missing} more without a pair"] if missing > 0 else []
+    wanted = _wanted(table, claim)
+    notes = [f"{wanted - len(paired)} of {wanted} planned pairs are missing"] if wanted > len(paired) else []
     if len(compared) < FEWEST:
         notes.append(f"a test takes {FEWEST}")
         return dataclasses.replace(judged, reason="; ".join(notes))
@@ -161,12 +172,16 @@ def _tested(table: Table, judged: Judged) -> Judged:
         items = item_error(table, claim.first, claim.second, tasks=claim.tasks, claim=claim.name)
     size, count = items or (None, 0)
     error = error_of(judged.by_repeat, items=size, number=count)
+    p = p_value(judged.value - judged.limit, error)
+    if p is None:
+        reasons = filter(None, (judged.reason, "all of them give the same, of which no test can be made"))
+        return dataclasses.replace(judged, reason="; ".join(reasons))
     over = f"over {len(judged.by_repeat)} {judged.repeats}"
     test = f"min F' {over} and {count:,} items" if error.items else f"paired t {over}"
     return dataclasses.replace(
         judged,
         interval=spread(judged.by_repeat, error=error).interval,
-        p=p_value(judged.value - judged.limit, error, len(judged.by_repeat)),
+        p=p,
         test=test,
         error=error,
     )

@@ -64,6 +64,16 @@ class Method:
     def name(self) -> str:
         return self.cell.name
 
+    @property
+    def shown_rates(self) -> str:
+        """ "prompt 0.19 (3.16 x the starting rates, chosen by 3 trials, at the edge)"."""
+        if self.chosen is None or self.chosen.trials < 2:
+            return self.rates
+        edge = ", at the edge" if self.chosen.at_edge else ""
+        return (
+            f"{self.rates} ({self.chosen.factor:g} x the starting rates, chosen by {self.chosen.trials} trials{edge})"
+        )
+
 
 def compare_methods(table: Table, command: str) -> list[Method]:
     """Every compared cell but those at multiples of tuned rates, the highest score first, those without one last.

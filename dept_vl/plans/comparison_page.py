@@ -92,10 +92,11 @@ COLUMNS = tuple(
     for each in (
         ("method", "docs/methods.md explains each"),
         ("score", "test score x 100, mean over tasks and seeds, with a 95 % interval over seeds and, but for captions, "
-                  "over test items (min F')"),
+                  "over test items (the wider of t's and min F'), not cut at 0 and 100; in the pictures a whisker is "
+                  "one standard deviation over seeds"),
         ("above baseline", "difference from the table's baseline, paired by seed, with its own 95 % interval; * where "
                            "Holm's procedure at 5 %, over all methods of the table, rejects chance"),
-        ("sd", "standard deviation of that mean over seeds: how robust the method is to the seed"),
+        ("sd", "standard deviation over seeds of a seed's score, its mean over the tasks"),
         ("lower rates", "change of the score at lower rates than the tuned ones with the same seeds, a third unless "
                         "`around` says otherwise"),
         ("higher rates", "the same at higher rates, three times the tuned ones"),
@@ -109,7 +110,8 @@ COLUMNS = tuple(
         ("folded ms", "the same with the adapter folded to constants, or merged into the frozen model; - where neither "
                       "is possible"),
         ("forgetting", "nats per token by which the loss on held-out plain text rises with the adapter on"),
-        ("PSCP", "PEFT-Bench's score (arXiv:2511.21285): points after penalties for weights, operations and memory"),
+        ("PSCP", "PEFT-Bench's score (arXiv:2511.21285): points after penalties for weights, operations and memory; "
+                 "made for scores up to 100, which CIDEr exceeds"),
         ("runs", "finished of planned"),
     )
 )  # fmt: skip
@@ -135,6 +137,15 @@ class Compared:
     def family(self) -> int:
         """How many comparisons with the baseline are corrected together."""
         return max((each.beside.family for each in self.methods if each.beside is not None), default=0)
+
+    @property
+    def around(self) -> str:
+        """ " Lower and higher rates were run with seed 1." """
+        tune = self.table.plan.tune
+        if tune is None or not tune.around:
+            return ""
+        seeds = ", ".join(map(str, tune.around_seeds))
+        return f" Lower and higher rates were run with seed{'s' if len(tune.around_seeds) > 1 else ''} {seeds}."
 
     @property
     def tasks(self) -> list[str]:

@@ -141,12 +141,11 @@ def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: 
     """More cells than colours have their names beside their points and no legend. What a logarithmic axis has no place
     for, such as no trained weights, is a dotted line."""
     many = len(names) > len(COLOURS)
-    placed = [each for each in found if each.x is not None]
-    for point in (each for each in placed if plot.log and each.x <= 0):
+    known = [each for each in found if each.x is not None]
+    for point in (each for each in known if plot.log and each.x <= 0):
         axis.axhline(point.mean, color="gray", linestyle=":", linewidth=1, zorder=0)
         axis.annotate(point.cell, (0.99, point.mean), xycoords=axis.get_yaxis_transform(), fontsize=7, ha="right")
-    placed = [each for each in placed if not plot.log or each.x > 0]
-    for point in placed:
+    for point in (each for each in known if not plot.log or each.x > 0):
         number = 0 if many else names.index(point.cell)
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         axis.errorbar(
@@ -158,18 +157,15 @@ def _scatter(axis: Axes, plot: Plot, found: Sequence[Point], label: str, names: 
             axis.annotate(point.cell, (point.x, point.mean), fontsize=7, va="top", **place)
         axis.plot([point.x] * len(point.values), point.values, ".", color=colour, alpha=0.6, markersize=4)
     if plot.front:
-        _front(axis, placed)
+        front = pareto([(point.x, point.mean) for point in known])
+        front = [(x, y) for x, y in front if not plot.log or x > 0]
+        axis.step([x for x, _ in front], [y for _, y in front], where="post", color=COLOURS[1], linewidth=1, zorder=0)
     if plot.log:
         axis.set_xscale("log")
         for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
             which(FuncFormatter(_tens if many else _one_two_five))
     axis.set_xlabel(plot.x_label)
     axis.set_ylabel(label)
-
-
-def _front(axis: Axes, found: Sequence[Point]) -> None:
-    front = pareto([(point.x, point.mean) for point in found])
-    axis.step([x for x, _ in front], [y for _, y in front], where="post", color=COLOURS[1], linewidth=1, zorder=0)
 
 
 def pareto(points: Sequence[tuple[float | int, float]]) -> list[tuple[float | int, float]]:

@@ -6,16 +6,18 @@ of the mean of these parts, each averaged over the runs. Items that count togeth
 """
 
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from dept_vl.plans.compare_runs import FinishedRun, is_mean, read_run
 from dept_vl.plans.paired import units_of
-from dept_vl.plans.table import Table
+from dept_vl.plans.table import Table, values
 from dept_vl.tasks import CaptionTask
 
 ITEM_ERROR, ITEMS = "item_error", "items"  # a cell's on a task, among stored values
@@ -26,15 +28,18 @@ def item_error(
     table: Table, first: Sequence[str], second: Sequence[str] = (), *, tasks: Sequence[str] = (), claim: str = ""
 ) -> tuple[float, int] | None:
     """The standard error, in points, of the mean score of the `first` cells, less that of the `second`, over other test
-    items; and the number of items. None where the predictions are not here, where runs of a task have other items,
-    and for captions, whose CIDEr weighs words by all references. Of stored values those of one cell are known, and
-    those of a claim by its name.
+    items; and the number of items. It is of the repeats that all of these cells have. None where the predictions are
+    not here, where runs of a task have other items or a single one, and for captions, whose CIDEr weighs words by all
+    references. Of stored values those of one cell are known, and those of a claim by its name.
     """
     if claim and table.stored is not None:
         return stored_error(table, first[:1], "", claim)
     squares, number = 0.0, 0
     found = dict.fromkeys(task for cell in (*first, *second) for task in table.plan.cell(cell).tasks)
     counted = [task for task in found if not tasks or task in tasks]
+    repeats = set.intersection(
+        *(set(values(table, "score", cells, tasks=tasks)) for cells in (first, second) if cells)
+    )  # fmt: skip
     for task in counted:
         if table.stored is not None:
             known = stored_error(table, first, task)
@@ -42,14 +47,18 @@ def item_error(
                 return None
             squares, number = squares + (known[0] / 100) ** 2, number + known[1]
             continue
-        sides = [[each.folder for cell in side for each in table.of(cell, task)] for side in (first, second)]
-        parts = [[item_parts(folder) for folder in side] for side in sides]
-        runs = [part for side in parts for part in side]
-        if not parts[0] or (second and not parts[1]) or any(part is None for part in runs):
+        outcomes = [[each for cell in side for each in table.of(cell, task)] for side in (first, second)]
+        sides = [
+            [item_parts(each.folder) for each in side if (each.place.seed, each.place.draw) in repeats]
+            for side in outcomes
+        ]
+        runs = [run for side in sides for run in side]
+        if not sides[0] or (second and not sides[1]) or None in runs or len({run.items for run in runs}) > 1:
             return None
-        if len({part.shape for part in runs}) > 1:
+        means = [np.mean([run.parts for run in side], axis=0) if side else 0.0 for side in sides]
+        of_item = means[0] - means[1]
+        if len(of_item) < 2:
             return None
-        of_item = np.mean(parts[0], axis=0) - (np.mean(parts[1], axis=0) if second else 0.0)
         squares += float(of_item.var(ddof=1)) / len(of_item)
         number += len(of_item)
     return 100 * math.sqrt(squares) / len(counted), number
@@ -63,15 +72,23 @@ def stored_error(table: Table, cells: Sequence[str], task: str, claim: str = "")
     return (error[0, 0], int(items[0, 0])) if error and items else None
 
 
+class ItemParts(NamedTuple):
+    """items: a hash of what they are, in their order. parts: each one's part of the score, a fraction."""
+
+    items: str
+    parts: Float[np.ndarray, " item"]
+
+
 @functools.lru_cache(maxsize=4096)
-def item_parts(folder: Path) -> Float[np.ndarray, " item"] | None:
-    """Each item's part of the reported test score of a finished run, a fraction; None without its predictions."""
+def item_parts(folder: Path) -> ItemParts | None:
+    """Of the reported test score of a finished run; None without its predictions."""
     if not (folder / "predictions.jsonl").exists() or not (folder / "config.yaml").exists():
         return None
     run = read_run(folder)
     if isinstance(run.task, CaptionTask):
         return None
-    return parts_of(run, run.task.headline)
+    items = [(each.id, each.references, each.group) for each in run.examples]
+    return ItemParts(hashlib.sha256(repr(items).encode()).hexdigest(), parts_of(run, run.task.headline))
 
 
 def parts_of(run: FinishedRun, metric: str) -> Float[np.ndarray, " item"]:

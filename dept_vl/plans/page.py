@@ -74,16 +74,15 @@ class Section:
         if planned is None:
             return ""
         numbers = sorted({len(cell.seeds) * len(cell.draws) for cell in self.plan.compared()})
-        alone, size = planned.seeds, max((each.family for each in self.judged), default=0)
-        corrected = ""
-        if size > 1:
+        alone, corrected = planned.seeds, ""
+        for size in sorted({each.family for each in self.judged if each.family > 1}):
             among = repeats_needed(planned.sd, planned.difference, LEVEL / size)
-            corrected = f", and {among} for the first of {size} claims that are corrected together"
+            corrected += f", {among} for the first of {size} claims that are corrected together"
         return (
-            f"At the spread seen in earlier runs (standard deviation of a paired difference {planned.sd:g} points) a "
-            f"difference of {planned.difference:g} points takes {alone} repeats, to be seen with a chance of 80 % in "
-            f"one claim alone{corrected}. Planned, as what is affordable, are "
-            f"{' and '.join(map(str, numbers))}."
+            f"Over repeats alone, with these test items, a difference of {planned.difference:g} points takes {alone} "
+            f"repeats to be seen with a chance of 80 % in one claim alone{corrected}, if paired differences have a "
+            f"standard deviation of {planned.sd:g} points as in three earlier repeats. Planned, as what is affordable, "
+            f"are {' and '.join(map(str, numbers))}."
         )
 
 

@@ -151,9 +151,9 @@ def _best(best: Line) -> list[str]:
 
 def _interval(test: Spread) -> str:
     if test.interval is None:
-        return f"no interval: it takes {FEWEST} runs"
+        return "no interval: all runs agree" if len(test.values) >= FEWEST else f"no interval: it takes {FEWEST} runs"
     low, high = test.interval
-    return f"{100 * test.level:g} % interval {100 * low:.2f} to {100 * high:.2f} ({test.how})"
+    return f"{100 * test.level:g} % interval {100 * low:.2f} to {100 * high:.2f} (t over {len(test.values)} runs)"
 
 
 def _mean(values: Iterable[float]) -> str:

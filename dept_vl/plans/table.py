@@ -201,11 +201,14 @@ COST_MEASURES = ("cost_train_ms", "cost_eval_ms", "cost_folded_ms", "cost_memory
 FORGETTING = "forgetting"  # nats per token of held-out plain text, with the adapter less without
 REACH_MEASURES = ("reach_flops", "reach_seconds")
 SIMILARITY = "cosine"  # of the folded prompt with that of the target's run of the same seed
-EXACT = ("weights", "cost_memory_mb", "cost_eval_gflops", "flops_share")  # counted: neither seed nor clock moves them
+EXACT = ("weights", "file_bytes", "held_mb", "test_rows", "cost_memory_mb", "cost_eval_gflops", "flops_share")
+"""Counted: neither seed nor clock moves them."""
 UNITS = {
     "score": "points",
     "train_seconds": "s",
     "weights": "weights",
+    "file_bytes": "bytes",
+    "held_mb": "MB",
     "flops_share": "% of FLOPs",
     "reach_flops": "% of FLOPs",
     "reach_seconds": "% of seconds",

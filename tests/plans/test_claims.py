@@ -68,8 +68,11 @@ def test_fewer_than_three_pairs_test_nothing(done):
     few = dataclasses.replace(done, outcomes=tuple(each for each in done.outcomes if each.place.seed < 3))
     found = judge(few, claim())
     assert (found.verdict, found.interval, found.p, found.value) == (UNDECIDED, None, None, pytest.approx(4.0))
-    assert found.ours == "28.0 against 24.0 points: +4.0 (2 of seeds; 1 more without a pair; a test takes 3)".replace(
-        "28.0 against 24.0", "23.0 against 19.0"
+    assert (
+        found.ours
+        == "28.0 against 24.0 points: +4.0 (over 2 seeds; 1 of 3 planned pairs are missing; a test takes 3)".replace(
+            "28.0 against 24.0", "23.0 against 19.0"
+        )
     )
     none = dataclasses.replace(done, outcomes=())
     assert (judge(none, claim()).verdict, judge(none, claim()).ours) == (UNTESTED, "not run yet")
@@ -81,7 +84,7 @@ def test_a_seed_that_lacks_a_task_is_left_out_on_both_sides(done):
         if not (each.place.seed == 2 and each.place.task == "shapes-squad" and each.place.cell == "short")
     )  # fmt: skip
     found = judge(dataclasses.replace(done, outcomes=kept), claim())
-    assert len(found.by_repeat) == 2 and "1 more without a pair" in found.ours
+    assert len(found.by_repeat) == 2 and "1 of 3 planned pairs are missing" in found.ours
 
 
 def test_what_is_counted_holds_by_construction_or_not(done):
@@ -94,8 +97,10 @@ def test_what_is_counted_holds_by_construction_or_not(done):
 
 def test_times_are_compared_round_by_round(done):
     found = judge(done, claim(kind="above", margin=1.9, measure="cost_train_ms"))
-    assert found.by_repeat == pytest.approx((2.0, 2.0, 2.0)) and found.p == 0.25, "three that agree decide nothing"
-    assert "22.0 against 11.0 ms: ratio 2.00" in found.ours and "over 3 rounds" in found.ours
+    assert found.by_repeat == pytest.approx((2.0, 2.0, 2.0)) and found.p is None and found.verdict == UNDECIDED
+    assert found.ours == (
+        "22.0 against 11.0 ms: ratio 2.00 (over 3 rounds; all of them give the same, of which no test can be made)"
+    )
 
 
 def test_steadiness_is_the_f_test_over_pooled_deviations(done):
@@ -122,10 +127,32 @@ def test_what_cannot_be_judged_says_why(done):
 def test_a_score_that_some_runs_never_reach_is_no_share_of_time(done):
     """The runs that arrive would speak for those that do not."""
     told = claim(kind="below", margin=1, measure="reach_flops", target="short", first=("short",), second=("short",))
-    assert judge(done, told).reason == "" and len(judge(done, told).by_repeat) == 3
+    assert "not reached" not in judge(done, told).reason and len(judge(done, told).by_repeat) == 3
     late = done.of("short", "shapes-qnli")[0]
     for each in late.results["train_info"]["metrics"]:
         each["accuracy"] = 0.0
     wanted = dataclasses.replace(told, target="long")
     judged = judge(done, wanted)
     assert judged.verdict == UNDECIDED and judged.p is None and "was not reached in" in judged.reason
+
+
+def test_a_ratio_is_of_values_above_zero(done):
+    """Of two negative changes of a loss the ratio says the opposite."""
+    forgotten = {each.place: -0.3 if each.place.cell == "long" else -0.1 for each in done.outcomes}
+    found = judge(dataclasses.replace(done, forgotten=forgotten), claim(kind="below", margin=1, measure="forgetting"))
+    assert (found.verdict, found.reason) == (UNDECIDED, "a ratio of values that are not all above zero")
+
+
+def test_small_values_have_the_digits_that_tell_them_apart(done):
+    for number, each in enumerate(done.outcomes):
+        done.forgotten[each.place] = (0.598 if each.place.cell == "long" else 0.381) + number**2 / 1000
+    told = judge(done, claim(measure="forgetting")).ours
+    assert told.startswith("0.673 against 0.39 nats: +0.283 (95 % interval 0.253 to 0.313; paired t"), told
+
+
+def test_a_difference_that_no_score_can_have_is_said_so(noisy):
+    judged = dataclasses.replace(judge(noisy, claim()), seen=229.1)
+    assert judged.judgement == "undecided: not even a difference of 100 points could have been seen"
+    assert dataclasses.replace(judged, seen=34.4).judgement.endswith("could have been seen is 34.4 points")
+    assert judged.compared == "long against short"
+    assert judge(noisy, claim(second=("long",), second_measure="val")).compared == "long: score against val"

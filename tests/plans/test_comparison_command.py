@@ -59,7 +59,11 @@ def test_trials_come_first_and_the_runs_at_what_they_chose(command, tmp_path):
     rates = {(config.adapter.name, config.optim.lr["prompt"]) for config in command.ran[12:] if config.seed == 2}
     assert rates == {("pt", 2.0), ("dept", 2.0)}
     page = (tmp_path / "runs/one/comparison.md").read_text()
-    assert "| pt | 100.0 |" in page and "(of 6 trials x 10, at the edge)" in page and "| +0.500 |" in page
+    assert (
+        "| pt | 100.0 |" in page
+        and "(10 x the starting rates, chosen by 6 trials, at the edge)" in page
+        and "| +0.500 |" in page
+    )
     command("one.yaml", "--output_dir", "runs")
     assert len(command.ran) == 20, "the second time finds all of them"
 

@@ -56,6 +56,17 @@ def test_what_has_no_weights_is_a_line_on_a_logarithmic_axis(done, monkeypatch):
     assert lines == [each.mean for each in found if each.cell == "short"]
 
 
+@pytest.mark.parametrize("frozen", ["long", "short"])
+def test_the_line_of_what_nothing_beats_knows_what_has_no_weights(done, monkeypatch, frozen):
+    """Though it has no place on the axis: the long cell scores higher, and beats the short one at no weights."""
+    plot = dataclasses.replace(PLOTS["scatter"], front=True)
+    found = [dataclasses.replace(each, x=0) if each.cell == frozen else each for each in points(done, plot)]
+    lines = []
+    monkeypatch.setattr("matplotlib.axes.Axes.step", lambda own, xs, ys, **how: lines.append(list(xs)))
+    draw(done, plot, found)
+    assert len(lines) == 2 and all(each == ([] if frozen == "long" else [750.0]) for each in lines), "one a task"
+
+
 def test_a_heat_map_has_a_cell_for_each_pair(done, monkeypatch):
     pairs = {(a, b): [0.5, 0.7] for a in ("short", "long") for b in ("short", "long")}
     monkeypatch.setattr(points_module, "similarities", lambda folders: pairs)

@@ -1,6 +1,7 @@
 """The test items' own error: a binomial's, the jackknife's of a correlation, and when there is none."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -29,6 +30,12 @@ def table(done, tmp_path):
         return dataclasses.replace(done, outcomes=tuple(outcomes))
 
     return table
+
+
+def anew(folder, answers, examples):
+    shutil.rmtree(folder)
+    write(folder, answers, examples, task=TASK)
+    item_parts.cache_clear()
 
 
 def test_the_error_of_an_accuracy_is_the_binomials(table):
@@ -61,3 +68,24 @@ def test_without_predictions_there_is_no_error_of_items(done, tmp_path):
     folder = write(tmp_path / "run", SOME, cola_examples(), task=TASK)
     (folder / "predictions.jsonl").unlink()
     assert item_parts(folder) is None
+
+
+def test_only_the_repeats_that_both_sides_have_count(table):
+    """Seeds 2 and 3 of the short cell, on other items right, are not compared with anything."""
+    given = table(SOME, SOME)
+    kept = tuple(each for each in given.outcomes if each.place.cell == "short" or each.place.seed == 1)
+    for each in kept:
+        if each.place.seed > 1:
+            anew(each.folder, RIGHT, cola_examples())
+    assert item_error(dataclasses.replace(given, outcomes=kept), ["long"], ["short"])[0] == 0.0
+    assert item_error(dataclasses.replace(given, outcomes=kept), ["short"])[0] > 0.0
+
+
+def test_runs_on_other_items_or_a_single_one_have_no_error_of_items(table, done, tmp_path):
+    given = table(SOME, SOME)
+    other = [dataclasses.replace(each, id=f"other-{each.id}") for each in cola_examples()]
+    anew(given.of("short")[0].folder, SOME, other)
+    assert item_error(given, ["long"]) is not None and item_error(given, ["long"], ["short"]) is None
+    for each in given.outcomes:
+        anew(each.folder, SOME[:1], cola_examples()[:1])
+    assert item_error(given, ["long"]) is None

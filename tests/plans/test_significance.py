@@ -10,6 +10,7 @@ from dept_vl.plans.significance import (
     LEVEL,
     POWER,
     error_of,
+    half_width,
     holm,
     p_value,
     power,
@@ -22,7 +23,7 @@ PAIRS = [a - b for a, b in zip(FIRST, SECOND, strict=True)]
 
 
 def test_the_paired_t_test_is_scipys():
-    found = p_value(np.mean(PAIRS), error_of(PAIRS), len(PAIRS))
+    found = p_value(np.mean(PAIRS), error_of(PAIRS))
     assert found == pytest.approx(ttest_rel(FIRST, SECOND).pvalue, rel=1e-12)
 
 
@@ -34,8 +35,9 @@ def test_both_errors_together_are_clarks_min_f():
     min_f = by_repeats * by_items / (by_repeats + by_items)
     free = (by_repeats + by_items) ** 2 / (by_repeats**2 / (number - 1) + by_items**2 / (len(PAIRS) - 1))
     assert (mean / error.whole) ** 2 == pytest.approx(min_f)
-    assert error.free == pytest.approx(free)
-    assert p_value(mean, error, 4) > p_value(mean, error_of(PAIRS), 4), "a sample of items makes nothing surer"
+    assert error.whole_free == pytest.approx(free)
+    assert p_value(mean, error) == pytest.approx(2 * t.sf(math.sqrt(min_f), free))
+    assert p_value(mean, error) > p_value(mean, error_of(PAIRS)), "a sample of items makes nothing surer"
 
 
 def test_without_an_error_of_items_only_the_repeats_count():
@@ -57,12 +59,23 @@ def test_holm_is_never_more_lenient_than_none_nor_harder_than_bonferroni():
     assert np.array_equal(np.argsort(draw), np.lexsort((draw, adjusted))), "the order stays"
 
 
-def test_repeats_that_all_agree_have_the_sign_tests_p():
-    same = error_of([2.0, 2.0, 2.0])
-    assert p_value(2.0, same, 3) == 0.25 and p_value(0.0, same, 3) == 1.0 and smallest_seen(same) is None
-    assert p_value(2.0, error_of([2.0] * 10), 10) == 2**-9
-    rounded = error_of([0.3, 0.1 + 0.2, 0.3])
-    assert rounded.whole == 0.0 and p_value(0.3, rounded, 3) == 0.25, "rounding is no sampling error"
+def test_few_repeats_that_happen_to_agree_make_nothing_surer():
+    """Drawn without a difference: three seeds, 300 items whose error is 0.3 of the seeds'."""
+    draw, seeds, items = np.random.default_rng(0), 3, 0.3
+    drawn = draw.normal(size=(4000, seeds)) * math.sqrt(seeds) + items * draw.normal(size=(4000, 1))
+    found = [(each.mean(), error_of(each.tolist(), items=items, number=300)) for each in drawn]
+    min_f_alone = [2 * t.sf(abs(mean) / error.whole, error.whole_free) for mean, error in found]
+    assert np.mean([p <= 0.05 for p in min_f_alone]) > 0.065
+    assert np.mean([p_value(mean, error) <= 0.05 for mean, error in found]) < 0.058
+    assert np.mean([half_width(error, 0.95) >= abs(mean) for mean, error in found]) > 0.942
+
+
+def test_of_repeats_that_all_agree_no_test_is_made():
+    for values in ([2.0] * 3, [2.0] * 10, [0.3, 0.1 + 0.2, 0.3]):  # rounding is no sampling error
+        same = error_of(values)
+        assert (same.tests, p_value(2.0, same), half_width(same, 0.95), smallest_seen(same)) == ((), None, None, None)
+    items = error_of([2.0] * 3, items=1.0, number=400)
+    assert p_value(2.0, items) == pytest.approx(2 * t.sf(2.0, 399)), "then only the items are a sample"
 
 
 @pytest.mark.parametrize(("effect", "pairs"), [(0.5, 34), (0.8, 15), (1.0, 10)])
