@@ -27,10 +27,10 @@ from dept_vl.plans.forgotten import check_text
 from dept_vl.plans.load import Changes, complete, load_plan
 from dept_vl.plans.pool import Say
 from dept_vl.plans.published import check_given
-from dept_vl.plans.runs import make_schedule
+from dept_vl.plans.runs import Schedule, make_schedule
 from dept_vl.plans.schema import BEST, COMPARISON, PlanFile
 from dept_vl.plans.settings import BadPlan, Settings, merge, read, read_all
-from dept_vl.plans.store import NAME, as_csv, read_values, with_stored
+from dept_vl.plans.store import NAME, Row, as_csv, given_values, read_values, with_stored
 from dept_vl.plans.summary import check_pick
 from dept_vl.plans.table import Table, read_table
 from dept_vl.plans.tune import choose, trials, tuned
@@ -72,7 +72,7 @@ def main(
         show(json.dumps(dataclasses.asdict(compared))) if args.json else say(compared.as_text())
         return 0
     root = args.output_dir or (FAST_ROOT if args.fast else ROOT)
-    way = How(root, say, args.jobs, args.again, args.fast, **how)
+    way = How(root, say, args.jobs, args.again, args.fast, given_values(args.values), **how)
     plans = [_only(load(file, args, flags), args.cells) for file in files or [None]]
     if args.forgetting is not None:
         plans = [dataclasses.replace(plan, forgetting=args.forgetting) for plan in plans]
@@ -95,7 +95,7 @@ def _do(plan: PlanFile, args: argparse.Namespace, way: How, show: Say, more: str
         if args.dry_run:
             way.say(f"{plan.name}: then its {len(plan.cells)} cells, at the rates that validation chooses")
             return status
-        plan, left = _tuned(plan, read_table(trial, make_schedule([trial], way.root), way.root))
+        plan, left = _tuned(plan, _table(trial, make_schedule([trial], way.root), way.root, way.values))
         for name in left:
             way.say(f"{name}: no rates are chosen, since not all of its trials are finished")
         if not plan.cells:
@@ -127,8 +127,8 @@ def _run(plan: PlanFile, args: argparse.Namespace, way: How, show: Say, more: st
         return 0
     check_writable(root / plan.name / "table.md")
     failed = do([plan], schedule, way)
-    table = read_table(plan, schedule, root)
-    say("\n" + write_table(table, root / plan.name, failed))
+    say("\n" + write_table(read_table(plan, schedule, root), root / plan.name, failed))
+    table = _table(plan, schedule, root, way.values)
     tell_claims(table, root / plan.name, say, judge_all([table])[plan.name])
     say(f"{root / plan.name}/table.md and table.csv")
     if plan.view == COMPARISON:
@@ -140,13 +140,17 @@ def _run(plan: PlanFile, args: argparse.Namespace, way: How, show: Say, more: st
     return 1 if failed else 0
 
 
+def _table(plan: PlanFile, schedule: Schedule, root: Path, rows: Sequence[Row]) -> Table:
+    return with_stored(read_table(plan, schedule, root), rows)
+
+
 def _write_page(plans: Sequence[PlanFile], args: argparse.Namespace, flags: Sequence[str], way: How) -> int:
     """Of what is finished, here or in the values beside an earlier page; nothing is run."""
     values = args.page / PAGE / NAME
     more, kept, tables, trial_tables = _told(args, flags), read_values(values), [], []
 
     def table(plan: PlanFile) -> Table:
-        return with_stored(read_table(plan, make_schedule([plan], way.root), way.root), kept)
+        return _table(plan, make_schedule([plan], way.root), way.root, kept)
 
     for plan in plans:
         if plan.tune is not None:
@@ -162,7 +166,7 @@ def _write_page(plans: Sequence[PlanFile], args: argparse.Namespace, flags: Sequ
     write_comparison([(each, more) for each in shown], args.page)
     write_files_whole(values.parent, {values.name: as_csv([*shown, *filter(_any, trial_tables)], kept).encode()})
     for each in shown:
-        stored = f", as {values} has them" if each.stored is not None else ""
+        stored = f", with those of {values}" if each.stored is not None else ""
         way.say(f"{each.plan.name}: {each.finished} of {len(each.wanted)} runs are finished{stored}")
     way.say(f"{args.page}/comparison.md and comparison.html, single values in {values}")
     return 0
@@ -217,6 +221,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="run nothing: write comparison.md and comparison.html of what is finished into FOLDER",
     )
+    made.add_argument("--values", type=Path, metavar="FILE",
+                      help=f"the {NAME} of a page: runs whose values it has are not done again, and count")  # fmt: skip
     made.add_argument("--forgetting", metavar="FILE", help="the plain text of `measure: forgetting`, not the plan's")
     made.add_argument("--jobs", type=int, default=1, help="runs at once")
     made.add_argument("--fast", action="store_true", help="tiny runs of one seed that show that all works")

@@ -9,7 +9,7 @@ from dept_vl.plans.claims import CONTRADICTED, SUPPORTED
 from dept_vl.plans.comparison import Method, compare_methods, plan_command
 from dept_vl.plans.figures import file_name, write_figures
 from dept_vl.plans.page import data_uri, write_pages
-from dept_vl.plans.peft_records import archive, peft_records
+from dept_vl.plans.peft_records import archive, peft_records, unpacked
 from dept_vl.plans.schema import Plot
 from dept_vl.plans.table import Table
 from dept_vl.untrusted.whole_files import write_files_whole
@@ -172,7 +172,11 @@ def write_comparison(tables: Sequence[tuple[Table, str]], folder: Path) -> None:
         named = tuple((plot.title, file_name(table.plan, plot)) for plot in plots)
         parts.append(Compared(table, methods, command, tuple(each for each in named if each[1] in drawn)))
         if records := peft_records(table):
-            write_files_whole(folder / PAGE, {f"{table.plan.name}.tar.xz": archive(records)})
+            path = folder / PAGE / f"{table.plan.name}.tar.xz"
+            if table.stored is not None and path.exists():  # of runs that are not here
+                wanted = {f"{place.run}.json" for place in table.wanted}
+                records = {name: text for name, text in unpacked(path.read_bytes()).items() if name in wanted} | records
+            write_files_whole(path.parent, {path.name: archive(records)})
     uris = {name: data_uri(folder / "figures" / f"{name}.png") for part in parts for _, name in part.figures}
     facts = {"parts": parts, "columns": COLUMNS, "records": PAGE}
     write_pages(folder, PAGE, facts, uris)

@@ -15,6 +15,7 @@ from dept_vl.plans.pool import PAUSE, Say, Work, run_all, work
 from dept_vl.plans.runs import Schedule
 from dept_vl.plans.schema import COMPARISON, PlanFile
 from dept_vl.plans.settings import BadPlan
+from dept_vl.plans.store import Row, known_costs, known_runs
 from dept_vl.plans.summary import as_markdown
 from dept_vl.plans.table import Table, read_table
 from dept_vl.plans.workers import processes
@@ -30,13 +31,15 @@ _FAST = 3, 16
 
 @dataclass(frozen=True)
 class How:
-    """root: of all runs. jobs: runs at once. again: try failed runs once more. work, pool, forget: for tests."""
+    """root: of all runs. jobs: runs at once. again: try failed runs once more. values: single values of runs that need
+    not be done (`store`). work, pool, forget: for tests."""
 
     root: Path
     say: Say
     jobs: int = 1
     again: bool = False
     fast: bool = False
+    values: Sequence[Row] = ()
     work: Work = work
     pool: Callable[[int], Executor] = processes
     forget: Measure = measure_forgetting
@@ -44,13 +47,18 @@ class How:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise BadPlan(f"--jobs: wanted at least 1, given {self.jobs}")
+        if self.fast and self.values:
+            raise BadPlan("--values: are of whole runs; wanted it without --fast")
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise BadPlan("wanted one process a run, given accelerate launch with several: start this several times")
 
 
 def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str]:
     """Run and measure what is left of the plans; the reasons of runs that failed, by name."""
-    runs = schedule.of(*plans)
+    known = known_runs(plans, schedule, how.values)
+    runs = {name: each for name, each in schedule.of(*plans).items() if name not in known}
+    if known:
+        how.say(f"{len(known)} runs are not done, since their values are kept")
     by_task = {each.config.task.name: each.config for each in runs.values()}
     for note in dict.fromkeys(note for config in by_task.values() for note in notes(config)):
         how.say(note)
@@ -58,7 +66,7 @@ def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str
     for plan in (each for each in plans if each.costed()):
         rounds, rows = _FAST if how.fast else _MANY if plan.view == COMPARISON else _USUAL
         path = costs_path(plan, how.root)
-        if not path.exists():
+        if not path.exists() and not known_costs(plan, schedule, how.values):
             needed = cost_runs(plan, how.root)
             if lost := failed.keys() & {name for each in needed.values() for name in each.sources}:
                 how.say(f"time and memory of {plan.name}: not measured, since runs failed: {', '.join(sorted(lost))}")

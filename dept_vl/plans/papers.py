@@ -8,7 +8,7 @@ from typing import Any
 from dept_vl.config import config_files, given_settings
 from dept_vl.plans.contents import listing, load_contents, recorded
 from dept_vl.plans.execute import How, do, tell_claims
-from dept_vl.plans.figures import write_figures
+from dept_vl.plans.figures import drawable, write_figures
 from dept_vl.plans.load import Changes, load_plans
 from dept_vl.plans.page import make_section, write_page
 from dept_vl.plans.pool import Say
@@ -26,7 +26,7 @@ from dept_vl.plans.quoted import load_blocks
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan, read_all
-from dept_vl.plans.store import NAME, as_csv, read_values, with_stored
+from dept_vl.plans.store import NAME, as_csv, given_values, read_values, with_stored
 from dept_vl.plans.table import Table, read_table
 from dept_vl.plans.verdicts import Verdicts, judge_all
 from dept_vl.registry import did_you_mean
@@ -36,7 +36,7 @@ from dept_vl.untrusted.whole_files import check_writable, write_files_whole
 ROWS, ROOT, FAST_ROOT, DOCS = (
     Path(each) for each in ("runs/paper", "runs/reproduction", "runs/reproduction_fast", "docs")
 )
-STUDY = ("figure", "study", "list", "all", "fast", "page")  # flags about plans on the embedded default
+STUDY = ("figure", "study", "list", "all", "fast", "page", "values")  # flags about plans on the embedded default
 
 
 def parser(papers: Sequence[str]) -> argparse.ArgumentParser:
@@ -64,6 +64,10 @@ def parser(papers: Sequence[str]) -> argparse.ArgumentParser:
     group.add_argument("--list", action="store_true", help="every figure and table of the papers and where it stands")
     group.add_argument("--all", action="store_true", help="every study; goes on where it was stopped")
     group.add_argument("--fast", action="store_true", help="tiny runs that show that all works; alone: every study")
+    group.add_argument(
+        "--values", type=Path, metavar="FILE",
+        help=f"the {NAME} of a page (docs/figures): runs whose values it has are not done again, and count",
+    )  # fmt: skip
     group.add_argument("--page", action="store_true", help="only write figures and page from what is there")
     return made
 
@@ -84,9 +88,8 @@ def main(argv: Sequence[str] | None = None, say: Say = print, *, configs: Path |
         made.error("wanted --table, or --dry-run to check all of them, given neither")
     if is_study:
         root = args.output_dir or (FAST_ROOT if args.fast else ROOT)
-        return _studies(
-            args, configs, How(root, say, 2 if args.jobs is None else args.jobs, args.again, args.fast, **how)
-        )
+        jobs, rows = 2 if args.jobs is None else args.jobs, given_values(args.values)
+        return _studies(args, configs, How(root, say, jobs, args.again, args.fast, rows, **how))
     papers = [args.paper] if args.paper else ["dept"] if args.table is not None else papers
     jobs = 1 if args.jobs is None else args.jobs
     return _rows(args, flags, configs / "paper", papers, How(args.output_dir or ROWS, say, jobs, args.again, **how))
@@ -169,7 +172,7 @@ def _studies(args: argparse.Namespace, configs: Path, how: How) -> int:
     if not args.page:
         check_writable(folder / "figures" / "claims.csv")
         failed = do(chosen, schedule, how)
-    kept = read_values(folder / "figures" / NAME)
+    kept = read_values(folder / "figures" / NAME) or how.values
     tables = [with_stored(read_table(plan, schedule, how.root), kept) for plan in every.values()]
     verdicts = judge_all(tables)  # a claim is corrected beside all of its paper, whatever is asked for
     if whole:
@@ -189,10 +192,9 @@ def _write_all(
     figures = folder / "figures"
     sections = []
     for table in tables:
-        if table.stored is None:
-            drawn = write_figures(table, figures)
-        else:  # drawn when its runs were here
-            drawn = [path.stem for path in figures.glob("*.png")]
+        drawn = write_figures(table, figures, None if table.stored is None else drawable(table))
+        if table.stored is not None:  # the others were drawn when its runs were here
+            drawn += [path.stem for path in figures.glob("*.png")]
         sections.append(make_section(table, drawn, verdicts[table.plan.name]))
     if not any(section.finished for section in sections):
         raise BadPlan(f"{how.root}: wanted finished runs, given none: the page is left as it is (--all runs them)")

@@ -41,6 +41,12 @@ def archive(files: Mapping[str, str]) -> bytes:
     return made.getvalue()
 
 
+def unpacked(content: bytes) -> dict[str, str]:
+    """What `archive` packed."""
+    with lzma.LZMAFile(io.BytesIO(content)) as packed, tarfile.TarFile(fileobj=packed) as tar:
+        return {entry.name: tar.extractfile(entry).read().decode() for entry in tar}
+
+
 def peft_record(outcome: Outcome, plan: str, forgetting: float | None) -> dict[str, Any]:
     """The record of a run."""
     results, place = outcome.results, outcome.place

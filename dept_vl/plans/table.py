@@ -72,8 +72,9 @@ Stored = Mapping[tuple[str, str, str, str], dict[Repeat, float]]  # by measure, 
 
 @dataclass(frozen=True)
 class Table:
-    """wanted: every place of the plan. costs: by cell, None where not measured. stored: single values of runs whose
-    folders are not here, in place of outcomes and costs. forgotten: by place, nats per token (`run.forgetting`)."""
+    """wanted: every place of the plan. costs: by cell, None where not measured. stored: all single values, where some
+    are of runs whose folders are not here: what is asked then in place of outcomes and costs. forgotten: by place, nats
+    per token (`run.forgetting`)."""
 
     plan: PlanFile
     outcomes: tuple[Outcome, ...]

@@ -41,7 +41,7 @@ def test_the_best_cell_is_printed_and_written(do, tmp_path):
     status, said = do("--task", "shapes-rte", "--seeds", 1, 2, 3, "--grid", "optim.lr.prompt=0.3,0.5")
     assert status == 0 and len(do.ran) == 6 and {config.task.name for config in do.ran} == {"shapes-rte"}
     assert "run 6 of 6: shapes-rte_dept_" in said and "| prompt=0.5 | 50.00 | 0.00 |" in said
-    assert "Best: prompt=0.5. Test x 100: mean 50.00, sd 0.00 (n - 1), 95 % interval 50.00 to 50.00" in said
+    assert "Best: prompt=0.5. Test x 100: mean 50.00, sd 0.00 (n - 1), no interval: all runs agree" in said
     (folder,) = (tmp_path / "runs" / "plans").glob("grid_prompt_*")
     assert (folder / "table.md").read_text() in said and (folder / "table.csv").read_text().count("\n") == 7
     do("--task", "shapes-rte", "--seeds", 1, 2, 3, 4, "--grid", "optim.lr.prompt=0.3,0.5")

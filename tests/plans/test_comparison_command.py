@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dept_vl.plans.command import main
+from dept_vl.plans.peft_records import unpacked
 from dept_vl.plans.settings import BadPlan
 from dept_vl.run.forgetting import Forgetting
 from tests.plans.fake_runs import leave_run
@@ -99,7 +100,7 @@ def test_the_values_beside_a_page_stand_for_runs_that_are_gone(command, tmp_path
     assert len(made) >= 5
     shutil.rmtree(tmp_path / "runs")
     _, said = command(*argv)
-    assert "8 of 8 runs are finished, as docs/comparison/values.csv has them" in said
+    assert "8 of 8 runs are finished, with those of docs/comparison/values.csv" in said
     assert {path: path.read_bytes() for path in (tmp_path / "docs").rglob("*") if path.is_file()} == made
     command("two.yaml", "--output_dir", "runs")
     command("two.yaml", "--output_dir", "runs", "--page", "docs")
@@ -107,6 +108,29 @@ def test_the_values_beside_a_page_stand_for_runs_that_are_gone(command, tmp_path
     assert "## two" in page.read_text() and "## one" not in page.read_text()
     command("one.yaml", "two.yaml", "--output_dir", "runs", "--page", "docs")
     assert "## two" in page.read_text() and "## one" in page.read_text()
+
+
+def test_a_plan_goes_on_where_the_values_of_a_page_are_all_that_is_left(command, tmp_path):
+    """Trials and seeds of another machine are not done again; the page is that of all runs."""
+    argv, page = ("one.yaml", "--output_dir", "runs"), ("--page", "docs")
+    command(*argv)
+    command(*argv, *page)
+    whole = (tmp_path / "docs/comparison.md").read_text()
+    values, records = tmp_path / "docs/comparison/values.csv", tmp_path / "docs/comparison/one.tar.xz"
+    names = set(unpacked(records.read_bytes()))
+    lost = {path.name for path in (tmp_path / "runs/runs").iterdir()} - {name[:-5] for name in names}
+    shutil.rmtree(tmp_path / "runs")
+    kept = [line for line in values.read_text().splitlines() if ",2,0," not in line or "trials" in line]
+    values.write_text("\n".join(kept) + "\n")
+    command.ran.clear()
+    status, said = command(*argv, "--values", "docs/comparison/values.csv")
+    assert status == 0 and lost and {config.seed for config in command.ran} == {2} and len(command.ran) == 2
+    assert "12 runs are not done, since their values are kept" in said
+    command(*argv, *page)
+    assert (tmp_path / "docs/comparison.md").read_text() == whole
+    assert set(unpacked(records.read_bytes())) == names
+    with pytest.raises(BadPlan, match="--values: wanted the values.csv of a page, given lost.csv"):
+        command(*argv, "--values", "lost.csv")
 
 
 def test_the_values_of_trials_stay_where_their_runs_are_not_found(command, tmp_path):
@@ -121,7 +145,7 @@ def test_the_values_of_trials_stay_where_their_runs_are_not_found(command, tmp_p
     rows = (tmp_path / "docs/comparison/values.csv").read_text()
     assert 'one_trials,"pt, rates x 0.1"' in rows and "one,pt,shapes-rte,score" in rows
     shutil.rmtree(tmp_path / "runs")
-    assert "8 of 8 runs are finished, as docs" in command(*argv)[1]
+    assert "8 of 8 runs are finished, with those of docs" in command(*argv)[1]
     with pytest.raises(BadPlan, match="wanted it without --cells"):
         command(*argv, "--cells", "pt")
 

@@ -6,9 +6,11 @@ import math
 import pytest
 
 from dept_vl.plans.claims import judge
+from dept_vl.plans.execute import How, do
 from dept_vl.plans.item_error import item_error
+from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.settings import BadPlan
-from dept_vl.plans.store import NAME, as_csv, read_values, with_stored
+from dept_vl.plans.store import NAME, as_csv, given_values, known_runs, read_values, with_stored
 from dept_vl.plans.table import Table, values
 
 
@@ -85,6 +87,15 @@ def test_fewer_runs_than_were_recorded_do_not_take_their_place(done, path):
     rows, few = read_values(path), dataclasses.replace(done, outcomes=done.outcomes[:3])
     stored = with_stored(few, rows)
     assert stored.finished == 12 and as_csv([stored], rows) == path.read_text()
+    few.outcomes[0].results["metrics"]["test"]["accuracy"] = 0.99
+    newer = with_stored(few, rows)
+    place = few.outcomes[0].place
+    assert values(newer, "score", [place.cell], tasks=[place.task])[place.seed, place.draw] == 99.0, (
+        "what is here counts"
+    )
+    assert (
+        sum(a != b for a, b in zip(as_csv([newer], rows).splitlines(), path.read_text().splitlines(), strict=True)) == 1
+    )
     kept = as_csv([], rows)
     assert kept == path.read_text(), "plans that are not asked for stay"
 
@@ -102,3 +113,49 @@ def test_a_verdict_from_stored_values_counts_the_items_as_that_of_the_runs(done,
     stored = with_stored(Table(done.plan, (), done.wanted), read_values(path))
     there, kept = judge(done, done.plan.claims[0]), judge(stored, done.plan.claims[0])
     assert there == kept and "50 items" in kept.test
+
+
+def test_a_plan_is_done_piece_by_piece_and_ends_as_if_done_at_once(done, path):
+    """Seed 1 on one machine, the rest on another that has its values alone."""
+    whole, half = path.read_text(), len(done.outcomes) // 2
+    first = dataclasses.replace(done, outcomes=done.outcomes[:half])
+    path.write_text(as_csv([first]))
+    second = with_stored(dataclasses.replace(done, outcomes=done.outcomes[half:]), read_values(path))
+    assert second.finished == 12 and first.finished == 6
+    assert judge(second, done.plan.claims[0]) == judge(done, done.plan.claims[0])
+    assert sorted(as_csv([second], read_values(path)).splitlines()) == sorted(whole.splitlines())
+
+
+def test_rounds_of_a_timing_are_not_mixed(done, path):
+    costs = {"short": {"train_ms": [7.0]}, "long": done.costs["long"]}
+    plan = dataclasses.replace(done.plan, view="comparison")
+    path.write_text(as_csv([dataclasses.replace(done, plan=plan)]))
+    newer = with_stored(Table(plan, (), done.wanted, costs), read_values(path))
+    assert values(newer, "cost_train_ms", ["short"]) == {(0, 0): 7.0} and newer.finished == 12
+    text = as_csv([newer], read_values(path))
+    assert text.count("cost_train_ms") == 1 + 3 and text.count(",score,") == 12
+
+
+def test_runs_whose_values_are_kept_are_not_done(plans, done, path, tmp_path):
+    rows = [row for row in read_values(path) if row["seed"] != "3"]
+    schedule = make_schedule([plans["first"]], tmp_path / "elsewhere")
+    known = known_runs([plans["first"]], schedule, rows)
+    assert known == {each.run for each in done.wanted if each.seed < 3}
+    ran, said = [], []
+    do([plans["first"]], schedule, How(tmp_path / "elsewhere", said.append, values=rows, work=ran.append))
+    assert {config.seed for config in ran} == {3} and len(ran) == 4
+    assert said[-6:-4] == ["8 runs are not done, since their values are kept", "4 runs, 0 of them finished before"]
+    with pytest.raises(BadPlan, match="--values: are of whole runs"):
+        How(tmp_path, said.append, fast=True, values=rows)
+    with pytest.raises(BadPlan, match="--values: wanted the values.csv of a page, given .*none.csv"):
+        given_values(tmp_path / "none.csv")
+
+
+def test_a_run_that_another_starts_from_is_done_again(plans, done, path, tmp_path):
+    """Of its values alone no run can start."""
+    schedule = make_schedule([plans["first"]], tmp_path / "elsewhere")
+    first, last = (next(each.run for each in done.wanted if each.seed == seed) for seed in (1, 3))
+    schedule.runs[last] = dataclasses.replace(schedule.runs[last], after=first)
+    rows = [row for row in read_values(path) if row["seed"] != "3"]
+    assert first not in known_runs([plans["first"]], schedule, rows)
+    assert first in known_runs([plans["first"]], schedule, read_values(path))
