@@ -130,7 +130,7 @@ def judge(table: Table, claim: Claim) -> Judged:
             return Judged(claim, UNDECIDED, reason=reason)
     pairs = [(first[each], second[each]) for each in paired]
     ratio = claim.kind in ("below", "above")
-    if ratio and any(value <= 0 for pair in pairs for value in pair):
+    if ratio and any(b <= 0 or (a <= 0 and not is_constructed(claim)) for a, b in pairs):
         return Judged(claim, UNDECIDED, reason="a ratio of values that are not all above zero")
     compared = tuple(a / b if ratio else a - b for a, b in pairs)
     judged = Judged(
@@ -177,7 +177,7 @@ def _tested(table: Table, judged: Judged) -> Judged:
         reasons = filter(None, (judged.reason, "all of them give the same, of which no test can be made"))
         return dataclasses.replace(judged, reason="; ".join(reasons))
     over = f"over {len(judged.by_repeat)} {judged.repeats}"
-    test = f"min F' {over} and {count:,} items" if error.items else f"paired t {over}"
+    test = f"paired t and min F' {over}, {count:,} items" if error.items else f"paired t {over}"
     return dataclasses.replace(
         judged,
         interval=spread(judged.by_repeat, error=error).interval,
@@ -205,7 +205,7 @@ def _why_none(table: Table, claim: Claim) -> tuple[str, str]:
     cells = {*claim.first, *claim.second}
     left = sum(1 for cell in cells if not any(table.of(cell))) if table.stored is None else 0
     if claim.measure.startswith("cost_"):
-        return UNTESTED, "not measured yet" if table.stored is None else "its single values are not kept"
+        return UNTESTED, "not measured yet, or its single values are not kept"
     if claim.measure.startswith("reach_") and not left:
         return UNDECIDED, "the score was not reached in any pair of runs"
     left = left or table.stored is not None

@@ -30,7 +30,7 @@ from dept_vl.plans.published import check_given
 from dept_vl.plans.runs import Schedule, make_schedule
 from dept_vl.plans.schema import BEST, COMPARISON, PlanFile
 from dept_vl.plans.settings import BadPlan, Settings, merge, read, read_all
-from dept_vl.plans.store import NAME, Row, as_csv, given_values, read_values, with_stored
+from dept_vl.plans.store import NAME, Row, as_csv, given_values, known_runs, merged, read_values, with_stored
 from dept_vl.plans.summary import check_pick
 from dept_vl.plans.table import Table, read_table
 from dept_vl.plans.tune import choose, trials, tuned
@@ -123,12 +123,16 @@ def _run(plan: PlanFile, args: argparse.Namespace, way: How, show: Say, more: st
             show(json.dumps({"plan": plan.name, "wanted": [dataclasses.asdict(each) for each in wanted]}))
             return 0
         say("\n".join(f"{each.cell}, {each.task}, seed {each.seed}, draw {each.draw}: {each.run}" for each in wanted))
-        say(f"{len(schedule.runs)} runs")
+        known = len(known_runs([plan], schedule, way.values))
+        say(f"{len(schedule.runs)} runs" + (f", {known} of which have their values kept" if known else ""))
         return 0
     check_writable(root / plan.name / "table.md")
     failed = do([plan], schedule, way)
-    say("\n" + write_table(read_table(plan, schedule, root), root / plan.name, failed))
-    table = _table(plan, schedule, root, way.values)
+    here = read_table(plan, schedule, root)
+    say("\n" + write_table(here, root / plan.name, failed))
+    table = with_stored(here, way.values)
+    if table.stored is not None:
+        say(f"{table.finished} of {len(table.wanted)} runs with those whose values are kept; of all of them is this:")
     tell_claims(table, root / plan.name, say, judge_all([table])[plan.name])
     say(f"{root / plan.name}/table.md and table.csv")
     if plan.view == COMPARISON:
@@ -147,7 +151,7 @@ def _table(plan: PlanFile, schedule: Schedule, root: Path, rows: Sequence[Row]) 
 def _write_page(plans: Sequence[PlanFile], args: argparse.Namespace, flags: Sequence[str], way: How) -> int:
     """Of what is finished, here or in the values beside an earlier page; nothing is run."""
     values = args.page / PAGE / NAME
-    more, kept, tables, trial_tables = _told(args, flags), read_values(values), [], []
+    more, kept, tables, trial_tables = _told(args, flags), merged(read_values(values), way.values), [], []
 
     def table(plan: PlanFile) -> Table:
         return _table(plan, make_schedule([plan], way.root), way.root, kept)

@@ -3,16 +3,16 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 from dept_vl.plans.claims import Judged
 from dept_vl.plans.costs import cost_runs, costs_path, measure_costs
 from dept_vl.plans.figures import write_figures
-from dept_vl.plans.forgotten import Measure, measure_forgotten, measured_cells
-from dept_vl.plans.pool import PAUSE, Say, Work, run_all, work
-from dept_vl.plans.runs import Schedule
+from dept_vl.plans.forgotten import Measure, measure_forgotten, measured_cells, to_measure
+from dept_vl.plans.pool import PAUSE, LostWorker, Say, Work, run_all, work
+from dept_vl.plans.runs import RESULTS, Run, Schedule
 from dept_vl.plans.schema import COMPARISON, PlanFile
 from dept_vl.plans.settings import BadPlan
 from dept_vl.plans.store import Row, known_costs, known_runs
@@ -55,7 +55,10 @@ class How:
 
 def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str]:
     """Run and measure what is left of the plans; the reasons of runs that failed, by name."""
-    known = known_runs(plans, schedule, how.values)
+    costs = {plan.name: _costs_left(plan, schedule, how) for plan in plans if plan.costed()}
+    sources = {name for needed in costs.values() for each in needed.values() for name in each.sources}
+    known = known_runs(plans, schedule, how.values, sources)
+    known = {name for name in known if not (schedule.runs[name].folder / RESULTS).exists()}
     runs = {name: each for name, each in schedule.of(*plans).items() if name not in known}
     if known:
         how.say(f"{len(known)} runs are not done, since their values are kept")
@@ -66,8 +69,7 @@ def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str
     for plan in (each for each in plans if each.costed()):
         rounds, rows = _FAST if how.fast else _MANY if plan.view == COMPARISON else _USUAL
         path = costs_path(plan, how.root)
-        if not path.exists() and not known_costs(plan, schedule, how.values):
-            needed = cost_runs(plan, how.root)
+        if needed := costs[plan.name]:
             if lost := failed.keys() & {name for each in needed.values() for name in each.sources}:
                 how.say(f"time and memory of {plan.name}: not measured, since runs failed: {', '.join(sorted(lost))}")
                 continue
@@ -81,17 +83,28 @@ def do(plans: Sequence[PlanFile], schedule: Schedule, how: How) -> dict[str, str
                     except FolderInUse:  # another command measures them
                         time.sleep(PAUSE)
     for plan in (each for each in plans if measured_cells(each)):
-        how.say(f"forgetting of {plan.name}, on {plan.forgetting}")
         finished = [(each.place, each.folder) for each in read_table(plan, schedule, how.root).outcomes]
-        with how.pool(how.jobs) as executor:
-            parts = [finished[start :: how.jobs] for start in range(how.jobs)]
-            for each in [executor.submit(measure_forgotten, plan, part, how.root, how.forget) for part in parts]:
-                each.result()
+        if left := to_measure(plan, finished, how.root):
+            how.say(f"forgetting of {plan.name}, on {plan.forgetting}: {len(left)} runs")
+            parts = [left[start :: how.jobs] for start in range(min(how.jobs, len(left)))]
+            with how.pool(how.jobs) as executor:
+                waited = [executor.submit(measure_forgotten, plan, part, how.root, how.forget) for part in parts]
+                try:
+                    for each in waited:
+                        each.result()
+                except BrokenExecutor as error:
+                    raise LostWorker(f"{plan.name}: wanted a process for its forgetting, but one was killed") from error
     return failed
 
 
+def _costs_left(plan: PlanFile, schedule: Schedule, how: How) -> dict[str, Run]:
+    """The runs whose time and memory are to be measured; none where they are known."""
+    known = costs_path(plan, how.root).exists() or known_costs(plan, schedule, how.values)
+    return {} if known else cost_runs(plan, how.root)
+
+
 def write_table(table: Table, folder: Path, failed: Mapping[str, str]) -> str:
-    """table.md and table.csv into `folder`; returns the former."""
+    """table.md, of the runs that are here, and table.csv into `folder`; returns the former."""
     text = as_markdown(table, failed)
     write_files_whole(folder, {"table.md": text.encode(), "table.csv": table.as_csv().encode()})
     return text

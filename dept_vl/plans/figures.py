@@ -35,9 +35,9 @@ def file_name(plan: PlanFile, plot: Plot) -> str:
 
 def write_figures(table: Table, folder: Path, plots: Sequence[Plot] | None = None) -> list[str]:
     """Draws every plot that has numbers into `folder`, those of the plan unless others are given; the names, without
-    ending, in their order."""
+    ending, in their order. Where some run folders are not here, a picture stays that only they could draw."""
     names = []
-    for plot in table.plan.plots if plots is None else plots:
+    for plot in _drawable(table, folder) if plots is None else plots:
         found = points(table, plot)
         if found:
             name = file_name(table.plan, plot)
@@ -47,10 +47,13 @@ def write_figures(table: Table, folder: Path, plots: Sequence[Plot] | None = Non
     return names
 
 
-def drawable(table: Table) -> list[Plot]:
-    """The plots that new runs change where not all folders are here: none that asks the folders."""
-    asked = [plot for plot in table.plan.plots if table.outcomes and plot.kind not in ("curves", "heat")]
-    return [plot for plot in asked if {point.panel[0] for point in points(table, plot)} == set(plot.y)]
+def _drawable(table: Table, folder: Path) -> list[Plot]:
+    """All where all runs are here; else those that single values draw whole, and that are not there or gain by runs."""
+    if table.stored is None:
+        return list(table.plan.plots)
+    wanted = [plot for plot in table.plan.plots if plot.kind not in ("curves", "heat")]
+    wanted = [each for each in wanted if table.outcomes or not (folder / f"{file_name(table.plan, each)}.png").exists()]
+    return [plot for plot in wanted if {point.panel[0] for point in points(table, plot)} == set(plot.y)]
 
 
 def draw(table: Table, plot: Plot, found: Sequence[Point]) -> bytes:

@@ -29,20 +29,20 @@ def check_text(plan: PlanFile) -> None:
         )
 
 
-def measure_forgotten(
-    plan: PlanFile, finished: Iterable[tuple[Place, Path]], root: Path, measure: Measure = measure_forgetting
-) -> None:
-    """Measure what is not measured yet. finished: where each run stands, and its folder.
-
-    Raises: what `measure_forgetting` raises.
-    """
+def to_measure(plan: PlanFile, finished: Iterable[tuple[Place, Path]], root: Path) -> list[tuple[Place, Path]]:
+    """Of the finished runs, each with its folder, those that are not measured yet."""
     cells = measured_cells(plan)
-    for place, folder in finished:
-        path = _path(plan, root, place, folder)
-        if place.cell in cells and not path.exists():
-            found = measure(folder, plan.forgetting)
-            facts = {"text": plan.forgetting, "frozen": found.frozen, "adapted": found.adapted, "rows": found.rows}
-            write_files_whole(path.parent, {path.name: (json.dumps(facts) + "\n").encode()})
+    return [each for each in finished if each[0].cell in cells and not _path(plan, root, *each).exists()]
+
+
+def measure_forgotten(
+    plan: PlanFile, left: Iterable[tuple[Place, Path]], root: Path, measure: Measure = measure_forgetting
+) -> None:
+    """Raises: what `measure_forgetting` raises."""
+    for place, folder in left:
+        path, found = _path(plan, root, place, folder), measure(folder, plan.forgetting)
+        facts = {"text": plan.forgetting, "frozen": found.frozen, "adapted": found.adapted, "rows": found.rows}
+        write_files_whole(path.parent, {path.name: (json.dumps(facts) + "\n").encode()})
 
 
 def read_forgotten(plan: PlanFile, finished: Iterable[tuple[Place, Path]], root: Path) -> Mapping[Place, float]:

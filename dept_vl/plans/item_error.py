@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from dept_vl.plans.compare_runs import FinishedRun, is_mean, read_run
 from dept_vl.plans.paired import units_of
-from dept_vl.plans.table import Table, values
+from dept_vl.plans.table import Repeat, Table, values
 from dept_vl.tasks import CaptionTask
 
 ITEM_ERROR, ITEMS = "item_error", "items"  # a cell's on a task, among stored values
@@ -37,9 +37,7 @@ def item_error(
     squares, number = 0.0, 0
     found = dict.fromkeys(task for cell in (*first, *second) for task in table.plan.cell(cell).tasks)
     counted = [task for task in found if not tasks or task in tasks]
-    repeats = set.intersection(
-        *(set(values(table, "score", cells, tasks=tasks)) for cells in (first, second) if cells)
-    )  # fmt: skip
+    repeats = common_repeats(table, first, second, tasks)
     for task in counted:
         if table.stored is not None:
             known = stored_error(table, first, task)
@@ -64,12 +62,17 @@ def item_error(
     return 100 * math.sqrt(squares) / len(counted), number
 
 
+def common_repeats(table: Table, first: Sequence[str], second: Sequence[str], tasks: Sequence[str]) -> set[Repeat]:
+    """Those that all of the cells have on all of the tasks."""
+    return set.intersection(*(set(values(table, "score", each, tasks=tasks)) for each in (first, second) if each))
+
+
 def stored_error(table: Table, cells: Sequence[str], task: str, claim: str = "") -> tuple[float, int] | None:
-    """Of one cell on one task, or of a claim under its first cell, as an earlier page kept it."""
+    """Of one cell on one task, or of a claim under its first cell, as an earlier page kept it, of most repeats."""
     if table.stored is None or len(cells) != 1:
         return None
     error, items = (table.stored.get((name, claim, cells[0], task), {}) for name in (ITEM_ERROR, ITEMS))
-    return (error[0, 0], int(items[0, 0])) if error and items else None
+    return (error[max(error)], int(items[max(items)])) if error and items else None
 
 
 class ItemParts(NamedTuple):

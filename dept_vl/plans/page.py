@@ -51,8 +51,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of a plan. figures: (title, file name without its ending). stored: whether the run folders are
-    gone, so that its numbers are the single values of an earlier page."""
+    """What the page says of a plan. figures: (title, file name without its ending). stored: whether some
+    run folders are gone, so that their numbers are the single values of an earlier page."""
 
     plan: PlanFile
     judged: tuple[Judged, ...]

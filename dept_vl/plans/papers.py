@@ -8,7 +8,7 @@ from typing import Any
 from dept_vl.config import config_files, given_settings
 from dept_vl.plans.contents import listing, load_contents, recorded
 from dept_vl.plans.execute import How, do, tell_claims
-from dept_vl.plans.figures import drawable, write_figures
+from dept_vl.plans.figures import write_figures
 from dept_vl.plans.load import Changes, load_plans
 from dept_vl.plans.page import make_section, write_page
 from dept_vl.plans.pool import Say
@@ -26,7 +26,7 @@ from dept_vl.plans.quoted import load_blocks
 from dept_vl.plans.runs import make_schedule
 from dept_vl.plans.schema import PlanFile
 from dept_vl.plans.settings import BadPlan, read_all
-from dept_vl.plans.store import NAME, as_csv, given_values, read_values, with_stored
+from dept_vl.plans.store import NAME, as_csv, given_values, merged, read_values, with_stored
 from dept_vl.plans.table import Table, read_table
 from dept_vl.plans.verdicts import Verdicts, judge_all
 from dept_vl.registry import did_you_mean
@@ -36,7 +36,7 @@ from dept_vl.untrusted.whole_files import check_writable, write_files_whole
 ROWS, ROOT, FAST_ROOT, DOCS = (
     Path(each) for each in ("runs/paper", "runs/reproduction", "runs/reproduction_fast", "docs")
 )
-STUDY = ("figure", "study", "list", "all", "fast", "page", "values")  # flags about plans on the embedded default
+STUDY = ("figure", "study", "list", "all", "fast", "page")  # flags about plans on the embedded default
 
 
 def parser(papers: Sequence[str]) -> argparse.ArgumentParser:
@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None, say: Say = print, *, configs: Path |
         made.error(f"studies take no further flags, given {' '.join(flags)}")
     if is_study and args.table is not None:
         made.error("--table: runs rows with real weights; wanted --study dept_table8 and the like, or --list")
+    if args.values and not is_study:
+        made.error("--values: is of studies: wanted --all, --study, --figure or --page beside it")
     if args.table is None and not (args.dry_run or is_study):
         made.error("wanted --table, or --dry-run to check all of them, given neither")
     if is_study:
@@ -172,7 +174,7 @@ def _studies(args: argparse.Namespace, configs: Path, how: How) -> int:
     if not args.page:
         check_writable(folder / "figures" / "claims.csv")
         failed = do(chosen, schedule, how)
-    kept = read_values(folder / "figures" / NAME) or how.values
+    kept = merged(read_values(folder / "figures" / NAME), how.values)
     tables = [with_stored(read_table(plan, schedule, how.root), kept) for plan in every.values()]
     verdicts = judge_all(tables)  # a claim is corrected beside all of its paper, whatever is asked for
     if whole:
@@ -192,7 +194,7 @@ def _write_all(
     figures = folder / "figures"
     sections = []
     for table in tables:
-        drawn = write_figures(table, figures, None if table.stored is None else drawable(table))
+        drawn = write_figures(table, figures)
         if table.stored is not None:  # the others were drawn when its runs were here
             drawn += [path.stem for path in figures.glob("*.png")]
         sections.append(make_section(table, drawn, verdicts[table.plan.name]))

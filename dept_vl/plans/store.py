@@ -3,10 +3,11 @@
     plan,cell,task,measure,target,seed,draw,value,run
 
 So that a reader can judge the claims again, and a change of the statistics needs no new run. For costs `seed` is the
-round; `item_error` and `items` are of all seeds together, so theirs is 0, and those of a claim stand under its first
-cell with its name as target. Scores are points, times seconds or milliseconds, as `table.MEASURES` has them. run: the
-folder, whose name ends in a hash of all settings, the cell's first where several count; a value whose cell has other
-settings by now is left out. Values of the page that had no such file name none.
+round; `item_error` and `items` are of several seeds together, whose number is their draw, and those of a claim stand
+under its first cell with its name as target; the target of forgetting is its text. Scores are points, times seconds or
+milliseconds, as `table.MEASURES` has them. run: the folder, whose name ends in a hash of all settings, the cell's first
+where several count; a value whose cell has other settings by now is left out. Values of the page that had no such file
+name none: they are shown, and joined with none.
 
 A table may be of such values, of runs that are here, or of both: a plan is done piece by piece, on several machines.
 What a run here says goes over what was kept of it.
@@ -15,16 +16,16 @@ What a run here says goes over what was kept of it.
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dept_vl.plans.claims import counts_items
-from dept_vl.plans.item_error import ITEM_ERROR, ITEMS, item_error
+from dept_vl.plans.item_error import ITEM_ERROR, ITEMS, common_repeats, item_error
 from dept_vl.plans.runs import Schedule
 from dept_vl.plans.schema import COMPARISON, TRIALS, Claim, Number, PlanFile
 from dept_vl.plans.settings import BadPlan
-from dept_vl.plans.table import COST_MEASURES, FORGETTING, Repeat, Stored, Table, single
+from dept_vl.plans.table import COST_MEASURES, FORGETTING, MEASURES, Repeat, Stored, Table, single
 
 NAME = "values.csv"
 Row = Mapping[str, str]  # by COLUMNS
@@ -35,17 +36,65 @@ _OF_VIEW = {TRIALS: ("val",), COMPARISON: (*_ALWAYS, "file_bytes", "held_mb", FO
 
 def as_csv(tables: Iterable[Table], kept: Sequence[Row] = ()) -> str:
     """Scores, sizes and steps of every cell, and what the claims or the view of the plan measure. kept: the file's rows
-    so far, which stay for a table that is made of them too and for plans that are not among the tables."""
+    so far: of them those stay that a table is made of too, those of other settings until their place is taken, and
+    those of plans that are not among the tables."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     tables = list(tables)
-    named = {table.plan.name for table in tables}
-    writer.writerows(row.values() for row in kept if row["plan"] not in named)
+    names = {table.plan.name for table in tables}
+    writer.writerows(row.values() for row in kept if row["plan"] not in names)
     for table in tables:
-        before = [row for row in kept if row["plan"] == table.plan.name] if table.stored is not None else []
-        writer.writerows(row.values() for row in _over(before, _rows(table)))
+        mine, unnamed = _joined(table, kept)
+        runs, taken = _runs(table), {_place(row) for row in mine}
+        before = [row for row in kept if row["plan"] == table.plan.name and _place(row) not in taken]
+        stale = [row for row in before if row["run"] not in ("", _named(table, runs, row))]
+        writer.writerows(row.values() for row in [*mine, *stale, *unnamed])
     return file.getvalue()
+
+
+def with_stored(table: Table, rows: Sequence[Row]) -> Table:
+    """The table of these rows and of its runs, which go over them; of its runs alone where no row tells more. Rows
+    that name no run are joined with none: they stand where there are more of them."""
+    mine, unnamed = _joined(table, rows)
+    if unnamed:
+        return dataclasses.replace(table, stored=_stored(unnamed))
+    here = {_place(row) for row in _rows(table)}
+    if all(_place(row) in here for row in mine):
+        return table
+    return dataclasses.replace(table, stored=_stored(mine))
+
+
+def _joined(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of the table's settings with those of the runs that are here; and the rows that name no run, where they
+    are more of the plan."""
+    runs = _runs(table)
+    known = [row for row in rows if row["plan"] == table.plan.name]
+    mine = _over([row for row in known if row["run"] and row["run"] == _named(table, runs, row)], _rows(table))
+    unnamed = [row for row in known if not row["run"]]
+    older, newer = (dataclasses.replace(table, stored=_stored(each)).finished for each in (unnamed, mine))
+    return mine, unnamed if older > newer or not mine else []
+
+
+def _over(before: Iterable[Row], rows: Sequence[Row]) -> list[Row]:
+    """`before` with `rows` in the places of the same run, or behind. A cell's times belong together."""
+    timed = {row["cell"] for row in rows if row["measure"] in COST_MEASURES}
+    places = {
+        _place(row): row for row in before if row["measure"] not in COST_MEASURES or row["cell"] not in timed
+    }  # fmt: skip
+    return list((places | {_place(row): row for row in rows}).values())
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in COLUMNS[:-2])
+
+
+def _stored(rows: Iterable[Row]) -> Stored:
+    found: dict[tuple[str, str, str, str], dict[Repeat, float]] = {}
+    for row in rows:
+        key = row["measure"], row["target"], row["cell"], row["task"]
+        found.setdefault(key, {})[int(row["seed"]), int(row["draw"])] = float(row["value"])
+    return found
 
 
 def _rows(table: Table) -> list[Row]:
@@ -53,47 +102,30 @@ def _rows(table: Table) -> list[Row]:
     here, runs, found = dataclasses.replace(table, stored=None), _runs(table), []
 
     def add(cell: str, task: str, measure: str, target: str, repeat: Repeat, value: Number) -> None:
-        place = (table.plan.name, cell, task, measure, target, *map(str, repeat))
-        row = (*place, repr(value), _run(runs, cell, task, measure, *repeat))
-        found.append(dict(zip(COLUMNS, row, strict=True)))
+        target = table.plan.forgetting if measure == FORGETTING else target
+        facts = table.plan.name, cell, task, measure, target, *map(str, repeat), repr(value)
+        row = dict(zip(COLUMNS[:-1], facts, strict=True))
+        found.append(row | {"run": _named(table, runs, row)})
 
     for cell, task, measure, target in _wanted(table.plan):
         for repeat, value in single(here, measure, cell, task, target or None).items():
             add(cell, task, measure, target, repeat, float(value))
-    for (cell, task, target), facts in _item_errors(here):
-        for measure, value in zip((ITEM_ERROR, ITEMS), facts, strict=True):
-            add(cell, task, measure, target, (0, 0), value)
+    for (cell, task, target), repeats, both in _item_errors(here):
+        for measure, value in zip((ITEM_ERROR, ITEMS), both, strict=True):
+            add(cell, task, measure, target, (0, repeats), value)
     return found
 
 
-def _over(before: Iterable[Row], rows: Sequence[Row]) -> list[Row]:
-    """`before` with `rows` in the places of the same run, or behind: but an error over items that was kept stays, since
-    it is of more seeds, and the rounds of a timing belong together."""
-    timed = {_timing(row) for row in rows} - {None}
-    places = {_place(row): row for row in before if _timing(row) not in timed}
-    for row in rows:
-        if row["measure"] not in (ITEM_ERROR, ITEMS) or _place(row) not in places:
-            places[_place(row)] = row
-    return list(places.values())
-
-
-def _place(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in COLUMNS[:-2])
-
-
-def _timing(row: Row) -> tuple[str, str] | None:
-    return (row["cell"], row["measure"]) if row["measure"] in COST_MEASURES else None
-
-
-def _item_errors(table: Table) -> Iterator[tuple[tuple[str, str, str], tuple[float, int]]]:
-    """By cell and task for a page of methods; by the claim's name, under its first cell, for a verdict."""
+def _item_errors(table: Table) -> Iterator[tuple[tuple[str, str, str], int, tuple[float, int]]]:
+    """By cell and task for a page of methods; by the claim's name, under its first cell, for a verdict. With the number
+    of repeats that it is of."""
     cells = table.plan.cells if table.plan.view == COMPARISON else ()
     wanted = {(cell.name, task, ""): ([cell.name], (), [task]) for cell in cells for task in cell.tasks}
     for claim in filter(counts_items, table.plan.claims):
         wanted[claim.first[0], "", claim.name] = (claim.first, claim.second, claim.tasks)
     for place, (first, second, tasks) in wanted.items():
         if (found := item_error(table, first, second, tasks=tasks)) is not None:
-            yield place, found
+            yield place, len(common_repeats(table, first, second, tasks)), found
 
 
 def _runs(table: Table) -> dict[tuple[str, str, int, int] | tuple[str, str], str]:
@@ -106,9 +138,14 @@ def _runs(table: Table) -> dict[tuple[str, str, int, int] | tuple[str, str], str
     return found
 
 
-def _run(runs: Mapping[Any, str], cell: str, task: str, measure: str, seed: int, draw: int) -> str:
+def _named(table: Table, runs: Mapping[Any, str], row: Row) -> str:
+    """The run that a row is of by the plan's settings of now; "" for none."""
+    cell, task, measure = row["cell"], row["task"], row["measure"]
+    if measure in (ITEM_ERROR, ITEMS) and row["target"]:
+        claims = (each for each in table.plan.claims if each.name == row["target"])
+        return "+".join(runs.get((name, ""), "") for claim in claims for name in (*claim.first, *claim.second))
     together = measure in (*COST_MEASURES, ITEM_ERROR, ITEMS)
-    return runs.get((cell, task) if together else (cell, task, seed, draw), "")
+    return runs.get((cell, task) if together else (cell, task, int(row["seed"]), int(row["draw"])), "")
 
 
 def _wanted(plan: PlanFile) -> list[tuple[str, str, str, str]]:
@@ -134,49 +171,52 @@ def _of_claim(plan: PlanFile, claim: Claim) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def with_stored(table: Table, rows: Iterable[Row]) -> Table:
-    """The table of these rows and its runs; of its runs alone where they are all that the rows tell of."""
-    runs = _runs(table)
-    known = [row for row in rows if row["plan"] == table.plan.name and row["run"] in ("", _named(runs, row))]
-    if not known:
-        return table
-    if table.outcomes and set(dataclasses.replace(table, stored=_stored(known)).done) <= set(table.done):
-        return table
-    return dataclasses.replace(table, stored=_stored(_over(known, _rows(table))))
+def merged(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:
+    """Of two files: of two values of one run, that of the others."""
+    return list({(_place(row), row["run"]): row for row in (*rows, *others)}.values())
 
 
-def _named(runs: Mapping[Any, str], row: Row) -> str:
-    return _run(runs, row["cell"], row["task"], row["measure"], int(row["seed"]), int(row["draw"]))
-
-
-def _stored(rows: Iterable[Row]) -> Stored:
-    found: dict[tuple[str, str, str, str], dict[Repeat, float]] = {}
-    for row in rows:
-        key = row["measure"], row["target"], row["cell"], row["task"]
-        found.setdefault(key, {})[int(row["seed"]), int(row["draw"])] = float(row["value"])
-    return found
-
-
-def known_runs(plans: Iterable[PlanFile], schedule: Schedule, rows: Sequence[Row]) -> set[str]:
-    """The runs that need not be done, since the rows have their values; none that a run to be done starts from."""
+def known_runs(
+    plans: Iterable[PlanFile], schedule: Schedule, rows: Sequence[Row], needed: Collection[str] = ()
+) -> set[str]:
+    """The runs that need not be done, since the rows have all that the plans want of them; none that is `needed`, nor
+    one that a run to be done starts from."""
     known: dict[str, bool] = {}
     for plan in plans:
-        table = with_stored(Table(plan, (), schedule.places[plan.name]), rows)
-        done = set(table.done) if table.stored is not None else set()
+        table = Table(plan, (), schedule.places[plan.name])
+        stored = _stored(_joined(table, rows)[0])
+        asked = _asked(plan)
         for place in table.wanted:
-            known[place.run] = known.get(place.run, True) and place in done
-    needed = [name for name, there in known.items() if not there]
-    while needed:
-        for name in schedule.runs[needed.pop()].waits_for:
+            keys = [(measure, target, place.cell, place.task) for measure, target in asked[place.cell, place.task]]
+            there = all((place.seed, place.draw) in stored.get(key, {}) for key in keys)
+            known[place.run] = known.get(place.run, True) and there
+    left = [*needed, *(name for name, there in known.items() if not there)]
+    known |= dict.fromkeys(needed, False)
+    while left:
+        for name in schedule.runs[left.pop()].waits_for:
             if known.get(name):
                 known[name] = False
-                needed.append(name)
+                left.append(name)
     return {name for name, there in known.items() if there}
+
+
+def _asked(plan: PlanFile) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """By cell and task: (measure, target) of what each run must tell, so that its folder is not needed."""
+    found = {}
+    for cell in plan.cells:
+        for task in cell.tasks:
+            found[cell.name, task] = [("val" if plan.view == TRIALS else "score", "")]
+            found[cell.name, task] += [(FORGETTING, plan.forgetting)] if "forgetting" in cell.measure else []
+    for claim in plan.claims:
+        for name, task, measure, target in _of_claim(plan, claim):
+            if measure in MEASURES:
+                found[name, task].append((measure, target))
+    return found
 
 
 def known_costs(plan: PlanFile, schedule: Schedule, rows: Sequence[Row]) -> bool:
     """Whether the rows have the time and memory of all cells that are to be measured."""
-    stored = with_stored(Table(plan, (), schedule.places[plan.name]), rows).stored or {}
+    stored = _stored(_joined(Table(plan, (), schedule.places[plan.name]), rows)[0])
     return all(("cost_train_ms", "", cell, "") in stored for cell in plan.costed())
 
 

@@ -116,9 +116,18 @@ class Table:
         found = []
         for place in self.wanted:
             each = done.get(place)
-            facts = [each.val, each.test, each.seconds, each.weights] if each else [None] * 4
+            facts = [each.val, each.test, each.seconds, each.weights] if each else self._kept(place)
             values = [place.cell, place.task, place.seed, place.draw, *facts, f"runs/{place.run}"]
             found.append(dict(zip(COLUMNS, [*values, each.regime if each else None], strict=True)))
+        return found
+
+    def _kept(self, place: Place) -> list[float | None]:
+        """val, test, seconds and weights of a run whose values alone are here."""
+        found = []
+        for measure, share in (("val", 100), ("score", 100), ("train_seconds", 1), ("weights", 1)):
+            values = (self.stored or {}).get((measure, "", place.cell, place.task), {})
+            value = values.get((place.seed, place.draw))
+            found.append(None if value is None else value / share)
         return found
 
     def as_csv(self) -> str:
@@ -251,6 +260,7 @@ def values(
 def single(table: Table, measure: str, cell: str, task: str, target: str | None = None) -> dict[Repeat, float]:
     """By repeat, the measure of a cell on a task ("" for costs), of those repeats that have it."""
     if table.stored is not None:
+        target = table.plan.forgetting if measure == FORGETTING else target
         return table.stored.get((measure, target or "", cell, task), {})
     if measure in COST_MEASURES:
         rounds = (table.costs or {}).get(cell, {}).get(measure.removeprefix("cost_"), [])

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dept_vl.plans.command import main
+from dept_vl.plans.forgotten import measure_forgotten
 from dept_vl.plans.peft_records import unpacked
 from dept_vl.plans.settings import BadPlan
 from dept_vl.run.forgetting import Forgetting
@@ -18,6 +19,17 @@ FACTS = {
     "weights": {"trained": 100, "backbone": 1000, "by_group": {}}, "adapter": "pt", "inside": None,
     "meta_info": {"package_info": {}, "dataset_info": {}, "system_info": {}},
 }  # fmt: skip
+
+
+class Pool(ThreadPoolExecutor):
+    """Notes how many adapters each process is to measure."""
+
+    shares: list[int] = []
+
+    def submit(self, work, /, *arguments, **how):
+        if work is measure_forgotten:
+            self.shares.append(len(arguments[1]))
+        return super().submit(work, *arguments, **how)
 
 
 @pytest.fixture
@@ -42,7 +54,7 @@ def command(tmp_path, monkeypatch):
 
     def command(*argv):
         lines = []
-        how = {"work": work, "forget": forget, "pool": ThreadPoolExecutor}
+        how = {"work": work, "forget": forget, "pool": Pool}
         return main([*map(str, argv)], lines.append, **how), "\n".join(lines)
 
     def forget(folder, text):
@@ -71,7 +83,9 @@ def test_trials_come_first_and_the_runs_at_what_they_chose(command, tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2, 3])
 def test_forgetting_of_each_run_is_measured_once_by_all_processes(command, tmp_path, jobs):
+    Pool.shares.clear()
     command("one.yaml", "--output_dir", "runs", "--jobs", jobs)
+    assert len(Pool.shares) == jobs and max(Pool.shares) - min(Pool.shares) <= 1
     kept = sorted(path.name.rpartition("_")[0] for path in (tmp_path / "runs/forgetting").iterdir())
     assert sorted(command.measured) == kept and len(kept) == 4
     command("one.yaml", "--output_dir", "runs", "--jobs", jobs)

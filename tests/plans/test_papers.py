@@ -83,8 +83,8 @@ def test_a_page_is_judged_again_from_its_single_values_where_the_runs_are_gone(c
     before, kept = page.read_text(), values.read_text()
     (tmp_path / "runs").rename(tmp_path / "elsewhere")
     command("--page")
-    told = "Of 2 studies the run folders are not here: their numbers are the single values of earlier runs, judged "
-    told += "anew."
+    told = "Of 2 studies not all run folders are here: their numbers are, wholly or in part, the single values of "
+    told += "earlier runs, judged anew."
     assert told in page.read_text() and page.read_text().replace(f"\n{told}\n", "", 1).split() == before.split()
     assert values.read_text() == kept
 
@@ -183,3 +183,41 @@ def test_studies_go_on_where_the_values_of_the_page_are_all_that_is_left(command
     assert "11 runs are not done, since their values are kept" in said
     page = (tmp_path / "docs/reproduction.md").read_text()
     assert "19 of 19 results are in" in page, page[:600]
+
+
+def test_values_of_another_machine_are_joined_with_those_of_the_page(command, tmp_path):
+    """Neither file has all; the page and its own file do."""
+    command("--study", "first")
+    command("--page")
+    (tmp_path / "docs").rename(tmp_path / "other")
+    shutil.rmtree(tmp_path / "runs")
+    command("--study", "second")
+    command("--page")
+    shutil.rmtree(tmp_path / "runs")
+    before = len(command.done)
+    status, _ = command("--page", "--values", "other/figures/values.csv")
+    assert status == 0 and len(command.done) == before
+    assert "19 of 19 results are in" in (tmp_path / "docs/reproduction.md").read_text()
+    rows = (tmp_path / "docs/figures/values.csv").read_text().splitlines()
+    assert len(rows) == len(set(rows)) and sum(",score,," in row for row in rows) == 19
+
+
+def test_a_picture_that_only_run_folders_draw_stays(command, tmp_path):
+    path = tmp_path / "configs/plans/first.yaml"
+    curves = "  - {kind: curves, name: loss, title: Loss, y: [loss], y_labels: [loss]}\n"
+    path.write_text(path.read_text().replace("plots:\n", "plots:\n" + curves))
+    command("--study", "first")
+    command("--page")
+    drawn = (tmp_path / "docs/figures/first_loss.csv").read_text()
+    shutil.rmtree(tmp_path / "runs")
+    values = tmp_path / "docs/figures/values.csv"
+    values.write_text("".join(line for line in values.read_text().splitlines(True) if ",3,0," not in line))
+    command("--study", "first", "--values", "docs/figures/values.csv")
+    assert (tmp_path / "docs/figures/first_loss.csv").read_text() == drawn
+    assert "12 of 12" in command("--study", "first", "--values", "docs/figures/values.csv")[1]
+
+
+def test_values_without_a_study_are_refused(command, capsys):
+    with pytest.raises(SystemExit):
+        command("--values", "docs/figures/values.csv")
+    assert "--values: is of studies" in capsys.readouterr().err

@@ -159,3 +159,69 @@ def test_a_run_that_another_starts_from_is_done_again(plans, done, path, tmp_pat
     rows = [row for row in read_values(path) if row["seed"] != "3"]
     assert first not in known_runs([plans["first"]], schedule, rows)
     assert first in known_runs([plans["first"]], schedule, read_values(path))
+
+
+def test_what_only_the_rows_know_stays_though_all_runs_are_here(done, path):
+    """Costs and forgetting take time, and were measured elsewhere."""
+    plan = dataclasses.replace(done.plan, view="comparison")
+    forgotten = {each.place: 0.25 for each in done.outcomes}
+    path.write_text(as_csv([dataclasses.replace(done, plan=plan, forgotten=forgotten)]))
+    here = dataclasses.replace(done, plan=plan, costs=None, forgotten={})
+    again = with_stored(here, read_values(path))
+    assert values(again, "cost_train_ms", ["long"]) and values(again, "forgetting", ["long"]) == {
+        (seed, 0): 0.25 for seed in (1, 2, 3)
+    }
+    assert sorted(as_csv([again], read_values(path)).splitlines()) == sorted(path.read_text().splitlines())
+    other = dataclasses.replace(again, plan=dataclasses.replace(plan, forgetting="other.txt"))
+    assert not values(other, "forgetting", ["long"]), "it is of its text"
+
+
+def test_values_that_name_no_run_are_shown_but_neither_known_nor_joined(plans, done, path, tmp_path):
+    """Nothing tells with what settings they were made."""
+    unnamed = [{**row, "run": ""} for row in read_values(path)]
+    schedule = make_schedule([plans["first"]], tmp_path / "elsewhere")
+    assert known_runs([plans["first"]], schedule, unnamed) == set()
+    few = dataclasses.replace(done, outcomes=done.outcomes[:3])
+    few.outcomes[0].results["metrics"]["test"]["accuracy"] = 0.99
+    shown = with_stored(few, unnamed)
+    place = few.outcomes[0].place
+    assert shown.finished == 12 and values(shown, "score", [place.cell], tasks=[place.task])[1, 0] != 99.0
+    text = as_csv([shown], unnamed)
+    assert text.count(",score,") == 12 + 3, "the new ones wait until they are more"
+    path.write_text(text)
+    rest = dataclasses.replace(done, outcomes=done.outcomes[3:])
+    whole = with_stored(rest, read_values(path))
+    assert values(whole, "score", [place.cell], tasks=[place.task])[1, 0] == 99.0 and whole.finished == 12
+
+
+def test_a_run_whose_forgetting_or_claimed_measure_is_missing_is_done(plans, done, path, tmp_path):
+    cells = tuple(dataclasses.replace(each, measure=("score", "forgetting")) for each in plans["first"].cells)
+    plan = dataclasses.replace(plans["first"], cells=cells)
+    schedule = make_schedule([plan], tmp_path / "elsewhere")
+    assert len(known_runs([plans["first"]], schedule, read_values(path))) == 12
+    assert known_runs([plan], schedule, read_values(path)) == set()
+    claim = dataclasses.replace(plan.claims[0], measure="rank_last")
+    asked = dataclasses.replace(plans["first"], claims=(claim,))
+    assert known_runs([asked], schedule, read_values(path)) == set()
+
+
+def test_an_error_over_items_is_of_these_settings_and_most_seeds(done, path, monkeypatch):
+    plan = dataclasses.replace(done.plan, view="comparison")
+    errors = {"long": 9.0, "short": 9.0}
+
+    def error(table, first, second, tasks):
+        return (errors[first[0]], 50) if table.outcomes else None
+
+    monkeypatch.setattr("dept_vl.plans.store.item_error", error)
+    one = tuple(each for each in done.outcomes if each.place.seed == 1)
+    path.write_text(as_csv([dataclasses.replace(done, plan=plan, outcomes=one)]))
+    errors |= {"long": 1.0, "short": 1.0}
+    two = dataclasses.replace(done, plan=plan, outcomes=tuple(each for each in done.outcomes if each.place.seed > 1))
+    task = plan.cell("long").tasks[0]
+    assert item_error(with_stored(two, read_values(path)), ["long"], tasks=[task])[0] == 1.0, "of two seeds, not of one"
+    moved = tuple(dataclasses.replace(each, run=each.run + "0" * (each.cell == "short")) for each in done.wanted)
+    changed = with_stored(Table(plan, (), moved), read_values(path))
+    assert item_error(changed, ["long"], tasks=[task])[0] == 9.0
+    assert item_error(changed, ["short"], tasks=[task]) is None
+    claim = plan.claims[0]
+    assert item_error(changed, claim.first, claim.second, claim=claim.name) is None, "its second side is another"
