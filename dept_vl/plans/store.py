@@ -45,7 +45,7 @@ def as_csv(tables: Iterable[Table], kept: Sequence[Row] = ()) -> str:
     names = {table.plan.name for table in tables}
     writer.writerows(row.values() for row in kept if row["plan"] not in names)
     for table in tables:
-        mine, unnamed = _joined(table, kept)
+        mine, unnamed = _joined(table, kept, _rows(table))
         runs, taken = _runs(table), {_place(row) for row in mine}
         before = [row for row in kept if row["plan"] == table.plan.name and _place(row) not in taken]
         stale = [row for row in before if row["run"] not in ("", _named(table, runs, row))]
@@ -56,21 +56,21 @@ def as_csv(tables: Iterable[Table], kept: Sequence[Row] = ()) -> str:
 def with_stored(table: Table, rows: Sequence[Row]) -> Table:
     """The table of these rows and of its runs, which go over them; of its runs alone where no row tells more. Rows
     that name no run are joined with none: they stand where there are more of them."""
-    mine, unnamed = _joined(table, rows)
+    if all(row["plan"] != table.plan.name for row in rows):
+        return table
+    here = _rows(table)
+    mine, unnamed = _joined(table, rows, here)
     if unnamed:
         return dataclasses.replace(table, stored=_stored(unnamed))
-    here = {_place(row) for row in _rows(table)}
-    if all(_place(row) in here for row in mine):
-        return table
-    return dataclasses.replace(table, stored=_stored(mine))
+    return table if len(mine) == len(here) else dataclasses.replace(table, stored=_stored(mine))
 
 
-def _joined(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows of the table's settings with those of the runs that are here; and the rows that name no run, where they
-    are more of the plan."""
+def _joined(table: Table, rows: Sequence[Row], here: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of the table's settings, and those of its runs that are here over them; and the rows that name no run,
+    where they are more of the plan."""
     runs = _runs(table)
     known = [row for row in rows if row["plan"] == table.plan.name]
-    mine = _over([row for row in known if row["run"] and row["run"] == _named(table, runs, row)], _rows(table))
+    mine = _over([row for row in known if row["run"] and row["run"] == _named(table, runs, row)], here)
     unnamed = [row for row in known if not row["run"]]
     older, newer = (dataclasses.replace(table, stored=_stored(each)).finished for each in (unnamed, mine))
     return mine, unnamed if older > newer or not mine else []
@@ -183,10 +183,8 @@ def known_runs(
     one that a run to be done starts from."""
     known: dict[str, bool] = {}
     for plan in plans:
-        table = Table(plan, (), schedule.places[plan.name])
-        stored = _stored(_joined(table, rows)[0])
-        asked = _asked(plan)
-        for place in table.wanted:
+        stored, asked = _kept(plan, schedule, rows), _asked(plan)
+        for place in schedule.places[plan.name]:
             keys = [(measure, target, place.cell, place.task) for measure, target in asked[place.cell, place.task]]
             there = all((place.seed, place.draw) in stored.get(key, {}) for key in keys)
             known[place.run] = known.get(place.run, True) and there
@@ -216,8 +214,13 @@ def _asked(plan: PlanFile) -> dict[tuple[str, str], list[tuple[str, str]]]:
 
 def known_costs(plan: PlanFile, schedule: Schedule, rows: Sequence[Row]) -> bool:
     """Whether the rows have the time and memory of all cells that are to be measured."""
-    stored = _stored(_joined(Table(plan, (), schedule.places[plan.name]), rows)[0])
+    stored = _kept(plan, schedule, rows)
     return all(("cost_train_ms", "", cell, "") in stored for cell in plan.costed())
+
+
+def _kept(plan: PlanFile, schedule: Schedule, rows: Sequence[Row]) -> Stored:
+    """What the rows tell of the plan's runs by name, none of which is here."""
+    return _stored(_joined(Table(plan, (), schedule.places[plan.name]), rows, ())[0])
 
 
 def given_values(path: Path | None) -> list[Row]:
